@@ -1,0 +1,4 @@
+//! Headcount's actors: thin shells of actix around the pure core, and the ports through which they meet the world.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod ports;

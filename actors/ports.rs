@@ -1,0 +1,342 @@
+//! What the outside implements: a broker, a notifier, a store. Actors know these traits and nothing behind them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use compact_str::CompactString;
+use headcount_core::alert::{Incident, IncidentId, Notice, Notification, Told};
+use headcount_core::celery::RawMessage;
+use headcount_core::detect::WorkerMemory;
+use headcount_core::stats::TaskCount;
+use headcount_core::time::Wall;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+// ---------------------------------------------------------------- broker
+
+/// One RabbitMQ or Redis that Celery workers use.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// The name that the configuration gives it.
+    fn name(&self) -> &str;
+
+    /// Where it is, for people: without user name and password.
+    fn address(&self) -> String;
+
+    /// One session of listening to events: connects, subscribes, hands every message to `lane`, and returns when the
+    /// session has ended, with the reason. It never returns while events can still come. It publishes a canary of its
+    /// own through the broker every [`CANARY_EVERY`] and reports each return to the lane. Dropping the future ends the
+    /// session.
+    async fn listen(&self, lane: &mut (dyn Lane + Send)) -> SessionEnd;
+
+    /// Asks each target whether it lives, all at once, and waits at most `timeout` for the answers.
+    /// The result has exactly one entry for each target, in the same order.
+    async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError>;
+
+    /// Sends one inspect command, to `ask.destination` or to all, and collects replies until `ask.timeout` has passed,
+    /// or every named destination has answered.
+    async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError>;
+
+    /// Length and consumers of each queue. A queue that does not exist is left out.
+    async fn queues(&self, names: &[CompactString]) -> Result<Vec<Queue>, BrokerError>;
+
+    /// The publish/subscribe connections that the broker sees, where workers have no mailbox that shows their presence
+    /// (Redis); none where presence comes with [`Broker::probe`] (RabbitMQ), or where asking is not permitted.
+    async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError>;
+}
+
+/// How often a listening session sends a message to itself through the broker.
+pub const CANARY_EVERY: Duration = Duration::from_secs(1);
+
+/// A canary that has not come back for so long ends the session: the connection is half open.
+pub const CANARY_LOST: Duration = Duration::from_secs(10);
+
+/// Where a listening session puts what it hears. Called on the reading task, in the order of arrival.
+pub trait Lane {
+    /// The subscription stands: from now on silence means something.
+    fn opened(&mut self);
+
+    /// One message as it came. Whatever it holds, this neither fails nor blocks.
+    fn message(&mut self, message: RawMessage<'_>);
+
+    /// Everything that waited at the socket has been handed over.
+    fn batch_end(&mut self);
+
+    /// The session's message to itself came back after so long.
+    fn canary(&mut self, round_trip: Duration);
+
+    /// The broker has begun (or ceased) to block publishers, so events may be held back (`connection.blocked`).
+    fn blocked(&mut self, blocked: bool);
+}
+
+/// Why a listening session ended.
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// It could not be opened at all.
+    NotOpened(BrokerError),
+    /// It stood, and broke.
+    Broke(BrokerError),
+}
+
+/// What can go wrong with a broker, in words for a person, never with a secret in them.
+#[derive(Clone, Debug, Error)]
+pub enum BrokerError {
+    /// Nobody listens there, the name is unknown, or the network does not lead there.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// User, password, virtual host or permission are refused.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It was connected, and the connection broke or went silent.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// It did not answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// It answered something that cannot be understood.
+    #[error("unexpected answer: {0}")]
+    Protocol(String),
+}
+
+/// What the broker sees of a worker's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Connected.
+    Here,
+    /// Not connected.
+    Gone,
+    /// This way of asking does not tell.
+    Unknown,
+}
+
+/// What one probe of one worker brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Which worker.
+    pub hostname: CompactString,
+    /// How long its answer took; none if there was none in time.
+    pub answer: Option<Duration>,
+    /// How many answers came: two mean two workers with one name (possible on Redis).
+    pub answers: u32,
+    /// What the broker sees.
+    pub presence: Presence,
+}
+
+/// One inspect command.
+#[derive(Clone, Debug)]
+pub struct Inspect {
+    /// `ping`, `stats`, `active_queues`, …
+    pub method: &'static str,
+    /// Whom to ask; none asks everybody.
+    pub destination: Option<Vec<CompactString>>,
+    /// How long to wait for replies.
+    pub timeout: Duration,
+}
+
+/// One worker's reply to an inspect command.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Who replied.
+    pub hostname: CompactString,
+    /// What; a command that failed there has an object with one key, `error`.
+    pub body: serde_json::Value,
+    /// How long after the request it came.
+    pub latency: Duration,
+}
+
+/// One queue as the broker sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: CompactString,
+    /// Messages that wait in it, of all priorities.
+    pub length: u64,
+    /// Consumers that the broker sees; none where it cannot tell (Redis).
+    pub consumers: Option<u32>,
+}
+
+/// One publish/subscribe connection, as Redis lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Redis' own number for it: unique, and never used again.
+    pub id: u64,
+    /// The peer's IP address (or socket path) without the port.
+    pub peer: CompactString,
+    /// How long it has existed, in whole seconds.
+    pub age: Duration,
+}
+
+// ---------------------------------------------------------------- notifier
+
+/// One way to tell people.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Its name in the configuration, the metrics and the outbox.
+    fn name(&self) -> &str;
+
+    /// Whether later messages of an incident can go to a thread under the first, and the first can be changed.
+    fn has_threads(&self) -> bool;
+
+    /// Tells it, in the thread of `first` where there is one. Returns what is needed to find the message again.
+    async fn post(&self, notice: &Notice, first: Option<&Receipt>) -> Result<Receipt, NotifyError>;
+
+    /// Makes the incident's first message show how the incident stands now. Only called where [`Notifier::has_threads`].
+    async fn refresh(&self, notice: &Notice, first: &Receipt) -> Result<(), NotifyError>;
+}
+
+/// What a channel gave back for a message: opaque to all but its notifier. Without a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Receipt(pub String);
+
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotifyError {
+    /// Try again, not before `after` where the channel named a time (`Retry-After`).
+    #[error("{why}")]
+    Later {
+        /// How long the channel wants to be left alone.
+        after: Option<Duration>,
+        /// What happened, without a secret.
+        why: String,
+    },
+    /// The channel refuses this configuration (a revoked token, an archived channel): retried slowly, shown loudly.
+    #[error("{why}")]
+    Refused {
+        /// What happened and what the reader can do, without a secret.
+        why: String,
+    },
+}
+
+// ---------------------------------------------------------------- store
+
+/// What Headcount remembers. Every call is atomic and durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Everything that is needed to go on after a restart.
+    async fn load(&self) -> Result<Remembered, StoreError>;
+
+    /// Replaces what is remembered of one fleet's workers.
+    async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError>;
+
+    /// Inserts or replaces incidents, all or none; `told` is kept as the store has it, only [`Store::tell`] sets it.
+    async fn save_incidents(&self, incidents: Vec<Incident>) -> Result<(), StoreError>;
+
+    /// Notes what has been told of an incident and what is owed for it, all or nothing.
+    async fn tell(&self, incident: IncidentId, told: Told, owed: Vec<Owed>) -> Result<(), StoreError>;
+
+    /// What one notifier still owes, oldest first, at most `limit`.
+    async fn owed(&self, notifier: &str, limit: usize) -> Result<Vec<Debt>, StoreError>;
+
+    /// The channel accepted it. The first receipt of an incident is kept for the later ones.
+    async fn paid(&self, debt: DebtId, at: Wall, receipt: Option<Receipt>) -> Result<(), StoreError>;
+
+    /// The last attempt failed; the debt stays.
+    async fn unpaid(&self, debt: DebtId, error: String) -> Result<(), StoreError>;
+
+    /// Replaces an undelivered opening and everything owed after it by one notice: used when a recovery overtakes it.
+    async fn merge(&self, debts: Vec<DebtId>, into: Owed) -> Result<(), StoreError>;
+
+    /// The receipt of an incident's first message through a notifier.
+    async fn receipt(&self, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError>;
+
+    /// Incidents of the past, newest first.
+    async fn incidents(&self, query: IncidentQuery) -> Result<Vec<(Incident, Vec<Notification>)>, StoreError>;
+
+    /// One incident with its messages.
+    async fn incident(&self, id: &IncidentId) -> Result<Option<(Incident, Vec<Notification>)>, StoreError>;
+
+    /// Adds to the task counts of each (fleet, name, outcome, minute).
+    async fn add_task_counts(&self, counts: Vec<TaskCount>) -> Result<(), StoreError>;
+
+    /// Task counts of minutes in `[from, to)`.
+    async fn task_counts(&self, from: Wall, to: Wall) -> Result<Vec<TaskCount>, StoreError>;
+
+    /// Deletes task counts and resolved, fully told incidents that are older than `before`.
+    async fn forget_before(&self, before: Wall) -> Result<(), StoreError>;
+}
+
+/// What a store gives back after a restart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remembered {
+    /// The workers of each fleet.
+    pub workers: Vec<(CompactString, Vec<WorkerMemory>)>,
+    /// Incidents that are open, and resolved ones whose recovery has not been put into the outbox.
+    pub incidents: Vec<Incident>,
+}
+
+/// Which incidents to list.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentQuery {
+    /// Only open ones, or only resolved ones.
+    pub open: Option<bool>,
+    /// Only those of this subject.
+    pub subject: Option<CompactString>,
+    /// Only those that were open at this moment or later.
+    pub since: Option<Wall>,
+    /// At most so many; zero is none.
+    pub limit: usize,
+}
+
+/// One thing that a notifier has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owed {
+    /// Which notifier.
+    pub notifier: CompactString,
+    /// What.
+    pub act: Act,
+    /// The notice.
+    pub notice: Notice,
+}
+
+/// What is to be done with a notice. Two acts, so that a failure of the second never repeats the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    /// Post it.
+    Post,
+    /// Update the incident's first message.
+    Refresh,
+}
+
+/// The store's number for something owed; later debts have greater numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DebtId(pub i64);
+
+/// Something owed, with its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Debt {
+    /// Its number.
+    pub id: DebtId,
+    /// What is owed.
+    pub owed: Owed,
+}
+
+/// What can go wrong with a store.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    /// It cannot be opened or reached.
+    #[error("cannot open the store: {0}")]
+    Open(String),
+    /// It was written by a newer Headcount.
+    #[error(
+        "the store has version {found}, and this Headcount knows versions up to {known}: use a newer Headcount, or another store"
+    )]
+    Newer {
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// A read or a write failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Ports are shared between actors.
+pub type SharedBroker = Arc<dyn Broker>;
+/// See [`SharedBroker`].
+pub type SharedStore = Arc<dyn Store>;
+/// See [`SharedBroker`].
+pub type SharedNotifier = Arc<dyn Notifier>;

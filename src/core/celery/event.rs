@@ -1,0 +1,103 @@
+//! Celery's events, decoded without a copy wherever the bytes allow it.
+
+use serde::{Deserialize, Serialize};
+
+/// The largest event body, in bytes, packed or unpacked. Celery's own are under 4 KiB (task arguments are cut);
+/// raising it costs that much scratch memory for each broker.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// Which of the three worker events it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WorkerKind {
+    /// `worker-online`: started, or reconnected.
+    Online,
+    /// `worker-heartbeat`.
+    Heartbeat,
+    /// `worker-offline`: a claim to check, not a verdict.
+    Offline,
+}
+
+/// An event of a worker about itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerEvent<'a> {
+    /// Which one.
+    pub kind: WorkerKind,
+    /// The whole node name, such as `sms@host1`.
+    pub hostname: &'a str,
+    /// Process id of the worker's main process.
+    pub pid: Option<u32>,
+    /// Lamport clock of the worker.
+    pub clock: Option<u64>,
+    /// The worker's wall clock, seconds since the Unix epoch, UTC. Never compared with ours.
+    pub timestamp: Option<f64>,
+    /// Its heartbeat interval in seconds; 5 (and no `active`) in beats that the `heartbeat` command provoked.
+    pub freq: Option<f64>,
+    /// Tasks running now.
+    pub active: Option<u64>,
+    /// Tasks accepted since its start.
+    pub processed: Option<u64>,
+    /// `sw_ident`, such as `py-celery`.
+    pub sw_ident: Option<&'a str>,
+    /// `sw_ver`, such as `5.7.0`.
+    pub sw_ver: Option<&'a str>,
+    /// `sw_sys`, such as `Linux`.
+    pub sw_sys: Option<&'a str>,
+}
+
+/// Which task event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// `task-sent`, from a producer.
+    Sent,
+    /// `task-received`.
+    Received,
+    /// `task-started`.
+    Started,
+    /// `task-succeeded`.
+    Succeeded,
+    /// `task-failed`.
+    Failed,
+    /// `task-retried`.
+    Retried,
+    /// `task-revoked`.
+    Revoked,
+    /// `task-rejected`.
+    Rejected,
+    /// `task-cancelled`.
+    Cancelled,
+    /// A custom event, such as `task-progress`.
+    Custom,
+}
+
+/// An event about a task. Arguments, results and tracebacks are never decoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskEvent<'a> {
+    /// Which one.
+    pub kind: TaskKind,
+    /// Who sent it: a worker's node name, or `gen<pid>@<host>` for `task-sent`.
+    pub hostname: &'a str,
+    /// The sender's wall clock, seconds since the Unix epoch, UTC.
+    pub timestamp: Option<f64>,
+    /// The task's id.
+    pub uuid: &'a str,
+    /// The task's name: only in `task-sent` and `task-received`.
+    pub name: Option<&'a str>,
+    /// The queue: only in `task-sent`.
+    pub queue: Option<&'a str>,
+    /// How long it ran, in seconds: only in `task-succeeded`.
+    pub runtime: Option<f64>,
+    /// Whether it waits for a time (an ETA or a countdown): only in `task-received` and `task-sent`.
+    pub has_eta: bool,
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A worker about itself.
+    Worker(WorkerEvent<'a>),
+    /// About a task.
+    Task(TaskEvent<'a>),
+    /// Well formed, and of a type that Headcount has no use for.
+    Other,
+}

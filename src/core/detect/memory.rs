@@ -1,0 +1,34 @@
+//! What is remembered of a worker across a restart of Headcount.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::state::{Diagnosis, WorkerState};
+use crate::time::Wall;
+
+/// One worker as the store keeps it. Times are wall times: a monotonic clock means nothing to the next process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerMemory {
+    /// The whole node name.
+    pub hostname: CompactString,
+    /// Process id of its main process, where known.
+    pub pid: Option<u32>,
+    /// Its state when this was written.
+    pub state: WorkerState,
+    /// Its diagnosis, if it was down.
+    pub diagnosis: Option<Diagnosis>,
+    /// Since when it has been in that state.
+    pub since: Wall,
+    /// The last sign of life.
+    pub last_seen: Option<Wall>,
+    /// Heartbeat interval, in microseconds, where learned.
+    pub interval_us: Option<u64>,
+    /// `pool.implementation` of its `stats`, such as `celery.concurrency.solo:TaskPool`, where learned.
+    pub pool: Option<CompactString>,
+    /// Queues that it said it consumes, where learned.
+    pub queues: Vec<CompactString>,
+    /// Whether it has ever answered a ping.
+    pub answers: bool,
+    /// Whether the broker has ever shown its presence.
+    pub shows_presence: bool,
+}

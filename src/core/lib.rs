@@ -1,0 +1,11 @@
+//! The pure heart of Headcount: no I/O, no clock, no randomness, no async.
+//!
+//! Every function that needs to know the time takes it as an argument ([`time::Now`]), so the daemon, the tests and
+//! every later tool that runs on a virtual clock run the very same code.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod alert;
+pub mod celery;
+pub mod detect;
+pub mod stats;
+pub mod time;

@@ -90,7 +90,7 @@ impl IncidentBook {
                 None => format!("{}: heard again", broker.address),
             },
         };
-        let fleets = fleets.iter().take(Scene::MAX_MISSING).cloned().collect();
+        let fleets = fleets.iter().take(Scene::MAX_FLEETS).cloned().collect();
         let scene = Scene {
             fleets,
             ..Scene::default()

@@ -4,7 +4,7 @@ pub mod book;
 pub mod debounce;
 pub mod incident;
 pub mod notice;
-mod text;
+pub mod text;
 
 pub use book::IncidentBook;
 pub use incident::{Evidence, Incident, IncidentId, Kind, Missing, Notification, Scene, Severity, Told};

@@ -1,6 +1,7 @@
 //! Readers of the replies that Headcount judges by. Lenient: what a worker leaves out or writes otherwise is none.
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::MAX_NAME;
@@ -9,7 +10,8 @@ use super::fields::MAX_NAME;
 pub const MAX_QUEUES: usize = 1_000;
 
 /// How a worker runs its tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pool {
     /// Child processes.
     Prefork,

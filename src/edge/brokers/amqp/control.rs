@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::connect::{broken, connect};
 use super::listen::text;
+use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
 
 /// Replies that may wait for us in the broker: some ten for each of a thousand workers.
@@ -44,7 +45,7 @@ impl Control {
         let connection = connect(&broker.address, &format!("headcount {} control", broker.name)).await?;
         let channel = connection.create_channel().await.map_err(broken)?;
         let reply_queue: ShortString =
-            format!("headcount-{}.reply.{}", Uuid::new_v4().simple(), broker.wire.control_exchange_name()).into();
+            broker.wire.reply_queue(&format!("headcount-{}", Uuid::new_v4().simple())).into();
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(QUEUE_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_MAX_BYTES));
@@ -58,15 +59,17 @@ impl Control {
         Ok(Self { connection, reply_queue, waiting, channels: Semaphore::new(MAX_CHANNELS), router })
     }
 
-    pub(super) fn stands(&self) -> bool {
-        self.connection.status().connected() && !self.router.is_finished()
-    }
-
     /// A channel for one call, so that what the broker refuses there harms nobody else. It closes when it is dropped.
     pub(super) async fn channel(&self) -> Result<CallChannel<'_>, BrokerError> {
         let turn = self.channels.acquire().await.map_err(|_| BrokerError::Lost("closed".into()))?;
         let channel = self.connection.create_channel().await.map_err(broken)?;
         Ok(CallChannel { channel, _turn: turn })
+    }
+}
+
+impl Stands for Control {
+    fn stands(&self) -> bool {
+        self.connection.status().connected() && !self.router.is_finished()
     }
 }
 

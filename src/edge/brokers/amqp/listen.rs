@@ -2,9 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use compact_str::CompactString;
 use futures_util::{FutureExt, StreamExt};
 use headcount_actors::ports::{BrokerError, CANARY_EVERY, CANARY_LOST, Lane, SessionEnd};
 use headcount_core::celery::RawMessage;
@@ -68,7 +67,7 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
     let connection = connect(&broker.address, &format!("headcount {} events", broker.name)).await?;
     let channel = connection.create_channel().await.map_err(broken)?;
     // Exactly as Celery declares it: with anything else, whoever comes second is refused.
-    let events: ShortString = broker.wire.event_exchange().into();
+    let events: ShortString = broker.wire.event_exchange.as_str().into();
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare(events.clone(), ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(broken)?;
     let mut arguments = FieldTable::default();
@@ -79,7 +78,7 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
     let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     // A name of its own rather than the server's: operators give permissions by prefix.
     let queue: ShortString =
-        format!("{}.headcount-{}", broker.wire.event_queue_prefix(), Uuid::new_v4().simple()).into();
+        broker.wire.event_queue(&format!("headcount-{}", Uuid::new_v4().simple())).into();
     channel.queue_declare(queue.clone(), own, arguments).await.map_err(broken)?;
     channel
         .queue_bind(queue.clone(), events, "#".into(), QueueBindOptions::default(), FieldTable::default())

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use headcount_actors::ports::{BrokerError, Presence, Probe};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use rustc_hash::FxHashMap;
 use tokio::time::timeout_at;
 
 use super::connect::broken;
@@ -43,12 +44,13 @@ async fn ask(
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken)?;
     let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let mut confirms = FuturesUnordered::new();
-    for hostname in round.hostnames() {
-        let mailbox = broker.wire.mailbox_queue(&hostname);
+    let mailboxes: FxHashMap<String, CompactString> =
+        round.hostnames().into_iter().map(|hostname| (broker.wire.mailbox(&hostname), hostname)).collect();
+    for (mailbox, hostname) in &mailboxes {
         let ping = request::body("ping", Some(&[hostname.as_str()]), call.ticket(), control.reply_queue.as_str());
-        round.sent(&hostname, Instant::now());
+        round.sent(hostname, Instant::now());
         let published =
-            channel.basic_publish("".into(), mailbox.into(), mandatory, &ping, request::properties(timeout)).await;
+            channel.basic_publish("".into(), mailbox.as_str().into(), mandatory, &ping, request::properties(timeout)).await;
         confirms.push(published.map_err(broken)?);
     }
     let mut returns_to_come = true;
@@ -63,7 +65,7 @@ async fn ask(
                 // broker confirms several at once: so the message itself has to say whose mailbox is missing.
                 Some(confirmed) => {
                     if let Some(returned) = confirmed.map_err(broken)?.take_message()
-                        && let Some(hostname) = broker.wire.mailbox_owner(returned.routing_key.as_str())
+                        && let Some(hostname) = mailboxes.get(returned.routing_key.as_str())
                     {
                         round.gone(hostname);
                     }

@@ -61,7 +61,7 @@ impl<'a> Session<'a> {
         // The events last: nothing else is read before the lane stands.
         let own_channel = session.own_channel.clone();
         session.ask(redis::cmd("SUBSCRIBE").arg(own_channel)).await?;
-        session.ask(redis::cmd("PSUBSCRIBE").arg(broker.wire.redis_event_pattern(broker.address.login.db()))).await?;
+        session.ask(redis::cmd("PSUBSCRIBE").arg(broker.wire.event_pattern(broker.address.db))).await?;
         Ok(session)
     }
 

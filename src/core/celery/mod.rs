@@ -10,6 +10,7 @@
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
 //! | `json.rs`, `unescape.rs`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
 //! | `control.rs`, `reply.rs`, `value.rs` | requests to workers, and their replies |
+//! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
 
 mod compression;
 pub mod control;
@@ -24,12 +25,14 @@ pub mod raw;
 pub mod reply;
 mod unescape;
 mod value;
+pub mod wire_names;
 
 pub use control::{ReplyTo, Request};
 pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 pub use raw::{Malformed, RawMessage};
 pub use reply::{RawReply, WorkerReply};
+pub use wire_names::{FanoutPrefix, WireSettings};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::connect::{broken, connect};
+use super::connect::broken;
 use super::listen::text;
 use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
@@ -42,7 +42,7 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) async fn open(broker: &super::Amqp) -> Result<Self, BrokerError> {
-        let connection = connect(&broker.address, &format!("headcount {} control", broker.name)).await?;
+        let connection = broker.address.connect(&format!("headcount {} control", broker.name)).await?;
         let channel = connection.create_channel().await.map_err(broken)?;
         let reply_queue: ShortString =
             broker.wire.reply_queue(&format!("headcount-{}", Uuid::new_v4().simple())).into();

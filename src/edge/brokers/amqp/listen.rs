@@ -17,7 +17,7 @@ use lapin::{BasicProperties, Channel, Connection, Consumer, Event, ExchangeKind}
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
-use super::connect::{CONNECT_TIMEOUT, broken, connect};
+use super::connect::broken;
 use crate::brokers::canary::Canary;
 
 /// Events that may wait for us in the broker; beyond it the oldest are dropped. Two seconds at the rate that one
@@ -53,10 +53,11 @@ struct Session {
 
 /// See [`headcount_actors::ports::Broker::listen`]. Dropping the future drops the connection, which closes it.
 pub(super) async fn listen(broker: &super::Amqp, lane: &mut (dyn Lane + Send)) -> SessionEnd {
-    let mut session = match timeout(CONNECT_TIMEOUT, open(broker)).await {
+    let patience = broker.address.timeout;
+    let mut session = match timeout(patience, open(broker)).await {
         Ok(Ok(session)) => session,
         Ok(Err(error)) => return SessionEnd::NotOpened(error),
-        Err(_) => return SessionEnd::NotOpened(BrokerError::Timeout(CONNECT_TIMEOUT)),
+        Err(_) => return SessionEnd::NotOpened(BrokerError::Timeout(patience)),
     };
     lane.opened();
     let error = session.run(lane).await;
@@ -64,7 +65,7 @@ pub(super) async fn listen(broker: &super::Amqp, lane: &mut (dyn Lane + Send)) -
 }
 
 async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
-    let connection = connect(&broker.address, &format!("headcount {} events", broker.name)).await?;
+    let connection = broker.address.connect(&format!("headcount {} events", broker.name)).await?;
     let channel = connection.create_channel().await.map_err(broken)?;
     // Exactly as Celery declares it: with anything else, whoever comes second is refused.
     let events: ShortString = broker.wire.event_exchange.as_str().into();

@@ -17,6 +17,10 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_actors::ports::{Broker, BrokerError, Connection, Inspect, Lane, Probe, Queue, Reply, SessionEnd};
 
+use headcount_core::celery::broker_url;
+use headcount_core::celery::wire_names::WireSettings;
+
+use super::OpenError;
 use super::shared::Shared;
 use connect::Address;
 use control::Control;
@@ -31,6 +35,15 @@ pub(super) struct Amqp {
 }
 
 impl Amqp {
+    pub(super) fn new(
+        name: String,
+        shown: String,
+        url: broker_url::Amqp,
+        wire: WireSettings,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { name, address: Address::new(shown, url)?, wire, control: Shared::new() })
+    }
+
     async fn control(&self) -> Result<Arc<Control>, BrokerError> {
         self.control.get(Control::open(self)).await
     }

@@ -9,11 +9,8 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::connect::{Address, CONNECT_TIMEOUT};
+use super::connect::Address;
 use crate::brokers::shared::Stands;
-
-/// How long any command may take. Redis answers in microseconds; this long it is busy with somebody's script.
-pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One connection for commands; closed when it is dropped.
 #[derive(Debug)]
@@ -36,7 +33,8 @@ impl Commands {
             })?;
             Ok(Self { connection, driver: tokio::spawn(driver), address: Arc::clone(address) })
         };
-        timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(BrokerError::Timeout(CONNECT_TIMEOUT)))
+        let patience = address.connect_timeout;
+        timeout(patience, opening).await.unwrap_or(Err(BrokerError::Timeout(patience)))
     }
 
     /// A handle to it.
@@ -67,7 +65,7 @@ impl Address {
     pub(super) fn what(&self, error: &RedisError) -> BrokerError {
         let text = self.without_secrets(&error.to_string());
         if error.is_timeout() {
-            return BrokerError::Timeout(COMMAND_TIMEOUT);
+            return BrokerError::Timeout(self.command_timeout);
         }
         match error.kind() {
             ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => BrokerError::Refused(text),

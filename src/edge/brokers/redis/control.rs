@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headcount_actors::ports::BrokerError;
 use headcount_core::celery::control::{self, ReplyTo, Request};
-use headcount_core::celery::WireSettings;
+use headcount_core::celery::wire_names::WireSettings;
 use headcount_core::celery::reply::{self, RawReply, WorkerReply};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{oneshot, watch};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Redis;
-use super::commands::{COMMAND_TIMEOUT, Commands};
+use super::commands::Commands;
 use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
 
@@ -39,8 +39,9 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) async fn open(broker: &Redis) -> Result<Self, BrokerError> {
-        let commands = Commands::open(&broker.address, COMMAND_TIMEOUT).await?;
-        let replies = Commands::open(&broker.address, POP_BLOCK + COMMAND_TIMEOUT).await?;
+        let patience = broker.address.command_timeout;
+        let commands = Commands::open(&broker.address, patience).await?;
+        let replies = Commands::open(&broker.address, POP_BLOCK + patience).await?;
         let waiting = Arc::new(Waiting::default());
         let (end, ended) = oneshot::channel();
         let reader = Reader {

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::Redis;
-use super::connect::{CONNECT_TIMEOUT, Stream};
+use super::connect::Stream;
 use super::resp::{Frame, NotResp, Reader};
 use crate::brokers::canary::Canary;
 
@@ -30,10 +30,11 @@ struct Session<'a> {
 
 /// See [`headcount_actors::ports::Broker::listen`]. Dropping the future closes the connection.
 pub(super) async fn listen(broker: &Redis, lane: &mut (dyn Lane + Send)) -> SessionEnd {
-    let mut session = match timeout(CONNECT_TIMEOUT, Session::open(broker)).await {
+    let patience = broker.address.connect_timeout;
+    let mut session = match timeout(patience, Session::open(broker)).await {
         Ok(Ok(session)) => session,
         Ok(Err(error)) => return SessionEnd::NotOpened(error),
-        Err(_) => return SessionEnd::NotOpened(BrokerError::Timeout(CONNECT_TIMEOUT)),
+        Err(_) => return SessionEnd::NotOpened(BrokerError::Timeout(patience)),
     };
     lane.opened();
     SessionEnd::Broke(session.run(lane).await)

@@ -11,7 +11,6 @@ mod control;
 mod listen;
 mod resp;
 mod sentinel;
-mod tls;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +19,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_actors::ports::{Broker, BrokerError, Connection, Inspect, Lane, Probe, Queue, Reply, SessionEnd};
+use headcount_core::celery::wire_names::WireSettings;
 use tokio::sync::watch;
 
 use super::shared::Shared;
-use connect::Address;
+pub(super) use connect::Address;
 use control::{Control, ReplyList};
 
 /// One Redis.
@@ -41,6 +41,19 @@ pub(super) struct Redis {
 }
 
 impl Redis {
+    pub(super) fn new(name: String, address: Address, wire: WireSettings) -> Self {
+        let (closing, _) = watch::channel(());
+        Self {
+            closing,
+            name,
+            address: Arc::new(address),
+            list: Arc::new(ReplyList::new(&wire)),
+            wire,
+            control: Shared::new(),
+            own_connections: Mutex::default(),
+        }
+    }
+
     async fn control(&self) -> Result<Arc<Control>, BrokerError> {
         self.control.get(Control::open(self)).await
     }

@@ -1,8 +1,8 @@
-//! TLS as the options of a `rediss` URL ask for it.
+//! TLS as the options of a broker URL ask for it.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use headcount_core::celery::broker_url::{Tls, Verify};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -10,34 +10,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// What is asked of the server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// A trusted signature, and the right name.
-    Full,
-    /// A trusted signature; any name (`ssl_check_hostname=false`).
-    AnyName,
-    /// Nothing (`ssl_cert_reqs=none`).
-    Anything,
-}
-
-/// Files that a URL names.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Files<'a> {
-    /// Certificates to trust instead of the public ones.
-    pub(super) authorities: Option<&'a Path>,
-    /// Our own certificate, and its chain.
-    pub(super) certificate: Option<&'a Path>,
-    /// Its key; in the certificate's file where it is not named.
-    pub(super) key: Option<&'a Path>,
-}
-
 /// Makes the configuration; an error says which file, and what is wrong with it.
-pub(super) fn client(trust: Trust, files: Files<'_>) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
-    let roots = Arc::new(roots(files.authorities)?);
+    let roots = Arc::new(roots(tls.ca_certs.as_deref())?);
     let verifier = Verifier {
-        trust,
+        verify: tls.verify,
         provider: Arc::clone(&provider),
         chain: WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
@@ -48,14 +26,14 @@ pub(super) fn client(trust: Trust, files: Files<'_>) -> Result<Arc<ClientConfig>
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let Some(certificate) = files.certificate else { return Ok(Arc::new(builder.with_no_client_auth())) };
-    let key = files.key.unwrap_or(certificate);
+    let Some(certificate) = tls.certfile.as_deref() else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let key = tls.keyfile.as_deref().unwrap_or(certificate);
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, &error))?;
     builder.with_client_auth_cert(chain, private).map(Arc::new).map_err(|error| in_file(certificate, &error))
 }
 
-fn roots(authorities: Option<&Path>) -> Result<RootCertStore, String> {
+fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match authorities {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -68,7 +46,7 @@ fn roots(authorities: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(file).map_err(|error| in_file(file, &error))?.collect();
     match found {
@@ -78,14 +56,14 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-fn in_file(file: &Path, what: &dyn std::fmt::Display) -> String {
-    format!("{}: {what}", file.display())
+fn in_file(file: &str, what: &dyn std::fmt::Display) -> String {
+    format!("{file}: {what}")
 }
 
-/// Checks what [`Trust`] asks for, and always that the server holds the key of the certificate that it shows.
+/// Checks what [`Verify`] asks for, and always that the server holds the key of the certificate that it shows.
 #[derive(Debug)]
 struct Verifier {
-    trust: Trust,
+    verify: Verify,
     provider: Arc<CryptoProvider>,
     chain: Arc<WebPkiServerVerifier>,
 }
@@ -99,14 +77,14 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.trust == Trust::Anything {
+        if self.verify == Verify::Nothing {
             return Ok(ServerCertVerified::assertion());
         }
         match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The name is checked last, when everything else has been found right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.trust == Trust::AnyName => Ok(ServerCertVerified::assertion()),
+            )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }

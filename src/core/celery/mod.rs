@@ -12,6 +12,7 @@
 //! | `control.rs`, `reply.rs`, `value.rs` | requests to workers, and their replies |
 //! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
 
+pub mod broker_url;
 mod compression;
 pub mod control;
 pub mod decode;
@@ -27,6 +28,7 @@ mod unescape;
 mod value;
 pub mod wire_names;
 
+pub use broker_url::{BrokerUrl, UrlError};
 pub use control::{ReplyTo, Request};
 pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};

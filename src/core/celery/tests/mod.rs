@@ -1,2 +1,3 @@
+mod broker_urls;
 mod captures;
 mod support;

@@ -46,6 +46,7 @@ fn start_victim(end: &str, mark: &str, go: &Path) -> Process {
         .args(["--exact", "victim", "--ignored", "--nocapture"])
         .env(END, end)
         .env(MARK, mark)
+        .env(GO, go)
         .stdin(Stdio::null());
     Process::start(format!("victim {end}"), &mut victim)
 }
@@ -112,7 +113,10 @@ fn nothing_stays(end: &str, act: impl FnOnce(&Process)) {
 
 #[test]
 fn after_a_panic() {
-    nothing_stays("panic", |victim| assert!(!victim.wait_exit(SOON).success()));
+    nothing_stays("panic", |victim| {
+        victim.wait_line("as asked", SOON);
+        assert!(!victim.wait_exit(SOON).success());
+    });
 }
 
 #[test]
@@ -124,5 +128,8 @@ fn after_a_kill() {
 
 #[test]
 fn after_a_leak() {
-    nothing_stays("leak", |victim| assert!(victim.wait_exit(SOON).success()));
+    nothing_stays("leak", |victim| {
+        let status = victim.wait_exit(SOON);
+        assert!(status.success(), "{status}\n{}", victim.last_lines());
+    });
 }

@@ -142,7 +142,7 @@ mod tests {
             ("redis://:secret@cache/3", "redis://cache:6379/3"),
             ("rediss://me:secret@cache:6380/0?ssl_cert_reqs=none", "rediss://cache:6380/0"),
             ("redis+socket:///run/redis.sock?virtual_host=2", "redis+socket:///run/redis.sock?virtual_host=2"),
-            ("sentinel://:secret@a:1;sentinel://b:2?master_name=m", "sentinel://a:1;b:2/0?master_name=m"),
+            ("sentinel://:secret@a:1/0?master_name=m;sentinel://b:2", "sentinel://a:1;b:2/0?master_name=m"),
         ] {
             match opened(url) {
                 Ok(address) => assert_eq!(address, shown),

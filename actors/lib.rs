@@ -14,7 +14,7 @@ pub mod lane;
 pub mod messages;
 pub mod meters;
 pub mod ports;
-mod session;
+pub mod session;
 pub mod slack_notifier;
 pub mod stats_processor;
 pub mod supervise;

@@ -340,3 +340,6 @@ pub type SharedBroker = Arc<dyn Broker>;
 pub type SharedStore = Arc<dyn Store>;
 /// See [`SharedBroker`].
 pub type SharedNotifier = Arc<dyn Notifier>;
+
+/// The status model as everybody reads it: a new whole one after each change, never half of one.
+pub type StatusView = tokio::sync::watch::Receiver<Arc<headcount_core::status::Status>>;

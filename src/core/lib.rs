@@ -8,4 +8,5 @@ pub mod alert;
 pub mod celery;
 pub mod detect;
 pub mod stats;
+pub mod status;
 pub mod time;

@@ -1,1 +1,4 @@
-//! Being laid.
+//! Headcount's edge: it implements the ports. Brokers, notifiers, the store.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod store;

@@ -1,0 +1,112 @@
+//! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// One label: the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BrokerLabel {
+    /// Its name in the configuration.
+    pub broker: String,
+}
+
+/// Labels of a message that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FleetLabel {
+    /// The fleet's name.
+    pub fleet: String,
+}
+
+/// Labels of a notification.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NotificationLabel {
+    /// The notifier's name.
+    pub notifier: String,
+    /// `delivered`, `retried` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// One label: the actor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActorLabel {
+    /// Its kind, such as `FleetProber`.
+    pub actor: String,
+}
+
+/// Bounds of the probe histogram, in seconds: an idle worker answers in 1 to 20 ms, a busy machine within a second.
+const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// A histogram of probe latencies.
+pub type ProbeSeconds = Family<FleetLabel, Histogram, fn() -> Histogram>;
+
+/// All counters and histograms that actors write. Gauges of workers, fleets and incidents are not here: they are
+/// read from the status model when somebody scrapes, so a retired worker's series ends by itself.
+#[derive(Clone, Debug)]
+pub struct Meters {
+    /// `headcount_events_received_total{broker}`.
+    pub events_received: Family<BrokerLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_events_malformed_total{broker}`.
+    pub events_malformed: Family<BrokerLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_events_lost_total{broker}`.
+    pub events_lost: Family<BrokerLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_probe_seconds{fleet}`.
+    pub probe_seconds: ProbeSeconds,
+    /// `headcount_notifications_total{notifier,outcome}`.
+    pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_actor_restarts_total{actor}`.
+    pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            events_received: Family::default(),
+            events_malformed: Family::default(),
+            events_lost: Family::default(),
+            probe_seconds: Family::new_with_constructor(|| Histogram::new(PROBE_BUCKETS)),
+            notifications: Family::default(),
+            actor_restarts: Family::default(),
+        }
+    }
+}
+
+impl Meters {
+    /// Enters all of them into a registry. prometheus-client adds `_total` to a counter's name itself.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "headcount_events_received",
+            "Events received from a broker",
+            self.events_received.clone(),
+        );
+        registry.register(
+            "headcount_events_malformed",
+            "Messages that could not be read, and were dropped",
+            self.events_malformed.clone(),
+        );
+        registry.register(
+            "headcount_events_lost",
+            "Events that are known to have been lost before they could be read",
+            self.events_lost.clone(),
+        );
+        registry.register(
+            "headcount_probe_seconds",
+            "Time until a worker answered a ping",
+            self.probe_seconds.clone(),
+        );
+        registry.register(
+            "headcount_notifications",
+            "Messages to people, by outcome",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "headcount_actor_restarts",
+            "Restarts of the program's own actors after a panic",
+            self.actor_restarts.clone(),
+        );
+    }
+}

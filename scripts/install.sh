@@ -68,9 +68,9 @@ apt_install() {
 
 install_packages() {
     local packages
-    packages=$(missing_packages | tr '\n' ' ')
+    packages=$(missing_packages | xargs)
     [ -n "$packages" ] || return 0
-    command -v apt-get >/dev/null || fail "missing: $packages(names as on Debian); install them and run this again"
+    command -v apt-get >/dev/null || fail "missing: $packages (names as on Debian); install them and run this again"
     [ "$(id -u)" -eq 0 ] || fail "missing: $packages; run: sudo scripts/install.sh packages"
 
     # The servers' packages would start them, on their usual ports; 101 is "not allowed".
@@ -84,7 +84,7 @@ install_packages() {
         run "apt-get update, then once more" apt-get update || fail "apt-get update: no package lists; is there a network?"
         run "apt-get install $packages" apt_install $packages || fail "apt-get could not install: $packages"
     fi
-    packages=$(missing_packages | tr '\n' ' ')
+    packages=$(missing_packages | xargs)
     [ -z "$packages" ] || fail "installed, and yet not found: $packages"
 }
 
@@ -118,15 +118,19 @@ install_python() {
     printf '%s\n' "$wanted" >"$VENV/installed"
 }
 
-mkdir -p .cache
-# Two at once would stand in each other's way.
-exec 9>.cache/install.lock
-flock 9
-: >"$LOG"
-
 case ${1:-everything} in
-    packages) install_packages ;;
+    packages)
+        # Run with sudo, this must not leave files of root's in a user's directory.
+        LOG=$(mktemp -t headcount-install.XXXXXX)
+        install_packages
+        rm -f "$LOG"
+        ;;
     everything)
+        mkdir -p .cache
+        # Two at once would stand in each other's way.
+        exec 9>.cache/install.lock
+        flock 9
+        : >"$LOG"
         install_packages
         check_rust
         install_python

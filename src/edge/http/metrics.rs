@@ -115,7 +115,8 @@ fn gauges<L: EncodeLabelSet>(
 }
 
 fn gauge<'a>(out: &'a mut DescriptorEncoder<'_>, name: &'a str, help: &str) -> Result<MetricEncoder<'a>, fmt::Error> {
-    out.encode_descriptor(name, help, None, MetricType::Gauge)
+    // The crate ends the help of registered metrics with a full stop; these shall look the same.
+    out.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)
 }
 
 fn program(out: &mut DescriptorEncoder<'_>, version: &str, started: f64) -> fmt::Result {

@@ -2,9 +2,39 @@
 //!
 //! Measured against Celery 5.7 and kombu 5.7 on RabbitMQ and Redis; the captures that the tests decode are in
 //! `tests/data/`.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `raw.rs`, `event.rs` | a message before it is believed, and what it can turn out to be |
+//! | `decode.rs` | from the one to the other |
+//! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
+//! | `json.rs`, `unescape.rs`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
+//! | `control.rs`, `reply.rs`, `value.rs` | requests to workers, and their replies |
+//! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
 
+pub mod broker_url;
+mod compression;
+pub mod control;
+pub mod decode;
+mod envelope;
 pub mod event;
+mod fields;
+mod format;
+mod json;
+mod loose;
 pub mod raw;
+pub mod reply;
+mod unescape;
+mod value;
+pub mod wire_names;
 
+pub use broker_url::{BrokerUrl, UrlError};
+pub use control::{ReplyTo, Request};
+pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 pub use raw::{Malformed, RawMessage};
+pub use reply::{RawReply, WorkerReply};
+pub use wire_names::{FanoutPrefix, WireSettings};
+
+#[cfg(test)]
+mod tests;

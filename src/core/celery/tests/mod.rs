@@ -1,0 +1,3 @@
+mod broker_urls;
+mod captures;
+mod support;

@@ -1,4 +1,5 @@
-//! Headcount's edge: what meets the world outside: brokers, notifiers, the store, HTTP.
+//! Headcount's edge: it implements the ports. Brokers, notifiers, the store, HTTP.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod http;
+pub mod store;

@@ -93,11 +93,17 @@ pub struct Scene {
     pub minimum: u32,
     /// Who is missing, the longest silent first; at most [`Scene::MAX_MISSING`], the count tells the rest.
     pub missing: Vec<Missing>,
+    /// The fleets that cannot be judged while a broker is away; at most [`Scene::MAX_FLEETS`].
+    #[serde(default)]
+    pub fleets: Vec<CompactString>,
 }
 
 impl Scene {
     /// How many missing workers an incident names: a message must stay readable, and the store bounded.
     pub const MAX_MISSING: usize = 50;
+
+    /// How many fleets an incident of a broker names, for the same reasons.
+    pub const MAX_FLEETS: usize = 50;
 
     /// How many workers are missing, named or not.
     pub const fn missing_count(&self) -> u32 {

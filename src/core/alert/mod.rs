@@ -2,7 +2,7 @@
 
 pub mod incident;
 pub mod notice;
-mod text;
+pub mod text;
 
 pub use incident::{Evidence, Incident, IncidentId, Kind, Missing, Notification, Scene, Severity, Told};
 pub use notice::{Notice, Turn};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::incident::Incident;
+use super::incident::{Incident, IncidentId, Kind, Scene, Severity};
 use crate::time::Wall;
 
 /// Which turn of an incident a notice tells.
@@ -37,6 +37,35 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What `headcount notify test` sends: about nothing, and in every channel's own form.
+    pub fn test(at: Wall) -> Self {
+        let incident = Incident {
+            id: IncidentId("test".into()),
+            kind: Kind::Fleet,
+            subject: "headcount".into(),
+            broker: "test".into(),
+            severity: Severity::Degraded,
+            diagnosis: None,
+            opened_at: at,
+            changed_at: at,
+            resolved_at: Some(at),
+            scene: Scene::default(),
+            evidence: Vec::new(),
+            told: None,
+        };
+        Self {
+            turn: Turn::Test,
+            at,
+            incident,
+            link: None,
+        }
+    }
+
+    /// What a heading shows: the first word and whose trouble it is, such as `DOWN sms`.
+    pub fn title(&self) -> String {
+        super::text::title(self)
+    }
+
     /// The plain text, what a phone shows: one line, and the first word says all.
     pub fn text(&self) -> String {
         super::text::line(self)

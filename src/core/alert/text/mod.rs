@@ -1,0 +1,134 @@
+//! The one line of plain text that a phone shows, and the pieces of it that richer channels lay out in their own way.
+
+mod clean;
+mod missing;
+mod span;
+
+pub use clean::{MAX_NAME, MAX_SAYS, name, says};
+pub use missing::plight;
+pub use span::{Moment, Span};
+
+use compact_str::CompactString;
+
+use super::incident::{Incident, Kind, Severity};
+use super::notice::{Notice, Turn};
+
+/// How many names one line gives; the rest is counted.
+pub const NAMED: usize = 3;
+
+/// See [`Notice::title`].
+pub(super) fn title(notice: &Notice) -> String {
+    let word = match notice.turn {
+        Turn::Test => "TEST",
+        Turn::Recovered | Turn::OpenedAndRecovered => "RECOVERED",
+        Turn::Opened | Turn::Worsened | Turn::Eased => notice.incident.severity.headline(),
+    };
+    format!("{word} {}", name(&notice.incident.subject))
+}
+
+/// See [`Notice::text`].
+pub(super) fn line(notice: &Notice) -> String {
+    let incident = &notice.incident;
+    let says = match notice.turn {
+        Turn::Test => "this is a test of a notifier, nothing happened".to_owned(),
+        Turn::Recovered => {
+            format!(
+                "{}; incident {}, lasted {}",
+                whole(incident),
+                name(&incident.id.0),
+                lasted(notice)
+            )
+        }
+        Turn::OpenedAndRecovered => format!(
+            "{}; was {} for {} (told late: it began at {}); incident {}",
+            whole(incident),
+            incident.severity.headline(),
+            lasted(notice),
+            Moment(incident.opened_at),
+            name(&incident.id.0)
+        ),
+        Turn::Opened | Turn::Worsened | Turn::Eased => trouble(notice),
+    };
+    format!("{}: {says}", title(notice))
+}
+
+/// How long the incident lasted; how long it has lasted so far, while it is open.
+fn lasted(notice: &Notice) -> Span {
+    let incident = &notice.incident;
+    Span(incident.resolved_at.unwrap_or(notice.at).since(incident.opened_at))
+}
+
+/// What is wrong.
+fn trouble(notice: &Notice) -> String {
+    let incident = &notice.incident;
+    let again = if notice.turn == Turn::Eased { " again" } else { "" };
+    if incident.kind == Kind::Broker {
+        let mut says = format!("unreachable for {}", Span(notice.at.since(lost_at(incident))));
+        let fleets = &incident.scene.fleets;
+        if let [one] = fleets.as_slice() {
+            says.push_str(&format!("; fleet {} unknown", name(one)));
+        } else if !fleets.is_empty() {
+            says.push_str(&format!("; fleets {} unknown", named(fleets.iter(), fleets.len())));
+        }
+        return says;
+    }
+    let mut says = Vec::new();
+    if incident.scene.expected > 0 {
+        says.push(format!("{}{again}", count(incident)));
+    }
+    says.extend(missing::clause(incident, notice.at));
+    if says.is_empty() {
+        // Nothing is counted and nobody is named: the newest observation is the best that there is.
+        says.push(match incident.evidence.last() {
+            Some(newest) => self::says(&newest.says).into_owned(),
+            None => match incident.severity {
+                Severity::Stalled => "alive, and not consuming".to_owned(),
+                _ => format!("in trouble for {}", lasted(notice)),
+            },
+        });
+    }
+    says.join("; ")
+}
+
+/// What is well again.
+fn whole(incident: &Incident) -> String {
+    match incident.kind {
+        Kind::Broker => "reachable again".to_owned(),
+        Kind::Worker if incident.scene.expected == 0 => "working again".to_owned(),
+        Kind::Fleet if incident.scene.expected == 0 => "no worker is expected any more".to_owned(),
+        Kind::Fleet | Kind::Worker => count(incident),
+    }
+}
+
+/// `2 of 3 workers up`: always in this form, so that a script can read it.
+fn count(incident: &Incident) -> String {
+    format!("{} of {} workers up", incident.scene.up, incident.scene.expected)
+}
+
+/// When the broker was lost: at the first observation of it, if that came before the incident was opened.
+fn lost_at(incident: &Incident) -> crate::time::Wall {
+    let observed = incident
+        .evidence
+        .iter()
+        .filter(|e| e.signal.is_none() && e.subject == incident.subject);
+    observed
+        .map(|e| e.at)
+        .min()
+        .map_or(incident.opened_at, |first| first.min(incident.opened_at))
+}
+
+/// `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`: at most [`NAMED`] names of `all`.
+fn named<'a>(names: impl Iterator<Item = &'a CompactString>, all: usize) -> String {
+    let mut parts: Vec<String> = names.take(NAMED).map(|n| name(n).into_owned()).collect();
+    if all > parts.len() {
+        parts.push(format!("{} more", all - parts.len()));
+    }
+    match parts.split_last() {
+        None => String::new(),
+        Some((one, [])) => one.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

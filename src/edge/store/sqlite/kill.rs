@@ -1,0 +1,130 @@
+//! SIGKILL in the middle of writing: what was acknowledged is there, and nothing is there by half.
+//!
+//! The writer is this very test binary, started once more for the one test that writes until it is killed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use headcount_actors::ports::{Act, IncidentQuery, Store};
+use headcount_core::alert::Turn;
+
+use crate::store::conformance::{incident, owes, told};
+use crate::store::{Config, open};
+
+/// Where the writer writes; unset in an ordinary run, in which it does nothing.
+const FILE: &str = "HEADCOUNT_TEST_KILL_FILE";
+
+/// The writer's name, as the test harness knows it: without the crate.
+const WRITER: &str = "store::sqlite::kill::writer";
+
+/// How often the writer is killed.
+const KILLS: usize = 12;
+
+fn store_at(path: &Path) -> std::sync::Arc<dyn Store> {
+    open(&Config {
+        url: format!("sqlite:{}", path.display()),
+    })
+    .unwrap()
+}
+
+/// Writes incidents, each with two debts, and says each number once the store has acknowledged it.
+#[tokio::test]
+async fn writer() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    let store = store_at(Path::new(&path));
+    let start = store
+        .incidents(IncidentQuery {
+            limit: usize::MAX,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .len();
+    for n in start.. {
+        let one = incident(&format!("i{n:06}"), n as i64);
+        store.save_incidents(vec![one.clone()]).await.unwrap();
+        let owed = [Turn::Opened, Turn::Worsened].map(|turn| owes(&one, "slack", turn, Act::Post));
+        store.tell(one.id.clone(), told(false), owed.to_vec()).await.unwrap();
+        // Past the test harness, which would hold it back.
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "acknowledged {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// Ends the writer also where the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Lets the writer acknowledge `writes` more, kills it, and returns the last number that it acknowledged.
+fn write_and_kill(path: &Path, writes: usize) -> usize {
+    let mut child = Killed(
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", WRITER, "--nocapture", "--test-threads=1"])
+            .env(FILE, path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut acknowledged = BufReader::new(child.0.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| line.split_once("acknowledged ")?.1.parse().ok());
+    let mut last = acknowledged
+        .by_ref()
+        .take(writes)
+        .last()
+        .expect("the writer says what it has written");
+    // The kill lands anywhere in the next write; what it still acknowledged on the way counts too.
+    child.0.kill().unwrap();
+    last = acknowledged.last().unwrap_or(last);
+    child.0.wait().unwrap();
+    last
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_and_nothing_is_half() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("headcount.db");
+    for round in 0..KILLS {
+        // Uneven numbers of writes, so that the kills meet the log at different fills.
+        let last = write_and_kill(&path, 1 + round * 7 % 40);
+        let store = store_at(&path);
+        let incidents = store.load().await.unwrap().incidents;
+        assert!(
+            incidents.len() > last,
+            "round {round}: {} incidents, {last} acknowledged",
+            incidents.len()
+        );
+        let debts = store.owed("slack", usize::MAX).await.unwrap();
+        for (n, one) in incidents.iter().enumerate() {
+            assert_eq!(one.id.0, format!("i{n:06}"));
+            let mine = debts.iter().filter(|d| d.owed.notice.incident.id == one.id).count();
+            match one.told {
+                Some(_) => assert_eq!(mine, 2, "told with all that is owed"),
+                None => {
+                    assert_eq!(mine, 0, "not told, and nothing owed");
+                    assert!(n > last, "round {round}: {n} was acknowledged as told");
+                    // The next writer goes on after it.
+                    store
+                        .tell(
+                            one.id.clone(),
+                            told(false),
+                            [Turn::Opened, Turn::Worsened]
+                                .map(|t| owes(one, "slack", t, Act::Post))
+                                .to_vec(),
+                        )
+                        .await
+                        .unwrap();
+                }
+            }
+        }
+    }
+}

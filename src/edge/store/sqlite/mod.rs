@@ -1,0 +1,179 @@
+//! The embedded store: one SQLite file beside the program, and nothing to install.
+
+mod counts;
+mod incidents;
+mod outbox;
+mod schema;
+mod writer;
+
+use async_trait::async_trait;
+use compact_str::CompactString;
+use headcount_actors::ports::{Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store, StoreError};
+use headcount_core::alert::{Incident, IncidentId, Notification, Told};
+use headcount_core::detect::WorkerMemory;
+use headcount_core::stats::TaskCount;
+use headcount_core::time::Wall;
+use rusqlite::Connection;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Place;
+use writer::{Writer, failed};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    writer: Writer,
+}
+
+impl Sqlite {
+    pub(super) fn open(place: &Place) -> Result<Self, StoreError> {
+        Ok(Self {
+            writer: Writer::start(schema::open(place)?)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn load(&self) -> Result<Remembered, StoreError> {
+        self.writer
+            .run(|db| {
+                Ok(Remembered {
+                    workers: workers(db)?,
+                    incidents: incidents::to_load(db)?,
+                })
+            })
+            .await
+    }
+
+    async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError> {
+        let fleet = fleet.to_owned();
+        self.writer.run(move |db| save_workers(db, &fleet, &workers)).await
+    }
+
+    async fn save_incidents(&self, incidents: Vec<Incident>) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| incidents.into_iter().try_for_each(|one| incidents::save(db, one)))
+            .await
+    }
+
+    async fn tell(&self, incident: IncidentId, told: Told, owed: Vec<Owed>) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                incidents::set_told(db, &incident, &told)?;
+                owed.iter().try_for_each(|one| outbox::put(db, &incident, one))
+            })
+            .await
+    }
+
+    async fn owed(&self, notifier: &str, limit: usize) -> Result<Vec<Debt>, StoreError> {
+        let notifier = CompactString::from(notifier);
+        self.writer.run(move |db| outbox::owed(db, &notifier, limit)).await
+    }
+
+    async fn paid(&self, debt: DebtId, at: Wall, receipt: Option<Receipt>) -> Result<(), StoreError> {
+        self.writer.run(move |db| outbox::paid(db, debt, at, receipt)).await
+    }
+
+    async fn unpaid(&self, debt: DebtId, error: String) -> Result<(), StoreError> {
+        self.writer.run(move |db| outbox::unpaid(db, debt, &error)).await
+    }
+
+    async fn merge(&self, debts: Vec<DebtId>, into: Owed) -> Result<(), StoreError> {
+        self.writer.run(move |db| outbox::merge(db, &debts, &into)).await
+    }
+
+    async fn receipt(&self, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError> {
+        let (incident, notifier) = (incident.clone(), notifier.to_owned());
+        self.writer
+            .run(move |db| outbox::receipt(db, &incident, &notifier))
+            .await
+    }
+
+    async fn incidents(&self, query: IncidentQuery) -> Result<Vec<(Incident, Vec<Notification>)>, StoreError> {
+        self.writer
+            .run(move |db| {
+                let found = incidents::list(db, &query)?;
+                found.into_iter().map(|one| with_history(db, one)).collect()
+            })
+            .await
+    }
+
+    async fn incident(&self, id: &IncidentId) -> Result<Option<(Incident, Vec<Notification>)>, StoreError> {
+        let id = id.clone();
+        self.writer
+            .run(move |db| incidents::one(db, &id)?.map(|one| with_history(db, one)).transpose())
+            .await
+    }
+
+    async fn add_task_counts(&self, counts: Vec<TaskCount>) -> Result<(), StoreError> {
+        self.writer.run(move |db| counts::add(db, &counts)).await
+    }
+
+    async fn task_counts(&self, from: Wall, to: Wall) -> Result<Vec<TaskCount>, StoreError> {
+        self.writer.run(move |db| counts::between(db, from, to)).await
+    }
+
+    async fn forget_before(&self, before: Wall) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                incidents::forget_before(db, before)?;
+                counts::forget_before(db, before)
+            })
+            .await
+    }
+}
+
+fn with_history(db: &Connection, incident: Incident) -> Result<(Incident, Vec<Notification>), StoreError> {
+    let history = outbox::history(db, &incident.id)?;
+    Ok((incident, history))
+}
+
+fn workers(db: &Connection) -> Result<Vec<(CompactString, Vec<WorkerMemory>)>, StoreError> {
+    let mut all = db
+        .prepare_cached("SELECT name, workers FROM fleets ORDER BY name")
+        .map_err(failed)?;
+    let rows = all
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+        .map_err(failed)?;
+    rows.map(|row| {
+        let (name, workers) = row.map_err(failed)?;
+        Ok((CompactString::from(name), decode(&workers)?))
+    })
+    .collect()
+}
+
+fn save_workers(db: &Connection, fleet: &str, workers: &[WorkerMemory]) -> Result<(), StoreError> {
+    let done = if workers.is_empty() {
+        db.prepare_cached("DELETE FROM fleets WHERE name = ?1")
+            .and_then(|mut all| all.execute([fleet]))
+    } else {
+        let sql = "INSERT INTO fleets (name, workers) VALUES (?1, ?2)
+                   ON CONFLICT (name) DO UPDATE SET workers = excluded.workers";
+        let workers = encode(workers)?;
+        db.prepare_cached(sql)
+            .and_then(|mut all| all.execute([fleet, &workers]))
+    };
+    done.map(drop).map_err(failed)
+}
+
+/// A document for a column.
+fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Failed(format!("cannot write a document: {error}")))
+}
+
+/// A document from a column.
+fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Failed(format!("cannot read a document: {error}")))
+}
+
+/// How many rows to read, in the database's own type.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What is owed to notifiers, and what they have been told.
+
+use compact_str::CompactString;
+use headcount_actors::ports::{Act, Debt, DebtId, Owed, Receipt, StoreError};
+use headcount_core::alert::{IncidentId, Notification};
+use headcount_core::time::Wall;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{decode, encode, failed, rows};
+
+/// How many delivered messages one incident keeps for each notifier, the newest. An incident that flaps for days must
+/// not grow without end; raising it costs about 200 bytes a message.
+pub(super) const MAX_HISTORY: usize = 100;
+
+/// How much of an error is kept, in characters.
+const MAX_ERROR: usize = 500;
+
+/// Owes one thing more for an incident.
+pub(super) fn put(db: &Connection, incident: &IncidentId, owed: &Owed) -> Result<(), StoreError> {
+    let sql = "INSERT INTO debts (incident, notifier, act, notice, text, queued_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let notice = encode(&owed.notice)?;
+    db.prepare_cached(sql)
+        .and_then(|mut put| {
+            put.execute(params![
+                incident.0.as_str(),
+                owed.notifier.as_str(),
+                word(owed.act),
+                notice,
+                owed.notice.text(),
+                owed.notice.at.as_micros(),
+            ])
+        })
+        .map(drop)
+        .map_err(failed)
+}
+
+/// What a notifier owes, oldest first.
+pub(super) fn owed(db: &Connection, notifier: &CompactString, limit: usize) -> Result<Vec<Debt>, StoreError> {
+    let sql = "SELECT id, act, notice FROM debts WHERE notifier = ?1 AND delivered_at IS NULL ORDER BY id LIMIT ?2";
+    let mut all = db.prepare_cached(sql).map_err(failed)?;
+    let found = all
+        .query_map(params![notifier.as_str(), rows(limit)], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        })
+        .map_err(failed)?;
+    found
+        .map(|row| {
+            let (id, act, notice) = row.map_err(failed)?;
+            let owed = Owed {
+                notifier: notifier.clone(),
+                act: act_of(&act)?,
+                notice: decode(&notice)?,
+            };
+            Ok(Debt { id: DebtId(id), owed })
+        })
+        .collect()
+}
+
+/// Delivered. A debt that is paid already, or gone, stays as it is.
+pub(super) fn paid(db: &Connection, debt: DebtId, at: Wall, receipt: Option<Receipt>) -> Result<(), StoreError> {
+    let sql = "UPDATE debts SET delivered_at = ?2, notice = NULL, error = NULL
+               WHERE id = ?1 AND delivered_at IS NULL RETURNING incident, notifier, act";
+    let found = db
+        .prepare_cached(sql)
+        .and_then(|mut pay| {
+            pay.query_row(params![debt.0, at.as_micros()], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                ))
+            })
+            .optional()
+        })
+        .map_err(failed)?;
+    let Some((incident, notifier, act)) = found else {
+        return Ok(());
+    };
+    if let Some(Receipt(receipt)) = receipt {
+        let sql = "INSERT INTO receipts (incident, notifier, receipt) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        db.prepare_cached(sql)
+            .and_then(|mut keep| keep.execute([&incident, &notifier, &receipt]))
+            .map_err(failed)?;
+    }
+    if act_of(&act)? == Act::Refresh {
+        // It changed a message and was none itself: the history has no use for it.
+        db.prepare_cached("DELETE FROM debts WHERE id = ?1")
+            .and_then(|mut delete| delete.execute([debt.0]))
+            .map_err(failed)?;
+    }
+    let sql = "DELETE FROM debts WHERE incident = ?1 AND notifier = ?2 AND delivered_at IS NOT NULL AND id NOT IN
+               (SELECT id FROM debts WHERE incident = ?1 AND notifier = ?2 AND delivered_at IS NOT NULL
+                ORDER BY id DESC LIMIT ?3)";
+    db.prepare_cached(sql)
+        .and_then(|mut delete| delete.execute(params![incident, notifier, rows(MAX_HISTORY)]))
+        .map(drop)
+        .map_err(failed)
+}
+
+/// An attempt failed.
+pub(super) fn unpaid(db: &Connection, debt: DebtId, error: &str) -> Result<(), StoreError> {
+    let short: String = error.chars().take(MAX_ERROR).collect();
+    db.prepare_cached("UPDATE debts SET error = ?2 WHERE id = ?1 AND delivered_at IS NULL")
+        .and_then(|mut note| note.execute(params![debt.0, short]))
+        .map(drop)
+        .map_err(failed)
+}
+
+/// One debt instead of several of the same incident and notifier. All of them must still be owed: what has been
+/// delivered cannot be taken back.
+pub(super) fn merge(db: &Connection, debts: &[DebtId], into: &Owed) -> Result<(), StoreError> {
+    let incident = &into.notice.incident.id;
+    if debts.is_empty() {
+        return Err(StoreError::Failed("there is nothing to merge".to_owned()));
+    }
+    for debt in debts {
+        let sql = "DELETE FROM debts WHERE id = ?1 AND incident = ?2 AND notifier = ?3 AND delivered_at IS NULL";
+        let gone = db
+            .prepare_cached(sql)
+            .and_then(|mut delete| delete.execute(params![debt.0, incident.0.as_str(), into.notifier.as_str()]))
+            .map_err(failed)?;
+        if gone != 1 {
+            let why = format!(
+                "debt {} of incident {incident} is not owed to {} any more",
+                debt.0, into.notifier
+            );
+            return Err(StoreError::Failed(why));
+        }
+    }
+    put(db, incident, into)
+}
+
+/// What the incident's first message can be found by.
+pub(super) fn receipt(db: &Connection, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError> {
+    db.prepare_cached("SELECT receipt FROM receipts WHERE incident = ?1 AND notifier = ?2")
+        .and_then(|mut find| {
+            find.query_row([incident.0.as_str(), notifier], |row| row.get(0))
+                .optional()
+        })
+        .map(|found| found.map(Receipt))
+        .map_err(failed)
+}
+
+/// The messages of one incident, oldest first: at most [`MAX_HISTORY`] of each notifier, and what is owed.
+pub(super) fn history(db: &Connection, incident: &IncidentId) -> Result<Vec<Notification>, StoreError> {
+    let sql = "SELECT notifier, text, queued_at, delivered_at, error FROM debts
+               WHERE incident = ?1 AND act = ?2 ORDER BY id";
+    let mut all = db.prepare_cached(sql).map_err(failed)?;
+    let found = all
+        .query_map([incident.0.as_str(), word(Act::Post)], |row| {
+            Ok(Notification {
+                notifier: row.get::<_, String>(0)?.into(),
+                text: row.get(1)?,
+                queued_at: Wall::from_micros(row.get(2)?),
+                delivered_at: row.get::<_, Option<i64>>(3)?.map(Wall::from_micros),
+                error: row.get(4)?,
+            })
+        })
+        .map_err(failed)?;
+    found.collect::<rusqlite::Result<_>>().map_err(failed)
+}
+
+const fn word(act: Act) -> &'static str {
+    match act {
+        Act::Post => "post",
+        Act::Refresh => "refresh",
+    }
+}
+
+fn act_of(word: &str) -> Result<Act, StoreError> {
+    match word {
+        "post" => Ok(Act::Post),
+        "refresh" => Ok(Act::Refresh),
+        other => Err(StoreError::Failed(format!("an act {other:?} is not known"))),
+    }
+}

@@ -14,11 +14,16 @@ pub(super) type Mistake = (At, Vec<String>, Found);
 
 /// Decodes a table that stands under `path`. Without a result there is at least one mistake (here, or already
 /// reported when the tree was built); with mistakes there may still be a result, good enough to check the rest of it.
-pub(super) fn table<T: DeserializeOwned>(mut table: Table, at: &At, path: &[String]) -> (Option<T>, Vec<Mistake>) {
+pub(super) fn table<T>(
+    mut table: Table,
+    at: &At,
+    path: &[String],
+    decode: impl Fn(TableDeserializer<'_>) -> Result<T, Fault>,
+) -> (Option<T>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     let mut removed = take_broken(&mut table);
     loop {
-        let fault = match T::deserialize(TableDeserializer(&table)) {
+        let fault = match decode(TableDeserializer(&table)) {
             Ok(value) => return (Some(value), mistakes),
             Err(fault) => fault,
         };
@@ -46,6 +51,15 @@ pub(super) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     match T::deserialize(KeysOnly) {
         Err(Keys(keys)) => keys,
         Ok(_) => &[],
+    }
+}
+
+/// The keys that a kind of notifier reads.
+#[cfg(test)]
+pub(super) fn keys_of_notifier(kind: &str) -> &'static [&'static str] {
+    match headcount_edge::notifiers::decode(kind, KeysOnly) {
+        Some(Err(Keys(keys))) => keys,
+        _ => &[],
     }
 }
 
@@ -212,7 +226,8 @@ fn describe(found: Unexpected<'_>) -> (String, Option<String>) {
     }
 }
 
-struct TableDeserializer<'a>(&'a Table);
+/// Reads a table of the tree.
+pub(super) struct TableDeserializer<'a>(&'a Table);
 
 impl<'de> de::Deserializer<'de> for TableDeserializer<'_> {
     type Error = Fault;

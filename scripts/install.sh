@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Installs what `make demo` and `make test` need and what is missing: Debian packages, a Python environment with a pinned
+# Celery in .cache/venv. Quick when nothing is missing. Starts no service.
+#
+#   scripts/install.sh             everything
+#   scripts/install.sh packages    the Debian packages alone, for `sudo`
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUST_NEEDED=1.89
+VENV=.cache/venv
+LOG=.cache/install.log
+POLICY=/usr/sbin/policy-rc.d
+
+say() { printf '%s\n' "install: $*" >&2; }
+fail() {
+    printf '%s\n' "install: FAILED: $*" >&2
+    exit 1
+}
+
+# run WHAT COMMAND...: says what it does, with a dot every five seconds; its output goes to the log, and is shown on failure.
+run() {
+    local what=$1 began=$SECONDS ticker status=0
+    shift
+    printf '%s' "install: $what " >&2
+    while sleep 5; do printf . >&2; done &
+    ticker=$!
+    "$@" >>"$LOG" 2>&1 </dev/null || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    if [ "$status" -eq 0 ]; then
+        printf ' %s\n' "done in $((SECONDS - began)) s" >&2
+    else
+        printf ' %s\n' "failed after $((SECONDS - began)) s; the end of $LOG:" >&2
+        tail -n 15 "$LOG" | sed 's/^/    /' >&2
+    fi
+    return "$status"
+}
+
+# ---------------------------------------------------------------- Debian packages
+
+usable_python() {
+    local candidate
+    # A Python of the user's own comes first in PATH, and may lack what it takes; then Debian's.
+    for candidate in python3 /usr/bin/python3; do
+        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+missing_packages() {
+    command -v redis-server >/dev/null || echo redis-server
+    # Not the one in /usr/sbin, which changes the user and loses the environment.
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+    command -v cc >/dev/null || echo gcc
+    [ -e /usr/include/stdlib.h ] || echo libc6-dev
+    command -v make >/dev/null || echo make
+    usable_python >/dev/null || echo python3 python3-venv
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+install_packages() {
+    local packages
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    command -v apt-get >/dev/null || fail "missing: $packages(names as on Debian); install them and run this again"
+    [ "$(id -u)" -eq 0 ] || fail "missing: $packages; run: sudo scripts/install.sh packages"
+
+    # The servers' packages would start them, on their usual ports; 101 is "not allowed".
+    if [ ! -e "$POLICY" ]; then
+        trap 'rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+        chmod 755 "$POLICY"
+    fi
+    # shellcheck disable=SC2086 # a list of words
+    if ! run "apt-get install $packages" apt_install $packages; then
+        run "apt-get update, then once more" apt-get update || fail "apt-get update: no package lists; is there a network?"
+        run "apt-get install $packages" apt_install $packages || fail "apt-get could not install: $packages"
+    fi
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -z "$packages" ] || fail "installed, and yet not found: $packages"
+}
+
+# ---------------------------------------------------------------- Rust
+
+check_rust() {
+    local found how
+    how="get it from https://rustup.rs: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy,rustfmt"
+    PATH=$PATH:$HOME/.cargo/bin
+    command -v cargo >/dev/null || fail "Rust $RUST_NEEDED or newer is needed, and there is no cargo; $how"
+    found=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$RUST_NEEDED" "$found" | sort -V | head -n 1)" = "$RUST_NEEDED" ] ||
+        fail "Rust $RUST_NEEDED or newer is needed, and this is $found; run: rustup update stable, or $how"
+}
+
+# ---------------------------------------------------------------- Python
+
+install_python() {
+    local python wanted
+    wanted=$(sha256sum <scripts/requirements.txt)
+    # The last line of the work writes this: what was interrupted is done again.
+    if [ "$(cat "$VENV/installed" 2>/dev/null)" = "$wanted" ] && "$VENV/bin/python" -c 'import celery' 2>/dev/null; then
+        return
+    fi
+    python=$(usable_python) || fail "no Python 3.10 or newer with venv and ensurepip; on Debian: apt-get install python3-venv"
+    run "Python environment in $VENV" "$python" -m venv --clear "$VENV" || fail "$python -m venv $VENV"
+    run "Celery and what belongs to it (pip)" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps -r scripts/requirements.txt ||
+        fail "pip could not install scripts/requirements.txt; is there a network?"
+    run "looking whether they fit together" "$VENV/bin/python" -m pip check || fail "scripts/requirements.txt does not fit together"
+    printf '%s\n' "$wanted" >"$VENV/installed"
+}
+
+mkdir -p .cache
+# Two at once would stand in each other's way.
+exec 9>.cache/install.lock
+flock 9
+: >"$LOG"
+
+case ${1:-everything} in
+    packages) install_packages ;;
+    everything)
+        install_packages
+        check_rust
+        install_python
+        say "nothing is missing"
+        ;;
+    *) fail "unknown word: $1 (none, or: packages)" ;;
+esac

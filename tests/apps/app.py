@@ -1,0 +1,35 @@
+"""The Celery application of the live tests and the demo. The broker comes from the environment."""
+
+import os
+import time
+
+from celery import Celery
+
+app = Celery("app", broker=os.environ["HEADCOUNT_TEST_BROKER"], set_as_current=True)
+app.conf.update(task_send_sent_event=True, broker_connection_retry_on_startup=True)
+
+
+@app.task(name="sleep")
+def sleep(seconds):
+    """Holds a slot, and leaves the processor alone."""
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(name="spin")
+def spin(seconds):
+    """Holds a slot, and the processor too."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+    return seconds
+
+
+@app.task(name="add")
+def add(a, b):
+    return a + b
+
+
+@app.task(name="fail")
+def fail(why="as asked"):
+    raise RuntimeError(why)

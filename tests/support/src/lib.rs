@@ -1,0 +1,26 @@
+//! What live tests and the demo stand on: real brokers, real Celery workers, a stand-in for Slack, and Headcount itself.
+//!
+//! Everything runs on loopback, on free ports, in temporary directories, each server or worker in a process group of its own.
+//! Nothing stays behind: what is dropped ends, and a [`reaper`] ends the rest when this process goes, however it goes.
+//!
+//! A kit fails by panicking, with what it waited for and the last lines that the process in question wrote.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test kit fails by panicking")]
+
+mod celery;
+mod headcount;
+mod ports;
+mod process;
+mod rabbitmq;
+pub mod reaper;
+mod redis;
+mod slack;
+mod wait;
+
+pub use celery::{Pool, Worker, WorkerOptions, python, repository, send_tasks};
+pub use headcount::{Headcount, run_once};
+pub use ports::free_port;
+pub use process::{Process, Usage};
+pub use rabbitmq::RabbitMq;
+pub use redis::Redis;
+pub use slack::{Answer, Call, Message, SlackStandIn};
+pub use wait::{poll_until, wait_until};

@@ -1,1 +1,4 @@
-//! Being laid.
+//! Headcount counts Celery workers and tells people when one is missing.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod config;

@@ -33,13 +33,19 @@ pub(super) fn table<T>(
             What::Missing(field) if removed.iter().any(|key| key == field) => return (None, mistakes),
             What::Missing(field) => {
                 under.push(field.to_owned());
-                mistakes.push((fault.at.unwrap_or_else(|| at.clone()), under, Found::Said("this key is required".into())));
+                mistakes.push((
+                    fault.at.unwrap_or_else(|| at.clone()),
+                    under,
+                    Found::Said("this key is required".into()),
+                ));
                 return (None, mistakes);
             }
             What::Found(found) => {
                 mistakes.push((fault.at.unwrap_or_else(|| at.clone()), under, found));
                 let steps: Vec<Step> = fault.path.into_iter().rev().collect();
-                let Some(key) = take_out(&mut table, &steps) else { return (None, mistakes) };
+                let Some(key) = take_out(&mut table, &steps) else {
+                    return (None, mistakes);
+                };
                 removed.push(key);
             }
         }
@@ -93,7 +99,9 @@ fn is_broken(node: &mut Node) -> bool {
 
 /// Takes out the entry or item that the steps lead to, and tells its key.
 fn take_out(table: &mut Table, steps: &[Step]) -> Option<String> {
-    let (Step::Key(key), rest) = steps.split_first()? else { return None };
+    let (Step::Key(key), rest) = steps.split_first()? else {
+        return None;
+    };
     if rest.is_empty() {
         return table.take(key).map(|entry| entry.key);
     }
@@ -147,7 +155,11 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(what: What) -> Self {
-        Self { at: None, path: Vec::new(), what }
+        Self {
+            at: None,
+            path: Vec::new(),
+            what,
+        }
     }
 
     fn said(message: impl fmt::Display) -> Self {
@@ -176,7 +188,11 @@ impl de::Error for Fault {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let (kind, value) = describe(found);
-        Self::new(What::Found(Found::Instead { expected: expected.to_string(), kind, value }))
+        Self::new(What::Found(Found::Instead {
+            expected: in_words(&expected.to_string()),
+            kind,
+            value,
+        }))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -186,7 +202,11 @@ impl de::Error for Fault {
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let words: Vec<String> = expected.iter().map(|word| format!("\"{word}\"")).collect();
         let (kind, value) = describe(Unexpected::Str(variant));
-        Self::new(What::Found(Found::Instead { expected: words.join(" or "), kind, value }))
+        Self::new(What::Found(Found::Instead {
+            expected: words.join(" or "),
+            kind,
+            value,
+        }))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -213,6 +233,18 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
+/// What serde expects, in the words of TOML.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "a sequence" => "an array".to_owned(),
+        "a map" => "a table".to_owned(),
+        other if other.starts_with("struct ") => "a table".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 fn describe(found: Unexpected<'_>) -> (String, Option<String>) {
     match found {
         Unexpected::Bool(truth) => ("a boolean".into(), Some(truth.to_string())),
@@ -233,7 +265,10 @@ impl<'de> de::Deserializer<'de> for TableDeserializer<'_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_map(Entries { entries: self.0.0.iter(), current: None })
+        visitor.visit_map(Entries {
+            entries: self.0.0.iter(),
+            current: None,
+        })
     }
 
     serde::forward_to_deserialize_any! {
@@ -254,11 +289,16 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
         self.current = self.entries.next();
         let Some(entry) = self.current else { return Ok(None) };
         let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
-        seed.deserialize(key).map(Some).map_err(|fault| fault.under(Step::Key(entry.key.clone()), &entry.key_at))
+        seed.deserialize(key)
+            .map(Some)
+            .map_err(|fault| fault.under(Step::Key(entry.key.clone()), &entry.key_at))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let entry = self.current.take().ok_or_else(|| Fault::said("a value without a key"))?;
+        let entry = self
+            .current
+            .take()
+            .ok_or_else(|| Fault::said("a value without a key"))?;
         seed.deserialize(NodeDeserializer(&entry.node))
             .map_err(|fault| fault.under(Step::Key(entry.key.clone()), &entry.node.at))
     }
@@ -270,8 +310,12 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        let Some((index, item)) = self.0.next() else { return Ok(None) };
-        seed.deserialize(NodeDeserializer(item)).map(Some).map_err(|fault| fault.under(Step::Item(*index), &item.at))
+        let Some((index, item)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(NodeDeserializer(item))
+            .map(Some)
+            .map_err(|fault| fault.under(Step::Item(*index), &item.at))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -285,9 +329,14 @@ impl NodeDeserializer<'_> {
     /// A value that came from the environment or a file is named by its kind alone.
     fn veil(&self, fault: Fault) -> Fault {
         match fault.what {
-            What::Found(Found::Instead { expected, kind, .. }) if self.0.secret && fault.path.is_empty() => {
-                Fault { what: What::Found(Found::Instead { expected, kind, value: None }), ..fault }
-            }
+            What::Found(Found::Instead { expected, kind, .. }) if self.0.secret && fault.path.is_empty() => Fault {
+                what: What::Found(Found::Instead {
+                    expected,
+                    kind,
+                    value: None,
+                }),
+                ..fault
+            },
             _ => fault,
         }
     }
@@ -322,7 +371,10 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.0.value {
             Value::Text(text) | Value::Loose(text) => visitor.visit_str(text),
-            Value::Datetime(text) => Err(de::Error::invalid_type(Unexpected::Other(&format!("the date {text}")), &visitor)),
+            Value::Datetime(text) => Err(de::Error::invalid_type(
+                Unexpected::Other(&format!("the date {text}")),
+                &visitor,
+            )),
             Value::Int(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(truth) => visitor.visit_bool(*truth),
@@ -354,7 +406,11 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
             }
             other => {
                 let (kind, expected) = (other.kind().to_owned(), "a string".to_owned());
-                Err(Fault::new(What::Found(Found::Instead { expected, kind, value: None })))
+                Err(Fault::new(What::Found(Found::Instead {
+                    expected,
+                    kind,
+                    value: None,
+                })))
             }
         }
     }

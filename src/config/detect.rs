@@ -3,7 +3,7 @@
 use headcount_core::span::Span;
 use serde::Deserialize;
 
-use super::read::Spot;
+use super::spot::Spot;
 
 /// How a fleet's workers are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +64,30 @@ impl DetectTable {
         let sound = bounds("probe_every", self.probe_every, MIN_PROBE_EVERY, MAX_PROBE_EVERY)
             & bounds("down_after", self.down_after, MIN_DOWN_AFTER, Span::MAX)
             & bounds("forget_after", self.forget_after, MIN_FORGET_AFTER, Span::MAX);
-        let Detect { probe_every, down_after, forget_after } = detect;
+        let Detect {
+            probe_every,
+            down_after,
+            forget_after,
+        } = detect;
         // An error and not a hint: a worker that can only be judged by its answers would be called down between two
         // questions, which is a false alarm by configuration.
         if sound && down_after.duration() < probe_every.duration() * 2 {
-            let key = if self.down_after.is_some() { "down_after" } else { "probe_every" };
-            let what = format!("down_after ({down_after}) must be at least twice probe_every ({probe_every}): one unanswered probe means nothing");
+            let key = if self.down_after.is_some() {
+                "down_after"
+            } else {
+                "probe_every"
+            };
+            let what = format!(
+                "down_after ({down_after}) must be at least twice probe_every ({probe_every}): one unanswered probe means nothing"
+            );
             spot.say(key, what);
         }
         if sound && forget_after < down_after {
-            let key = if self.forget_after.is_some() { "forget_after" } else { "down_after" };
+            let key = if self.forget_after.is_some() {
+                "forget_after"
+            } else {
+                "down_after"
+            };
             let what = format!("forget_after ({forget_after}) must not be shorter than down_after ({down_after})");
             spot.say(key, what);
         }

@@ -7,7 +7,7 @@ use headcount_core::glob::Glob;
 use serde::{Deserialize, Deserializer, de};
 
 use super::detect::{Detect, DetectTable};
-use super::read::Spot;
+use super::spot::Spot;
 
 /// The workers that do one service's work.
 #[derive(Clone, Debug)]
@@ -113,13 +113,27 @@ impl FleetTable {
         for (n, glob) in hostnames.iter().enumerate() {
             let claimed = |other: &&Fleet| other.broker == broker && other.hostnames.contains(glob);
             if let Some(other) = company.fleets.iter().find(claimed) {
-                let key = if self.hostnames.is_some() { format!("hostnames.[{n}]") } else { "name".to_owned() };
-                spot.say(&key, format!("the workers {:?} already belong to the fleet {:?}", glob.as_str(), other.name));
+                let key = if self.hostnames.is_some() {
+                    format!("hostnames.[{n}]")
+                } else {
+                    "name".to_owned()
+                };
+                spot.say(
+                    &key,
+                    format!(
+                        "the workers {:?} already belong to the fleet {:?}",
+                        glob.as_str(),
+                        other.name
+                    ),
+                );
             }
         }
         for (n, queue) in self.queues.iter().enumerate() {
             if queue.is_empty() {
-                spot.say(&format!("queues.[{n}]"), "expected the name of a queue, found an empty string");
+                spot.say(
+                    &format!("queues.[{n}]"),
+                    "expected the name of a queue, found an empty string",
+                );
             }
         }
         let expected = self.expectation(&hostnames, spot);
@@ -134,7 +148,15 @@ impl FleetTable {
             spot.say(key, format!("the minimum ({minimum}) is more than the workers that are expected ({most}): the fleet would always be down"));
         }
         let detect = spot.inside("detect", |spot| self.detect.over(company.detect, spot));
-        Fleet { name: self.name, broker, hostnames, queues: self.queues, minimum, expected, detect }
+        Fleet {
+            name: self.name,
+            broker,
+            hostnames,
+            queues: self.queues,
+            minimum,
+            expected,
+            detect,
+        }
     }
 
     fn find_broker(&self, brokers: &[CompactString], spot: &mut Spot<'_>) -> CompactString {
@@ -144,14 +166,22 @@ impl FleetTable {
             (None, several) => {
                 let names: Vec<String> = several.iter().map(|name| format!("{name:?}")).collect();
                 if !spot.has_mistake("broker") {
-                    spot.say("broker", format!("this key is required where there are several brokers: one of {}", names.join(", ")));
+                    spot.say(
+                        "broker",
+                        format!(
+                            "this key is required where there are several brokers: one of {}",
+                            names.join(", ")
+                        ),
+                    );
                 }
                 CompactString::default()
             }
             (Some(name), _) => {
                 if !brokers.contains(name) {
                     let hint = super::problem::did_you_mean(name, brokers.iter().map(CompactString::as_str));
-                    let hint = hint.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+                    let hint = hint
+                        .map(|meant| format!("; did you mean {meant:?}?"))
+                        .unwrap_or_default();
                     spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
                 }
                 name.clone()
@@ -169,7 +199,10 @@ impl FleetTable {
             return own.iter().filter_map(|text| Glob::parse(text).ok()).collect();
         };
         if given.is_empty() {
-            spot.say("hostnames", "an empty list matches no worker; leave the key out for workers named like the fleet");
+            spot.say(
+                "hostnames",
+                "an empty list matches no worker; leave the key out for workers named like the fleet",
+            );
         }
         let mut globs = Vec::new();
         for (n, text) in given.iter().enumerate() {
@@ -189,19 +222,31 @@ impl FleetTable {
             };
         };
         if self.expected.is_some() {
-            spot.say("expected", "either `expected` or `names`: the names already say how many");
+            spot.say(
+                "expected",
+                "either `expected` or `names`: the names already say how many",
+            );
         }
         if names.is_empty() {
-            spot.say("names", "an empty list expects nobody; leave the key out for `expected = \"auto\"`");
+            spot.say(
+                "names",
+                "an empty list expects nobody; leave the key out for `expected = \"auto\"`",
+            );
         }
         for (n, name) in names.iter().enumerate() {
             let key = format!("names.[{n}]");
             if !name.contains('@') {
-                spot.say(&key, format!("expected a worker's whole name, such as {:?}", format!("{name}@host1")));
+                spot.say(
+                    &key,
+                    format!("expected a worker's whole name, such as {:?}", format!("{name}@host1")),
+                );
             } else if names.iter().take(n).any(|other| other == name) {
                 spot.say(&key, format!("{name:?} is there twice"));
             } else if self.hostnames.is_some() && !hostnames.iter().any(|glob| glob.matches(name)) {
-                spot.say(&key, format!("{name:?} matches none of `hostnames`, so it would never be seen"));
+                spot.say(
+                    &key,
+                    format!("{name:?} matches none of `hostnames`, so it would never be seen"),
+                );
             }
         }
         Expected::Names(names.clone())

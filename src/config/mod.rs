@@ -3,11 +3,13 @@
 //! that can be found is reported at once with its place.
 
 mod decode;
-mod fleet;
 mod detect;
+mod fleet;
+mod overrides;
 mod problem;
 mod read;
 mod server;
+mod spot;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -75,7 +77,11 @@ impl Origin {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
-    Origin { config: Some(path.to_path_buf()), brokers: Vec::new() }.load()
+    Origin {
+        config: Some(path.to_path_buf()),
+        brokers: Vec::new(),
+    }
+    .load()
 }
 
 /// The largest configuration file, in bytes: thousands of fleets fit, and a device file has no end.
@@ -91,6 +97,13 @@ fn read_file(path: &Path) -> Result<String, Problems> {
         Ok(_) if text.len() as u64 > MAX_FILE => format!("the file is larger than {MAX_FILE} bytes"),
         Ok(_) => return Ok(text),
     };
-    let whole = Problem { place: Place::Whole, key: String::new(), message: why };
-    Err(Problems { file: Some(path.to_path_buf()), list: vec![whole] })
+    let whole = Problem {
+        place: Place::Whole,
+        key: String::new(),
+        message: why,
+    };
+    Err(Problems {
+        file: Some(path.to_path_buf()),
+        list: vec![whole],
+    })
 }

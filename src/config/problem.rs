@@ -35,7 +35,11 @@ pub(super) enum Found {
     /// In words that hold no secret.
     Said(String),
     /// A value of the wrong type or range; `value` is only shown under a key of [`PLAIN_KEYS`].
-    Instead { expected: String, kind: String, value: Option<String> },
+    Instead {
+        expected: String,
+        kind: String,
+        value: Option<String>,
+    },
 }
 
 /// One thing that is wrong.
@@ -113,10 +117,20 @@ impl Problem {
             write!(f, "{}: ", self.key)?;
         }
         write!(f, "{}", self.message)?;
-        if let Place::File { line, excerpt: Some(excerpt), .. } = &self.place {
+        if let Place::File {
+            line,
+            excerpt: Some(excerpt),
+            ..
+        } = &self.place
+        {
             let margin = " ".repeat(line.to_string().len());
             let (before, width) = (" ".repeat(excerpt.mark.start), excerpt.mark.len().max(1));
-            write!(f, "\n{margin} |\n{line} | {}\n{margin} | {before}{}", excerpt.text, "^".repeat(width))?;
+            write!(
+                f,
+                "\n{margin} |\n{line} | {}\n{margin} | {before}{}",
+                excerpt.text,
+                "^".repeat(width)
+            )?;
         }
         Ok(())
     }
@@ -132,15 +146,25 @@ impl Source<'_> {
     /// The place of some bytes, with its line quoted.
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         let (start, line_number, line) = self.line(span.start);
-        let column = 1 + self.text.get(start..span.start).map_or(0, |before| before.chars().count());
-        Place::File { line: line_number, column, excerpt: Some(self.quote(start, line, span)) }
+        let column = 1 + self
+            .text
+            .get(start..span.start)
+            .map_or(0, |before| before.chars().count());
+        Place::File {
+            line: line_number,
+            column,
+            excerpt: Some(self.quote(start, line, span)),
+        }
     }
 
     /// The place of a mistake in the syntax: what the parser lost its way in may be a secret, so nothing behind the
     /// first `=` is quoted.
     pub(super) fn syntax_place(&self, span: &Range<usize>) -> Place {
         let (start, line_number, line) = self.line(span.start);
-        let column = 1 + self.text.get(start..span.start).map_or(0, |before| before.chars().count());
+        let column = 1 + self
+            .text
+            .get(start..span.start)
+            .map_or(0, |before| before.chars().count());
         let shown = match line.split_once('=') {
             Some((key, _)) => Some(format!("{key}= …")),
             None if line.trim_start().starts_with('[') => Some(line.to_owned()),
@@ -149,9 +173,16 @@ impl Source<'_> {
         let excerpt = shown.map(|text| {
             let last = text.chars().count().saturating_sub(1);
             let from = (column - 1).min(last);
-            Excerpt { text, mark: from..from + 1 }
+            Excerpt {
+                text,
+                mark: from..from + 1,
+            }
         });
-        Place::File { line: line_number, column, excerpt }
+        Place::File {
+            line: line_number,
+            column,
+            excerpt,
+        }
     }
 
     /// The start, number and text of the line that a byte is in.
@@ -164,7 +195,11 @@ impl Source<'_> {
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let number = 1 + before.bytes().filter(|b| *b == b'\n').count();
         let end = after.find('\n').map_or(self.text.len(), |newline| at + newline);
-        (start, number, self.text.get(start..end).unwrap_or_default().trim_end_matches('\r'))
+        (
+            start,
+            number,
+            self.text.get(start..end).unwrap_or_default().trim_end_matches('\r'),
+        )
     }
 
     /// Quotes a line: what is hidden becomes `…`, its quotation marks stay.
@@ -193,7 +228,10 @@ impl Source<'_> {
                 mark = Some(mark.map_or(last - 1, |mark| mark.start)..last);
             }
         }
-        Excerpt { text, mark: mark.unwrap_or(shown..shown + 1) }
+        Excerpt {
+            text,
+            mark: mark.unwrap_or(shown..shown + 1),
+        }
     }
 }
 
@@ -213,7 +251,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], n: usize| row.get(n).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let mut best = (at(&row, j) + usize::from(x != y))
+                .min(at(&row, j + 1) + 1)
+                .min(at(&next, j) + 1);
             if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
                 best = best.min(at(&before, j - 1) + 1);
             }
@@ -231,7 +271,12 @@ mod tests {
     #[test]
     fn near_misses_are_recognised() {
         let known = ["listen", "token", "public_url"];
-        for (word, meant) in [("listn", "listen"), ("tokne", "token"), ("publicurl", "public_url"), ("Token", "token")] {
+        for (word, meant) in [
+            ("listn", "listen"),
+            ("tokne", "token"),
+            ("publicurl", "public_url"),
+            ("Token", "token"),
+        ] {
             assert_eq!(did_you_mean(word, known), Some(meant), "{word}");
         }
         assert_eq!(did_you_mean("colour", known), None);
@@ -241,20 +286,52 @@ mod tests {
     #[test]
     fn hidden_values_are_masked_and_the_mark_stays_on_its_word() {
         let text = "a = \"secret\", bad = 1";
-        let source = Source { text, hidden: vec![4..12] };
-        let Place::File { line, column, excerpt: Some(excerpt) } = source.place(&(14..17)) else { panic!() };
+        let source = Source {
+            text,
+            hidden: vec![4..12],
+        };
+        let Place::File {
+            line,
+            column,
+            excerpt: Some(excerpt),
+        } = source.place(&(14..17))
+        else {
+            panic!()
+        };
         assert_eq!((line, column), (1, 15));
         assert_eq!(excerpt.text, "a = \"…\", bad = 1");
-        assert_eq!(excerpt.text.chars().skip(excerpt.mark.start).take(excerpt.mark.len()).collect::<String>(), "bad");
-        let Place::File { excerpt: Some(excerpt), .. } = source.place(&(4..12)) else { panic!() };
+        assert_eq!(
+            excerpt
+                .text
+                .chars()
+                .skip(excerpt.mark.start)
+                .take(excerpt.mark.len())
+                .collect::<String>(),
+            "bad"
+        );
+        let Place::File {
+            excerpt: Some(excerpt), ..
+        } = source.place(&(4..12))
+        else {
+            panic!()
+        };
         assert_eq!(excerpt.mark, 4..7);
     }
 
     #[test]
     fn places_count_characters_and_survive_the_end_of_the_file() {
-        let source = Source { text: "größe = 1\r\nb", hidden: vec![] };
-        assert!(matches!(source.place(&(10..11)), Place::File { line: 1, column: 9, .. }));
-        assert!(matches!(source.place(&(14..14)), Place::File { line: 2, column: 2, .. }));
+        let source = Source {
+            text: "größe = 1\r\nb",
+            hidden: vec![],
+        };
+        assert!(matches!(
+            source.place(&(10..11)),
+            Place::File { line: 1, column: 9, .. }
+        ));
+        assert!(matches!(
+            source.place(&(14..14)),
+            Place::File { line: 2, column: 2, .. }
+        ));
         assert!(matches!(source.place(&(99..99)), Place::File { line: 2, .. }));
     }
 }

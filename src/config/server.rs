@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::read::Spot;
+use super::spot::Spot;
 
 /// Where HTTP is served, and to whom.
 #[derive(Clone, Debug)]
@@ -29,7 +29,11 @@ pub(super) struct ServerTable {
 
 impl Default for ServerTable {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8787".to_owned(), token: None, public_url: None }
+        Self {
+            listen: "127.0.0.1:8787".to_owned(),
+            token: None,
+            public_url: None,
+        }
     }
 }
 
@@ -42,33 +46,56 @@ const FALLBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 impl ServerTable {
     pub(super) fn check(self, spot: &mut Spot<'_>) -> Server {
         let listen = read_address(&self.listen).unwrap_or_else(|| {
-            spot.expected("listen", "an IP address and a port, such as \"127.0.0.1:8787\" or \"[::]:8787\"", &self.listen);
+            spot.expected(
+                "listen",
+                "an IP address and a port, such as \"127.0.0.1:8787\" or \"[::]:8787\"",
+                &self.listen,
+            );
             FALLBACK
         });
         if let Some(token) = &self.token {
             if token.len() < MIN_TOKEN {
                 spot.say("token", format!("a token has at least {MIN_TOKEN} characters"));
             } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                spot.say("token", "a token is made of printable ASCII characters without spaces, as HTTP wants it");
+                spot.say(
+                    "token",
+                    "a token is made of printable ASCII characters without spaces, as HTTP wants it",
+                );
             }
         } else if !listen.ip().is_loopback() && !spot.has_mistake("token") {
-            spot.say("listen", format!("{listen} can be reached from other machines: set `token`, or listen on 127.0.0.1"));
+            spot.say(
+                "listen",
+                format!("{listen} can be reached from other machines: set `token`, or listen on 127.0.0.1"),
+            );
         }
         let public_url = self.public_url.and_then(|text| match url::Url::parse(&text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
                 Some(text.trim_end_matches('/').to_owned())
             }
             _ => {
-                spot.expected("public_url", "an address such as \"https://headcount.example.org\"", &text);
+                spot.expected(
+                    "public_url",
+                    "an address such as \"https://headcount.example.org\"",
+                    &text,
+                );
                 None
             }
         });
-        let token = self.token.map(SecretString::from).filter(|token| !token.expose_secret().is_empty());
-        Server { listen, token, public_url }
+        let token = self
+            .token
+            .map(SecretString::from)
+            .filter(|token| !token.expose_secret().is_empty());
+        Server {
+            listen,
+            token,
+            public_url,
+        }
     }
 }
 
 fn read_address(text: &str) -> Option<SocketAddr> {
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let text = text
+        .strip_prefix("localhost:")
+        .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().ok()
 }

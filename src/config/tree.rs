@@ -21,6 +21,8 @@ pub(super) enum At {
     File(Range<usize>),
     /// A variable of the environment.
     Env(Arc<str>),
+    /// An argument of the command line.
+    Argument(&'static str),
 }
 
 /// One value.
@@ -75,6 +77,16 @@ impl Table {
         Some(self.0.remove(at))
     }
 
+    /// Sets a key, whatever it was before.
+    pub(super) fn set(&mut self, key: &str, key_at: &At, node: Node) {
+        self.take(key);
+        self.0.push(Entry {
+            key: key.to_owned(),
+            key_at: key_at.clone(),
+            node,
+        });
+    }
+
     /// The text of a key, where it is a text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.get(key)?.value {
@@ -120,12 +132,17 @@ impl Surroundings {
     /// Made-up ones.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>, config: Option<&Path>) -> Self {
         let folder = config.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
-        Self { variables: variables.into_iter().collect(), folder }
+        Self {
+            variables: variables.into_iter().collect(),
+            folder,
+        }
     }
 
     /// Variables whose names start with `prefix`.
     pub(super) fn starting_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.variables.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+        self.variables
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
     /// What `env:NAME` or `file:PATH` stands for; none where the text is neither.
@@ -152,11 +169,15 @@ fn read_secret(path: &Path) -> Result<String, String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();
-    file.take(MAX_SECRET_FILE + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    file.take(MAX_SECRET_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     if text.len() as u64 > MAX_SECRET_FILE {
         return Err(format!("it is larger than {MAX_SECRET_FILE} bytes"));
     }
-    let trimmed = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let trimmed = text
+        .strip_suffix('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line));
     match trimmed.unwrap_or(&text) {
         "" => Err("it is empty".to_owned()),
         text => Ok(text.to_owned()),
@@ -174,7 +195,12 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(surroundings: &'a Surroundings) -> Self {
-        Self { surroundings, problems: Vec::new(), hidden: Vec::new(), path: Vec::new() }
+        Self {
+            surroundings,
+            problems: Vec::new(),
+            hidden: Vec::new(),
+            path: Vec::new(),
+        }
     }
 
     pub(super) fn table(&mut self, table: &DeTable<'_>) -> Table {
@@ -183,7 +209,11 @@ impl<'a> Builder<'a> {
             self.path.push(key.get_ref().to_string());
             let node = self.node(value);
             self.path.pop();
-            entries.push(Entry { key: key.get_ref().to_string(), key_at: At::File(key.span()), node });
+            entries.push(Entry {
+                key: key.get_ref().to_string(),
+                key_at: At::File(key.span()),
+                node,
+            });
         }
         Table(entries)
     }
@@ -219,7 +249,9 @@ impl<'a> Builder<'a> {
     /// Whether a value may be shown as it stands in the file.
     fn is_plain(&self, value: &DeValue<'_>) -> bool {
         let key = self.path.iter().rev().find(|step| !step.starts_with('['));
-        let reference = value.as_str().is_some_and(|text| text.starts_with("env:") || text.starts_with("file:"));
+        let reference = value
+            .as_str()
+            .is_some_and(|text| text.starts_with("env:") || text.starts_with("file:"));
         reference || key.is_some_and(|key| PLAIN_KEYS.contains(&key.as_str()))
     }
 
@@ -241,8 +273,20 @@ impl<'a> Builder<'a> {
         (value, false)
     }
 
+    /// A value from the environment, for the key that `path` leads to.
+    pub(super) fn override_with(&mut self, text: &str, at: &At, path: Vec<String>) -> Node {
+        let outside = std::mem::replace(&mut self.path, path);
+        let (value, secret) = self.text(text, at, Value::Loose);
+        self.path = outside;
+        Node {
+            at: at.clone(),
+            value,
+            secret,
+        }
+    }
+
     /// A string, or what it refers to.
-    pub(super) fn text(&mut self, text: &str, at: &At, wrap: fn(String) -> Value) -> (Value, bool) {
+    fn text(&mut self, text: &str, at: &At, wrap: fn(String) -> Value) -> (Value, bool) {
         match self.surroundings.resolve(text) {
             None => (wrap(text.to_owned()), false),
             Some(Ok(secret)) => (wrap(secret), true),

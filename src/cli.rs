@@ -1,0 +1,228 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use headcount_core::span::Span;
+
+/// Counts Celery workers, and tells people when one is missing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "headcount",
+    version,
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "\
+Woken by an alert? On the machine where the daemon runs:
+  headcount status                      which fleets and workers are up, and what is open
+Without a daemon, straight from the broker:
+  headcount probe --broker redis://HOST:6379/0
+  headcount probe --broker amqp://USER:PASSWORD@HOST:5672/VHOST
+
+To begin with:
+  headcount run --broker redis://localhost          watch; alerts go to this terminal
+  headcount check headcount.toml                    what is wrong with a configuration
+  headcount notify test --config headcount.toml     does the alert reach Slack?
+
+`headcount COMMAND --help` tells more about each. Exit codes: 0 done, 1 failed, 2 wrong use or
+wrong configuration (probe has those of a Nagios plugin)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch brokers: the daemon
+    #[command(after_help = "\
+Examples:
+  headcount run --broker amqp://guest:guest@localhost:5672//
+  headcount run --broker redis://localhost --broker redis://other/1
+  headcount run --config /etc/headcount.toml
+
+With --broker alone no file is needed: fleets are discovered from the names of the workers
+(sms@host1 belongs to the fleet sms), what is remembered is kept in headcount.db in the working
+directory, and alerts go to standard output. A password on the command line can be seen by other
+users; `--broker env:NAME` and `--broker file:PATH` take it from elsewhere.
+
+SIGTERM and SIGINT stop it; SIGHUP makes it read the configuration again. RUST_LOG=debug shows more.")]
+    Run(Run),
+    /// Say what is wrong with a configuration
+    #[command(after_help = "\
+Examples:
+  headcount check headcount.toml
+  headcount check headcount.toml --connect
+
+Every mistake is shown with file, line, column and key. Exit code: 0 nothing is wrong, 2 something
+is, 1 with --connect where the file is right and a broker or the store cannot be reached.")]
+    Check(Check),
+    /// One look at a broker, without a daemon: which workers answer
+    #[command(after_help = "\
+Examples:
+  headcount probe --broker redis://localhost
+  headcount probe --broker env:BROKER_URL --expect 4 --json
+
+The first line and the exit code are those of a Nagios plugin: 0 OK, workers answer (with --expect
+at least so many); 1 WARNING, some answer and they are fewer than expected; 2 CRITICAL, none
+answers; 3 UNKNOWN, the broker cannot be reached, so nobody can tell. A worker with the solo pool
+does not answer while it runs a task.")]
+    Probe(Probe),
+    /// The fleets and workers as a running daemon sees them
+    #[command(after_help = "\
+Examples:
+  headcount status
+  headcount status --watch
+  headcount status --json --url http://monitor:8787
+
+It is a view: the exit code is 0 also when workers are down, and 1 when the daemon cannot be
+reached or read. (For an exit code that judges, use `headcount probe`.)")]
+    Status(Status),
+    /// Try the notifiers
+    #[command(subcommand)]
+    Notify(Notify),
+}
+
+/// `headcount run`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["brokers", "config"]))]
+pub struct Run {
+    /// A broker to watch, as Celery's broker_url; may be repeated, and adds to those of --config
+    #[arg(long = "broker", value_name = "URL")]
+    pub brokers: Vec<String>,
+    /// The configuration
+    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// `headcount check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Also try each broker and the store
+    #[arg(long)]
+    pub connect: bool,
+}
+
+/// `headcount probe`.
+#[derive(Args, Debug)]
+pub struct Probe {
+    /// The broker, as Celery's broker_url, or env:NAME, or file:PATH
+    #[arg(long, value_name = "URL")]
+    pub broker: String,
+    /// How long to wait for answers: seconds, or a duration such as 500ms
+    #[arg(long, value_name = "S", default_value = "2", value_parser = read_timeout)]
+    pub timeout: Duration,
+    /// How many workers should answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub expect: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headcount status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// The running daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Print JSON: what the daemon's API gives
+    #[arg(long)]
+    pub json: bool,
+    /// Show it again every 2 seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// How to reach a running daemon.
+#[derive(Args, Debug)]
+pub struct Daemon {
+    /// Where the daemon listens
+    #[arg(long, value_name = "URL", env = "HEADCOUNT_URL", default_value = "http://127.0.0.1:8787")]
+    pub url: String,
+    /// The daemon's token, where it has one, or env:NAME, or file:PATH
+    #[arg(long, value_name = "TOKEN", env = "HEADCOUNT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// `headcount notify`.
+#[derive(Debug, Subcommand)]
+pub enum Notify {
+    /// Send one test message through each notifier
+    #[command(after_help = "\
+Example:
+  headcount notify test --config headcount.toml
+
+Says for each notifier whether it took the message. Exit code: 0 all did, 1 one did not, 2 wrong
+configuration. Without --config there is one notifier, standard output.")]
+    Test(NotifyTest),
+}
+
+/// `headcount notify test`.
+#[derive(Args, Debug)]
+pub struct NotifyTest {
+    /// The configuration
+    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// The longest that a look may take: somebody, or a Nagios with a limit of its own, waits for it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// `2`, `0.5`, or a duration with its unit.
+fn read_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = match text.parse::<f64>() {
+        Ok(secs) => Duration::try_from_secs_f64(secs).map_err(|error| error.to_string())?,
+        Err(_) => text.parse::<Span>().map_err(|error| error.to_string())?.duration(),
+    };
+    if timeout.is_zero() || timeout > MAX_TIMEOUT {
+        return Err(format!("expected more than 0 and at most {} s", MAX_TIMEOUT.as_secs()));
+    }
+    Ok(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_help_has_an_example() {
+        fn visit(command: &mut clap::Command, leaves: &mut Vec<String>) {
+            if !command.has_subcommands() {
+                let help = command.render_long_help().to_string();
+                assert!(help.contains("Example"), "{help}");
+                leaves.push(command.get_name().to_owned());
+            }
+            command.get_subcommands_mut().for_each(|sub| visit(sub, leaves));
+        }
+        Cli::command().debug_assert();
+        let mut leaves = Vec::new();
+        visit(&mut Cli::command(), &mut leaves);
+        assert_eq!(leaves, ["run", "check", "probe", "status", "test"]);
+    }
+
+    #[test]
+    fn timeouts_read_as_seconds_and_as_durations() {
+        assert_eq!(read_timeout("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(read_timeout("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(read_timeout("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "NaN", "inf", "301", "1d", "soon"] {
+            assert!(read_timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn run_needs_a_broker_or_a_file() {
+        assert!(Cli::try_parse_from(["headcount", "run"]).is_err() || std::env::var_os("HEADCOUNT_CONFIG").is_some());
+        assert!(Cli::try_parse_from(["headcount", "run", "--broker", "redis://a", "--broker", "redis://b"]).is_ok());
+    }
+}

@@ -1,0 +1,103 @@
+//! One table while it is checked.
+
+use super::decode::Mistake;
+use super::problem::Found;
+use super::tree::{At, Node, Table, Value};
+
+/// The longest name of a broker or fleet, in characters: it is a label, a page and a word in a message.
+const MAX_NAME: usize = 64;
+
+/// Knows where the table's keys stand.
+pub(super) struct Spot<'a> {
+    pub(super) table: &'a Table,
+    pub(super) at: &'a At,
+    pub(super) path: Vec<String>,
+    pub(super) mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Spot<'_> {
+    /// Reports a mistake at a key (`hostnames`, or `hostnames.[2]` for one item), or at the table where the key is not.
+    pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
+        self.put(key, Found::Said(message.into()));
+    }
+
+    /// Reports a value that is not what it should be; the value is shown only where the key holds no secret.
+    pub(super) fn expected(&mut self, key: &str, expected: &str, found: &impl std::fmt::Display) {
+        let secret = self.table.get(key).is_some_and(|node| node.secret);
+        let value = (!secret).then(|| format!("{:?}", found.to_string()));
+        self.put(
+            key,
+            Found::Instead {
+                expected: expected.to_owned(),
+                kind: "a string".to_owned(),
+                value,
+            },
+        );
+    }
+
+    fn put(&mut self, key: &str, found: Found) {
+        let steps: Vec<&str> = key.split('.').filter(|step| !step.is_empty()).collect();
+        let at = self.find(&steps);
+        let path = self
+            .path
+            .iter()
+            .cloned()
+            .chain(steps.into_iter().map(str::to_owned))
+            .collect();
+        self.mistakes.push((at, path, found));
+    }
+
+    fn find(&self, steps: &[&str]) -> At {
+        let mut at = self.at.clone();
+        let Some(mut node) = steps.first().and_then(|key| self.table.get(key)) else {
+            return at;
+        };
+        at.clone_from(&node.at);
+        for step in steps.iter().skip(1) {
+            let Value::Array(items) = &node.value else { break };
+            let Some((_, item)) = items.iter().find(|(index, _)| format!("[{index}]") == *step) else {
+                break;
+            };
+            node = item;
+            at.clone_from(&node.at);
+        }
+        at
+    }
+
+    /// Whether something has already been said about a key.
+    pub(super) fn has_mistake(&self, key: &str) -> bool {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).chain([key]).collect();
+        self.mistakes.iter().any(|(_, under, _)| *under == path)
+    }
+
+    /// Reports an unusable name.
+    pub(super) fn check_name(&mut self, key: &str, name: &str) {
+        let sound = !name.is_empty()
+            && name.chars().count() <= MAX_NAME
+            && !name.contains(|c: char| c.is_control() || c == '/')
+            && name.trim() == name;
+        if !sound {
+            self.expected(key, &format!("1 to {MAX_NAME} printable characters without `/`"), &name);
+        }
+    }
+
+    /// Does something with a table inside this one; with this one itself where that is not there.
+    pub(super) fn inside<R>(&mut self, key: &str, act: impl FnOnce(&mut Spot<'_>) -> R) -> R {
+        let path: Vec<String> = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        let empty = Table::default();
+        let (table, at) = match self.table.get(key) {
+            Some(Node {
+                value: Value::Table(table),
+                at,
+                ..
+            }) => (table, at),
+            _ => (&empty, self.at),
+        };
+        act(&mut Spot {
+            table,
+            at,
+            path,
+            mistakes: self.mistakes,
+        })
+    }
+}

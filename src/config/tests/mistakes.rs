@@ -1,0 +1,356 @@
+//! What is wrong is found at once, at its place, and without telling a secret.
+
+use super::super::{Origin, read};
+use super::{BROKER, problems, problems_with, read_with, variables};
+
+/// The one problem of a text that has a sound broker before it (which takes three lines).
+fn one(text: &str) -> String {
+    let found = problems(&format!("{BROKER}{text}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found[0]
+        .strip_prefix("/etc/headcount.toml:")
+        .unwrap_or(&found[0])
+        .to_owned()
+}
+
+#[test]
+fn each_mistake_has_its_place_its_key_and_what_was_expected() {
+    let fleet = "[[fleet]]\nname = \"sms\"\n";
+    for (text, expected) in [
+        (
+            "[server]\nlisten = 8787",
+            "5:10: server.listen: expected a string, found 8787",
+        ),
+        (
+            "[server]\nlisten = \"8787\"",
+            "5:10: server.listen: expected an IP address and a port, such as \"127.0.0.1:8787\" or \"[::]:8787\", found \"8787\"",
+        ),
+        (
+            "[server]\nlisten = \"0.0.0.0:80\"",
+            "5:10: server.listen: 0.0.0.0:80 can be reached from other machines: set `token`, or listen on 127.0.0.1",
+        ),
+        (
+            "[server]\nlistn = \"x\"",
+            "5:1: server.listn: unknown key; did you mean `listen`?",
+        ),
+        (
+            "[server]\ncolour = 1",
+            "5:1: server.colour: unknown key; expected one of `listen`, `token`, `public_url`",
+        ),
+        (
+            "[server]\ntoken = \"short\"",
+            "5:9: server.token: a token has at least 8 characters",
+        ),
+        (
+            "[server]\ntoken = \"with a space\"",
+            "5:9: server.token: a token is made of printable ASCII characters without spaces, as HTTP wants it",
+        ),
+        (
+            "[server]\npublic_url = \"headcount\"",
+            "5:14: server.public_url: expected an address such as \"https://headcount.example.org\", found \"headcount\"",
+        ),
+        (
+            "[[server]]\nlisten = \"127.0.0.1:1\"",
+            "4:3: server: expected a table, [server], found an array",
+        ),
+        (
+            "[detect]\nprobe_every = 5",
+            "5:15: detect.probe_every: expected a duration such as \"500ms\", \"10s\", \"5m\", \"2h\" or \"1d\", found 5",
+        ),
+        (
+            "[detect]\nprobe_every = \"5\"",
+            "5:15: detect.probe_every: the unit is missing: expected a duration such as `5s`, `5m` or `5h`",
+        ),
+        (
+            "[detect]\nprobe_every = \"0s\"",
+            "5:15: detect.probe_every: expected a duration from 500ms to 1h, found \"0s\"",
+        ),
+        (
+            "[detect]\ndown_after = \"8s\"",
+            "5:14: detect.down_after: down_after (8s) must be at least twice probe_every (5s): one unanswered probe means nothing",
+        ),
+        (
+            "[detect]\nprobe_every = \"6s\"",
+            "5:15: detect.probe_every: down_after (10s) must be at least twice probe_every (6s): one unanswered probe means nothing",
+        ),
+        (
+            "[detect]\ndown_after = \"2d\"",
+            "5:14: detect.down_after: forget_after (1d) must not be shorter than down_after (2d)",
+        ),
+        (
+            "[[fleet]]\nbroker = \"main\"",
+            "4:1: fleet[0].name: this key is required",
+        ),
+        (
+            "[[fleet]]\nname = \"sms\"\nbroker = \"mian\"",
+            "6:10: fleet[0].broker: there is no [[broker]] named \"mian\"; did you mean \"main\"?",
+        ),
+        (
+            "[fleet]\nname = \"sms\"",
+            "4:2: fleet: expected [[fleet]], in double brackets, found a table",
+        ),
+        (
+            "[[fleet]]\nname = \"\"\nhostnames = [\"sms@*\"]",
+            "5:8: fleet[0].name: expected 1 to 64 printable characters without `/`, found \"\"",
+        ),
+        (
+            &format!("{fleet}hostnames = [\"sms@*\", \"sms\"]"),
+            "6:23: fleet[0].hostnames[1]: can never match: a worker's name holds an `@`, such as `sms@host1`; expected a pattern such as `sms@*`",
+        ),
+        (
+            &format!("{fleet}hostnames = []"),
+            "6:13: fleet[0].hostnames: an empty list matches no worker; leave the key out for workers named like the fleet",
+        ),
+        (
+            &format!("{fleet}hostnames = \"sms@*\""),
+            "6:13: fleet[0].hostnames: expected an array, found \"sms@*\"",
+        ),
+        (
+            &format!("{fleet}queues = [\"\"]"),
+            "6:11: fleet[0].queues[0]: expected the name of a queue, found an empty string",
+        ),
+        (
+            &format!("{fleet}expected = \"all\""),
+            "6:12: fleet[0].expected: expected a number of workers from 1, or \"auto\", found \"all\"",
+        ),
+        (
+            &format!("{fleet}expected = 0"),
+            "6:12: fleet[0].expected: expected a number of workers from 1, or \"auto\", found 0",
+        ),
+        (
+            &format!("{fleet}minimum = -1"),
+            "6:11: fleet[0].minimum: expected a whole number from 0, found -1",
+        ),
+        (
+            &format!("{fleet}minimum = 5\nexpected = 4"),
+            "6:11: fleet[0].minimum: the minimum (5) is more than the workers that are expected (4): the fleet would always be down",
+        ),
+        (
+            &format!("{fleet}names = [\"sms@a\"]\nexpected = 1"),
+            "7:12: fleet[0].expected: either `expected` or `names`: the names already say how many",
+        ),
+        (
+            &format!("{fleet}names = [\"sms@a\", \"sms@a\"]"),
+            "6:19: fleet[0].names[1]: \"sms@a\" is there twice",
+        ),
+        (
+            &format!("{fleet}names = [\"x@a\"]\nhostnames = [\"sms@*\"]"),
+            "6:10: fleet[0].names[0]: \"x@a\" matches none of `hostnames`, so it would never be seen",
+        ),
+        (
+            &format!("{fleet}[fleet.detect]\nprobe_evry = \"1s\""),
+            "7:1: fleet[0].detect.probe_evry: unknown key; did you mean `probe_every`?",
+        ),
+        (
+            &format!("{fleet}[fleet.detect]\ndown_after = \"5s\""),
+            "7:14: fleet[0].detect.down_after: down_after (5s) must be at least twice probe_every (5s): one unanswered probe means nothing",
+        ),
+        (
+            &format!("{fleet}{fleet}hostnames = [\"x@*\"]"),
+            "7:8: fleet[1].name: there is another fleet named \"sms\"",
+        ),
+        (
+            &format!("{fleet}[[fleet]]\nname = \"b\"\nhostnames = [\"sms@*\"]"),
+            "8:14: fleet[1].hostnames[0]: the workers \"sms@*\" already belong to the fleet \"sms\"",
+        ),
+        (BROKER, "5:8: broker[1].name: there is another broker named \"main\""),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"http://h\"",
+            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nkind = \"flower\"\nurl = \"redis://h\"",
+            "6:8: broker[1].kind: this version of headcount does not have `kind = \"flower\"` yet",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\nevent_exchnge = \"x\"",
+            "7:1: broker[1].event_exchnge: unknown key; did you mean `event_exchange`?",
+        ),
+        (
+            "[[notify]]\nname = \"x\"",
+            "4:1: notify[0].kind: this key is required: \"slack\" or \"stdout\"",
+        ),
+        (
+            "[[notify]]\nkind = \"pigeon\"",
+            "5:8: notify[0].kind: expected \"slack\" or \"stdout\", found \"pigeon\"",
+        ),
+        (
+            "[[notify]]\nkind = \"stdout\"\ncolour = 1",
+            "6:1: notify[0].colour: unknown key; expected one of `kind`, `name`",
+        ),
+        (
+            "[[notify]]\nkind = \"stdout\"\n[[notify]]\nkind = \"stdout\"",
+            "7:8: notify[1].kind: there is another notifier named \"stdout\": give each a `name` of its own",
+        ),
+        (
+            "[sentry]\ndsn = \"x\"",
+            "4:2: sentry: this version of headcount does not have it yet",
+        ),
+        (
+            "[[rule]]\nkind = \"backlog\"",
+            "4:3: rule: this version of headcount does not have it yet",
+        ),
+        ("[servr]\n", "4:2: servr: unknown key; did you mean `server`?"),
+        (
+            "[server]\ntoken = \"env:NOPE\"",
+            "5:9: server.token: the environment variable NOPE is not set",
+        ),
+        (
+            "[server]\ntoken = \"file:/nope/nope\"",
+            "5:9: server.token: cannot read the file /nope/nope: No such file or directory (os error 2)",
+        ),
+    ] {
+        assert_eq!(one(text), expected, "in\n{text}");
+    }
+}
+
+#[test]
+fn a_mongodb_store_is_not_there_yet() {
+    let found = one("[store]\nurl = \"mongodb://h/d\"");
+    assert!(
+        found.starts_with("5:7: store.url: ") && found.contains("not supported by this version"),
+        "{found}"
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_in_the_order_of_the_file() {
+    let found = problems(
+        "[server]\nlisten = 1\ntokn = \"x\"\n[detect]\ndown_after = \"soon\"\nprobe_every = 3\n\
+         [[broker]]\nname = \"main\"\n[[fleet]]\nname = \"sms\"\nbroker = \"other\"\nminimum = \"two\"\nqueues = [1, \"q\", 2]\n\
+         [job]\n",
+    );
+    let keys: Vec<&str> = found.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(
+        keys,
+        [
+            "server.listen",
+            "server.tokn",
+            "detect.down_after",
+            "detect.probe_every",
+            "broker[0].url",
+            "fleet[0].broker",
+            "fleet[0].minimum",
+            "fleet[0].queues[0]",
+            "fleet[0].queues[2]",
+            "job",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_line_is_quoted_with_a_mark_under_the_mistake() {
+    let text = format!("{BROKER}[server]\nlistn = \"127.0.0.1:1\"\n");
+    let shown = read_with(&text, &variables(&[])).unwrap_err().to_string();
+    assert_eq!(
+        shown,
+        "/etc/headcount.toml:5:1: server.listn: unknown key; did you mean `listen`?\n  |\n5 | listn = \"…\"\n  | ^^^^^"
+    );
+}
+
+#[test]
+fn no_secret_is_ever_told() {
+    for text in [
+        "[server]\ntoken = \"hunter2\"",
+        "[server]\ntokne = \"hunter2\"",
+        "[server]\ntoken = [\"hunter2\"]",
+        "[server]\ntoken = \"hunter2",
+        "[server]\ntoken = hunter2",
+        "[server]\ntoken = \"hunter2\" x",
+        "[server]\ntoken = \"\"\"\nhunter2\nhunter2\n\"\"\"\nlistn = 1",
+        "broker = [{ name = \"b\", url = \"ftp://me:hunter2@h\" }]",
+        "[[broker]]\nname = \"b\"\nurl = \"redis://:hunter2@h:port\"",
+        "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\npassword = \"hunter2\"",
+        "[[broker]]\nname = \"b\"\nurl = \"env:SECRET\"",
+        "[[broker]]\nname = 5\nurl = \"amqp://me:hunter2@h//\"",
+        "[store]\nurl = \"mongodb://me:hunter2@h\"",
+        "[detect]\nprobe_every = \"env:SECRET\"",
+        "[server]\nlisten = \"env:SECRET\"",
+        "[[fleet]]\nname = \"env:SECRET\"\nexpected = \"env:SECRET\"\nminimum = \"env:SECRET\"",
+        "[[notify]]\nkind = \"slack\"\ntoken = \"xoxb-hunter2\"\nchanel = \"#ops\"",
+        "[[notify]]\nkind = \"slack\"\nwebhook_url = \"hunter2\"",
+        "[[notify]]\nkind = \"env:SECRET\"",
+        "token = \"hunter2\"",
+        "token = { a = \"hunter2\" }\n[server]\nx = 1",
+    ] {
+        let secrets = variables(&[
+            ("SECRET", "hunter2/"),
+            ("HEADCOUNT__SERVER__TOKEN", "hunter2"),
+            ("HEADCOUNT__X", "hunter2"),
+        ]);
+        let shown = read_with(text, &secrets).unwrap_err();
+        assert!(!format!("{shown}\n{shown:?}").contains("hunter2"), "{text}\n→ {shown}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_environment_and_the_arguments_name_them() {
+    let surroundings = variables(&[
+        ("HEADCOUNT__SERVER__LISTN", "x"),
+        ("HEADCOUNT__DETECT__PROBE_EVERY", "often"),
+        ("HEADCOUNT__FLEET__NAME", "x"),
+        ("HEADCOUNT__SERVER__TOKEN", "env:NOPE"),
+    ]);
+    assert_eq!(
+        problems_with(BROKER, &surroundings),
+        [
+            "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, store, detect",
+            "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
+            "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
+        ]
+    );
+
+    let origin = Origin {
+        config: None,
+        brokers: vec!["http://me:hunter2@h".to_owned(), "env:NOPE".to_owned()],
+    };
+    let shown = read::read("", &origin, &variables(&[])).unwrap_err().to_string();
+    assert!(
+        shown.starts_with("--broker: a broker URL begins with") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("--broker: the environment variable NOPE is not set"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_empty_file_watches_nothing() {
+    assert_eq!(
+        problems(""),
+        ["/etc/headcount.toml: broker: there is nothing to watch: expected at least one [[broker]]"]
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_said_with_its_place() {
+    let found = problems("[server]\nlisten = \nname = 1 2\n");
+    assert!(found[0].starts_with("/etc/headcount.toml:2:"), "{found:#?}");
+    assert!(found.len() >= 2, "every mistake of the syntax: {found:#?}");
+    let twice = problems(&format!("{BROKER}[server]\n[server]\n"));
+    assert!(twice[0].starts_with("/etc/headcount.toml:5:"), "{twice:#?}");
+}
+
+#[test]
+fn nothing_makes_the_reader_panic() {
+    for text in [
+        "\u{feff}",
+        "\0",
+        "a.b.c.d = 1",
+        "[a]\n[a.b]\n",
+        "server = 1",
+        "broker = 1",
+        "broker = [1, [2]]",
+        "fleet = [[]]",
+        "[server]\nlisten = 1979-05-27",
+        "[detect]\nprobe_every = inf",
+        "x = 99999999999999999999",
+    ] {
+        let _ = read_with(text, &variables(&[]));
+    }
+    let deep = format!("x = {}{}", "[".repeat(2_000), "]".repeat(2_000));
+    assert!(read_with(&deep, &variables(&[])).is_err());
+}

@@ -1,0 +1,118 @@
+//! What right configurations mean.
+
+use headcount_core::span::Span;
+use secrecy::ExposeSecret;
+
+use super::super::{Detect, Expected, Origin, Surroundings, read};
+use super::{BROKER, read_with, settings, variables};
+
+#[test]
+fn one_broker_is_enough() {
+    let settings = settings(BROKER);
+    assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8787");
+    assert!(settings.server.token.is_none());
+    assert_eq!(settings.store.url, "sqlite:headcount.db");
+    assert_eq!(settings.detect, Detect::default());
+    assert!(settings.brokers[0].discover, "no fleet names it");
+    assert_eq!(settings.notifiers[0].name(), "stdout");
+}
+
+#[test]
+fn a_fleet_takes_what_it_does_not_say_from_around_it() {
+    let text = format!(
+        "{BROKER}[detect]\nprobe_every = \"2s\"\n\
+         [[fleet]]\nname = \"sms\"\nexpected = 4\n[fleet.detect]\ndown_after = \"30s\"\n\
+         [[fleet]]\nname = \"tracker\"\nbroker = \"main\"\nnames = [\"t@a\", \"t@b\"]\nminimum = 0\n\
+         [[broker]]\nname = \"second\"\nurl = \"amqp://\"\n"
+    );
+    let text = text.replacen("name = \"sms\"", "name = \"sms\"\nbroker = \"main\"", 1);
+    let settings = settings(&text);
+    let [sms, tracker] = settings.fleets.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (sms.hostnames[0].as_str(), sms.minimum, &sms.expected),
+        ("sms@*", 1, &Expected::Count(4))
+    );
+    assert_eq!(
+        (sms.detect.probe_every, sms.detect.down_after),
+        (Span::from_secs(2), Span::from_secs(30))
+    );
+    assert_eq!(tracker.detect.down_after, Span::from_secs(10));
+    assert!(tracker.hostnames.iter().any(|glob| glob.matches("t@b")) && !tracker.hostnames[0].matches("t@bc"));
+    assert_eq!(tracker.expected, Expected::Names(vec!["t@a".into(), "t@b".into()]));
+    let discover: Vec<bool> = settings.brokers.iter().map(|broker| broker.discover).collect();
+    assert_eq!(
+        discover,
+        [false, true],
+        "each broker without a fleet of its own is searched for fleets"
+    );
+}
+
+#[test]
+fn the_environment_overrides_plain_tables() {
+    let surroundings = variables(&[
+        ("HEADCOUNT__SERVER__LISTEN", "127.0.0.1:9999"),
+        ("HEADCOUNT__SERVER__TOKEN", "env:TOKEN"),
+        ("HEADCOUNT__STORE__URL", "sqlite:/var/lib/headcount/db"),
+        ("HEADCOUNT__DETECT__DOWN_AFTER", "20s"),
+        ("TOKEN", "12345678"),
+        ("HEADCOUNT_URL", "not an override"),
+    ]);
+    let text = format!("{BROKER}[server]\nlisten = \"127.0.0.1:1\"\n");
+    let settings = read_with(&text, &surroundings).unwrap();
+    assert_eq!(settings.server.listen.port(), 9999);
+    assert_eq!(
+        settings.server.token.unwrap().expose_secret(),
+        "12345678",
+        "a number is still a token"
+    );
+    assert_eq!(settings.store.url, "sqlite:/var/lib/headcount/db");
+    assert_eq!(settings.detect.down_after, Span::from_secs(20));
+}
+
+#[test]
+fn secrets_come_from_variables_and_files_and_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "from-a-file\n").unwrap();
+    let config = folder.path().join("headcount.toml");
+    let surroundings = Surroundings::new(
+        [("BROKER".to_owned(), "amqp://me:hunter2@h//".to_owned())],
+        Some(&config),
+    );
+    let text = "[server]\ntoken = \"file:token\"\n[[broker]]\nname = \"main\"\nurl = \"env:BROKER\"\n";
+    let settings = read_with(text, &surroundings).unwrap();
+    assert_eq!(settings.server.token.as_ref().unwrap().expose_secret(), "from-a-file");
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("from-a-file") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn brokers_of_the_command_line_get_names() {
+    let urls = ["redis://a", "redis://b/1", "amqp://c//", "env:D"].map(str::to_owned);
+    let origin = Origin {
+        config: None,
+        brokers: urls.to_vec(),
+    };
+    let surroundings = variables(&[
+        ("D", "sentinel://d:1/0?master_name=m"),
+        ("HEADCOUNT__SERVER__LISTEN", "[::1]:1"),
+    ]);
+    let settings = read::read("", &origin, &surroundings).unwrap_or_else(|problems| panic!("{problems}"));
+    let names: Vec<&str> = settings
+        .brokers
+        .iter()
+        .map(|broker| broker.config.name.as_str())
+        .collect();
+    assert_eq!(names, ["redis", "redis-2", "rabbitmq", "redis-3"]);
+    assert!(settings.brokers.iter().all(|broker| broker.discover));
+    assert_eq!(settings.server.listen.to_string(), "[::1]:1");
+
+    let both = Origin {
+        config: None,
+        brokers: vec!["redis://x".to_owned()],
+    };
+    let text = "[[broker]]\nname = \"redis\"\nurl = \"redis://y\"\n";
+    let settings = read::read(text, &both, &variables(&[])).unwrap();
+    assert_eq!(settings.brokers[1].config.name, "redis-2");
+}

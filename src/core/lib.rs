@@ -7,6 +7,8 @@
 pub mod alert;
 pub mod celery;
 pub mod detect;
+pub mod glob;
+pub mod span;
 pub mod stats;
 pub mod status;
 pub mod time;

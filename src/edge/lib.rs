@@ -1,4 +1,6 @@
-//! Headcount's edge: it implements the ports. Brokers, notifiers, the store.
+//! Headcount's edge: everything that touches the world. Each file implements one port of the actors.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod brokers;
+pub mod http;
 pub mod store;

@@ -9,9 +9,10 @@
 //! | `decode.rs` | from the one to the other |
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
 //! | `json.rs`, `unescape.rs`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
-//! | `control.rs`, `reply.rs`, `value.rs` | requests to workers, and their replies |
+//! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
 //! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
 
+pub mod broker_url;
 mod compression;
 pub mod control;
 pub mod decode;
@@ -19,6 +20,7 @@ mod envelope;
 pub mod event;
 mod fields;
 mod format;
+pub mod inspect;
 mod json;
 mod loose;
 pub mod raw;
@@ -27,6 +29,7 @@ mod unescape;
 mod value;
 pub mod wire_names;
 
+pub use broker_url::{BrokerUrl, UrlError};
 pub use control::{ReplyTo, Request};
 pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};

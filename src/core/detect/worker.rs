@@ -10,6 +10,7 @@ use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
 use super::state::{Diagnosis, WorkerState};
+use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
 /// How a worker stands, with what only that state has.
@@ -61,8 +62,8 @@ pub struct Target {
 /// What a worker told of itself when asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
-    /// `pool.implementation`, such as `celery.concurrency.solo:TaskPool`.
-    pub pool: Option<CompactString>,
+    /// How it runs its tasks.
+    pub pool: Option<Pool>,
     /// The queues that it consumes.
     pub queues: Option<Vec<CompactString>>,
 }
@@ -89,7 +90,7 @@ pub struct Worker {
     ever_present: bool,
     last_seen: Option<Wall>,
     last_heard: Option<Mono>,
-    pub(super) pool: Option<CompactString>,
+    pub(super) pool: Option<Pool>,
     pub(super) queues: Option<Vec<CompactString>>,
     pub(super) active: Option<u64>,
     pub(super) processed: Option<u64>,
@@ -163,7 +164,7 @@ impl Worker {
                 .rhythm
                 .known_interval()
                 .and_then(|i| u64::try_from(i.as_micros()).ok()),
-            pool: self.pool.clone(),
+            pool: self.pool,
             queues: self.queues.clone().unwrap_or_default(),
             answers: self.ever_answered,
             shows_presence: self.ever_present,
@@ -445,7 +446,7 @@ impl Worker {
 
     /// Why its silence may be innocent.
     pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
-        let solo = self.pool.as_deref().is_some_and(|pool| pool.contains("solo"));
+        let solo = self.pool == Some(Pool::Solo);
         let silent = self.silent(t);
         if self.gone.is_some() || silent > rules::SOLO_BUSY_MAX {
             return None;

@@ -1,0 +1,434 @@
+//! From the text of a file to settings, or to everything that is wrong with it.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use headcount_core::celery::BrokerUrl;
+use headcount_edge::{brokers, notifiers, store};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error};
+use toml::de::DeTable;
+
+use super::decode::{self, Mistake, unknown_key};
+use super::detect::{Detect, DetectTable};
+use super::fleet::{Company, Fleet, FleetTable};
+use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
+use super::server::{Server, ServerTable};
+use super::tree::{At, Builder, Entry, Node, Surroundings, Table, Value};
+use super::{Broker, Origin, Settings};
+
+/// Tables that the environment can override, and the start of the variables' names.
+const PREFIX: &str = "HEADCOUNT__";
+/// Tables of capabilities that this version does not have.
+const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node", "stats"];
+/// The longest name of a broker or fleet, in characters: it is a label, a page and a word in a message.
+const MAX_NAME: usize = 64;
+/// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
+const MAX_SYNTAX_ERRORS: usize = 10;
+
+/// The tables that a file may hold.
+pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify"];
+
+/// The plain tables, with the keys that each reads.
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
+    [
+        ("server", decode::keys_of::<ServerTable>()),
+        ("store", decode::keys_of::<store::Config>()),
+        ("detect", decode::keys_of::<DetectTable>()),
+    ]
+}
+
+/// Reads a file's text, with the brokers of the command line put behind its own.
+pub(super) fn read(text: &str, origin: &Origin, surroundings: &Surroundings) -> Result<Settings, Problems> {
+    let mut source = Source { text, hidden: Vec::new() };
+    let file = origin.config.clone();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let problem = |error: &toml::de::Error| Problem {
+            place: source.syntax_place(&error.span().unwrap_or(0..0)),
+            key: String::new(),
+            message: format!("not TOML: {}", error.message()),
+        };
+        return Err(Problems { file, list: errors.iter().take(MAX_SYNTAX_ERRORS).map(problem).collect() });
+    }
+    let mut builder = Builder::new(surroundings);
+    let mut root = builder.table(document.get_ref());
+    let mut reader = Reader::default();
+    override_from_environment(&mut root, &mut builder, &mut reader);
+    let arguments = command_line_brokers(&origin.brokers, surroundings, &mut reader);
+    reader.mistakes.append(&mut builder.problems);
+    source.hidden = builder.hidden;
+    let settings = reader.settings(root, arguments);
+    if reader.mistakes.is_empty() && reader.arguments.is_empty() {
+        return Ok(settings);
+    }
+    Err(Problems { file, list: reader.into_problems(&source) })
+}
+
+/// Lays `HEADCOUNT__TABLE__KEY` over the tables.
+fn override_from_environment(root: &mut Table, builder: &mut Builder<'_>, reader: &mut Reader) {
+    let tables = plain_tables();
+    for (rest, value) in builder.surroundings.starting_with(PREFIX) {
+        let name = format!("{PREFIX}{rest}");
+        let at = At::Env(name.as_str().into());
+        let lower = rest.to_ascii_lowercase();
+        let (table, key) = lower.split_once("__").unwrap_or((&lower, ""));
+        let Some((_, keys)) = tables.iter().find(|(known, _)| *known == table) else {
+            let known: Vec<&str> = tables.iter().map(|(known, _)| *known).collect();
+            reader.say(&at, vec![], format!("the environment can only set keys of the tables {}", known.join(", ")));
+            continue;
+        };
+        if !keys.contains(&key) {
+            reader.say(&at, vec![table.to_owned(), key.to_owned()], unknown_key(key, keys));
+            continue;
+        }
+        let mut said = Vec::new();
+        std::mem::swap(&mut said, &mut builder.problems);
+        let (value, secret) = builder.text(value, &at, Value::Loose);
+        std::mem::swap(&mut said, &mut builder.problems);
+        reader.mistakes.extend(said.into_iter().map(|(at, _, found)| (at, vec![table.to_owned(), key.to_owned()], found)));
+        let node = Node { at: at.clone(), value, secret };
+        let entry = Entry { key: key.to_owned(), key_at: at.clone(), node };
+        if root.get(table).is_none() {
+            let empty = Node { at: at.clone(), value: Value::Table(Table::default()), secret: false };
+            root.0.push(Entry { key: table.to_owned(), key_at: at.clone(), node: empty });
+        }
+        let place = root.0.iter_mut().find(|entry| entry.key == table).map(|entry| &mut entry.node.value);
+        if let Some(Value::Table(table)) = place {
+            table.take(key);
+            table.0.push(entry);
+        }
+    }
+}
+
+/// `--broker`, each as a broker with a name made from its kind.
+fn command_line_brokers(urls: &[String], surroundings: &Surroundings, reader: &mut Reader) -> Vec<(&'static str, String)> {
+    let mut brokers = Vec::new();
+    for given in urls {
+        let url = match surroundings.resolve(given) {
+            None => given.clone(),
+            Some(Ok(url)) => url,
+            Some(Err(why)) => {
+                reader.arguments.push(why);
+                continue;
+            }
+        };
+        match BrokerUrl::parse(&url) {
+            Ok(BrokerUrl::Amqp(_)) => brokers.push(("rabbitmq", url)),
+            Ok(BrokerUrl::Redis(_) | BrokerUrl::Sentinel(_)) => brokers.push(("redis", url)),
+            Err(error) => reader.arguments.push(error.to_string()),
+        }
+    }
+    brokers
+}
+
+/// Collects mistakes while the tables are read.
+#[derive(Default)]
+struct Reader {
+    mistakes: Vec<Mistake>,
+    /// What is wrong with `--broker`.
+    arguments: Vec<String>,
+}
+
+impl Reader {
+    fn say(&mut self, at: &At, path: Vec<String>, message: impl Into<String>) {
+        self.mistakes.push((at.clone(), path, Found::Said(message.into())));
+    }
+
+    /// Everything. Where something is wrong there are mistakes, and the result is only good for finding more of them.
+    fn settings(&mut self, mut root: Table, arguments: Vec<(&'static str, String)>) -> Settings {
+        let server = self.server(root.take("server"));
+        let store = self.store(root.take("store"));
+        let detect = self.detect(root.take("detect"));
+        let (mut brokers, names) = self.brokers(root.take("broker"));
+        let fleets = self.fleets(root.take("fleet"), &names, detect);
+        let notifiers = self.notifiers(root.take("notify"));
+        for Entry { key, key_at, .. } in root.0 {
+            let message = if LATER.contains(&key.as_str()) {
+                "this version of headcount does not have it yet".to_owned()
+            } else {
+                unknown_key(&key, TABLES)
+            };
+            self.say(&key_at, vec![key], message);
+        }
+        for (kind, url) in arguments {
+            let name = unused_name(kind, |name| brokers.iter().any(|broker| broker.config.name == name));
+            brokers.push(Broker { config: brokers::Config::new(name, url), discover: true });
+        }
+        for broker in &mut brokers {
+            broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
+        }
+        if brokers.is_empty() && names.is_empty() && self.arguments.is_empty() {
+            self.say(&At::File(0..0), vec!["broker".to_owned()], "there is nothing to watch: expected at least one [[broker]]");
+        }
+        Settings { server, store, detect, brokers, fleets, notifiers }
+    }
+
+    fn server(&mut self, entry: Option<Entry>) -> Server {
+        self.plain::<ServerTable, _>("server", entry, |table, spot| table.check(spot))
+    }
+
+    fn store(&mut self, entry: Option<Entry>) -> store::Config {
+        self.plain::<store::Config, _>("store", entry, |config, spot| {
+            if let Err(error) = config.check() {
+                spot.say("url", error.to_string());
+            }
+            config
+        })
+    }
+
+    fn detect(&mut self, entry: Option<Entry>) -> Detect {
+        self.plain::<DetectTable, _>("detect", entry, |table, spot| table.over(Detect::default(), spot))
+    }
+
+    /// A table that may be there once, or not at all.
+    fn plain<T: DeserializeOwned + Default, R>(
+        &mut self,
+        key: &str,
+        entry: Option<Entry>,
+        check: impl FnOnce(T, &mut Spot<'_>) -> R,
+    ) -> R {
+        let path = vec![key.to_owned()];
+        let (table, at) = match entry {
+            None => (Table::default(), At::File(0..0)),
+            Some(Entry { node: Node { at, value: Value::Table(table), .. }, .. }) => (table, at),
+            Some(Entry { node: Node { at, value, .. }, .. }) => {
+                if !matches!(value, Value::Broken) {
+                    self.say(&at, path.clone(), format!("expected a table, [{key}], found {}", value.kind()));
+                }
+                (Table::default(), at)
+            }
+        };
+        let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| T::deserialize(table));
+        self.mistakes.append(&mut mistakes);
+        let mut spot = Spot { table: &table, at: &at, path, mistakes: &mut self.mistakes };
+        check(found.unwrap_or_default(), &mut spot)
+    }
+
+    fn brokers(&mut self, entry: Option<Entry>) -> (Vec<Broker>, Vec<CompactString>) {
+        let mut brokers: Vec<Broker> = Vec::new();
+        let mut names = Vec::new();
+        for (index, at, mut table) in self.tables("broker", entry) {
+            let path = vec!["broker".to_owned(), format!("[{index}]")];
+            // A fleet that names a broker with a mistake in it is not told that there is no such broker.
+            names.extend(table.text("name").map(CompactString::from));
+            if let Some(kind) = table.take("kind") {
+                let found = match &kind.node.value {
+                    Value::Text(kind) if kind == "flower" => "this version of headcount does not have `kind = \"flower\"` yet",
+                    _ => "unknown key; what a broker is, its url says",
+                };
+                self.say(&kind.node.at, [path.clone(), vec!["kind".to_owned()]].concat(), found);
+            }
+            let (config, mut mistakes) =
+                decode::table(table.clone(), &at, &path, |table| brokers::Config::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(config) = config else { continue };
+            let mut spot = Spot { table: &table, at: &at, path, mistakes: &mut self.mistakes };
+            spot.check_name("name", &config.name);
+            if brokers.iter().any(|other| other.config.name == config.name) {
+                spot.say("name", format!("there is another broker named {:?}", config.name));
+            }
+            if let Err(error) = BrokerUrl::parse(&config.url) {
+                spot.say("url", error.to_string());
+            }
+            brokers.push(Broker { config, discover: false });
+        }
+        (brokers, names)
+    }
+
+    fn fleets(&mut self, entry: Option<Entry>, brokers: &[CompactString], detect: Detect) -> Vec<Fleet> {
+        let mut fleets: Vec<Fleet> = Vec::new();
+        for (index, at, table) in self.tables("fleet", entry) {
+            let path = vec!["fleet".to_owned(), format!("[{index}]")];
+            let (found, mut mistakes) =
+                decode::table(table.clone(), &at, &path, |table| FleetTable::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(found) = found else { continue };
+            let mut spot = Spot { table: &table, at: &at, path, mistakes: &mut self.mistakes };
+            let fleet = found.check(&Company { brokers, detect, fleets: &fleets }, &mut spot);
+            fleets.push(fleet);
+        }
+        fleets
+    }
+
+    fn notifiers(&mut self, entry: Option<Entry>) -> Vec<Arc<dyn notifiers::Table>> {
+        let mut found: Vec<Arc<dyn notifiers::Table>> = Vec::new();
+        let absent = entry.is_none();
+        for (index, at, table) in self.tables("notify", entry) {
+            let path = vec!["notify".to_owned(), format!("[{index}]")];
+            let Some(kind) = self.notifier_kind(&table, &at, &path) else { continue };
+            let (config, mut mistakes) = decode::table(table.clone(), &at, &path, |table| {
+                notifiers::decode(&kind, table).unwrap_or_else(|| Err(Error::custom("unknown kind")))
+            });
+            self.mistakes.append(&mut mistakes);
+            let Some(config) = config else { continue };
+            let mut spot = Spot { table: &table, at: &at, path, mistakes: &mut self.mistakes };
+            if let Err(error) = config.check() {
+                spot.say(error.key.unwrap_or_default(), error.why);
+            }
+            if found.iter().any(|other| other.name() == config.name()) {
+                let (key, name) = (if table.get("name").is_some() { "name" } else { "kind" }, config.name());
+                spot.say(key, format!("there is another notifier named {name:?}: give each a `name` of its own"));
+            }
+            found.push(config);
+        }
+        if absent {
+            // Nobody wants to be told nowhere.
+            let empty = decode::table(Table::default(), &At::File(0..0), &[], |table| {
+                notifiers::decode("stdout", table).unwrap_or_else(|| Err(Error::custom("unknown kind")))
+            });
+            found.extend(empty.0);
+        }
+        found
+    }
+
+    fn notifier_kind(&mut self, table: &Table, at: &At, path: &[String]) -> Option<String> {
+        let words: Vec<String> = notifiers::KINDS.iter().map(|kind| format!("{kind:?}")).collect();
+        let words = words.join(" or ");
+        let under = |path: &[String]| [path, &["kind".to_owned()]].concat();
+        match table.get("kind") {
+            None => {
+                self.say(at, under(path), format!("this key is required: {words}"));
+                None
+            }
+            Some(Node { value: Value::Text(kind), .. }) if notifiers::KINDS.contains(&kind.as_str()) => Some(kind.clone()),
+            Some(Node { value: Value::Broken, .. }) => None,
+            Some(node) => {
+                let value = match &node.value {
+                    Value::Text(kind) if !node.secret => Some(format!("{kind:?}")),
+                    _ => None,
+                };
+                let found = Found::Instead { expected: words, kind: node.value.kind().to_owned(), value };
+                self.mistakes.push((node.at.clone(), under(path), found));
+                None
+            }
+        }
+    }
+
+    /// A table that may be there many times.
+    fn tables(&mut self, key: &str, entry: Option<Entry>) -> Vec<(usize, At, Table)> {
+        let Some(Entry { node, key_at, .. }) = entry else { return Vec::new() };
+        let path = vec![key.to_owned()];
+        let Value::Array(items) = node.value else {
+            let found = node.value.kind();
+            let at = if matches!(node.value, Value::Table(_)) { key_at } else { node.at };
+            self.say(&at, path, format!("expected [[{key}]], in double brackets, found {found}"));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (index, Node { at, value, .. }) in items {
+            match value {
+                Value::Table(table) => tables.push((index, at, table)),
+                Value::Broken => {}
+                other => {
+                    let path = vec![key.to_owned(), format!("[{index}]")];
+                    self.say(&at, path, format!("expected a table, [[{key}]], found {}", other.kind()));
+                }
+            }
+        }
+        tables
+    }
+
+    fn into_problems(self, source: &Source<'_>) -> Vec<Problem> {
+        let mut mistakes = self.mistakes;
+        mistakes.sort_by_key(|(at, ..)| match at {
+            At::File(span) => (0, span.start),
+            At::Env(_) => (1, 0),
+        });
+        mistakes.dedup();
+        let file = mistakes.into_iter().map(|(at, path, found)| {
+            let message = match found {
+                Found::Said(message) => message,
+                Found::Instead { expected, kind, value } => {
+                    let key = path.iter().rev().find(|step| !step.starts_with('['));
+                    let plain = key.is_some_and(|key| PLAIN_KEYS.contains(&key.as_str()));
+                    format!("expected {expected}, found {}", value.filter(|_| plain).unwrap_or(kind))
+                }
+            };
+            let place = match at {
+                At::Env(name) => Place::Environment(name.to_string()),
+                At::File(span) if span == (0..0) => Place::Whole,
+                At::File(span) => source.place(&span),
+            };
+            Problem { place, key: path.join(".").replace(".[", "["), message }
+        });
+        let argument = |message| Problem { place: Place::Argument("--broker".to_owned()), key: String::new(), message };
+        file.chain(self.arguments.into_iter().map(argument)).collect()
+    }
+}
+
+/// `redis`, or `redis-2` where that is taken, and so on.
+fn unused_name(kind: &str, is_used: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|n| format!("{kind}-{n}"));
+    std::iter::once(kind.to_owned()).chain(numbered).find(|name| !is_used(name)).unwrap_or_default()
+}
+
+/// One table while it is checked: knows where its keys stand.
+pub(super) struct Spot<'a> {
+    table: &'a Table,
+    at: &'a At,
+    path: Vec<String>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Spot<'_> {
+    /// Reports a mistake at a key (`hostnames`, or `hostnames.[2]` for one item), or at the table where the key is not.
+    pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
+        self.put(key, Found::Said(message.into()));
+    }
+
+    /// Reports a value that is not what it should be; the value is shown only where the key holds no secret.
+    pub(super) fn expected(&mut self, key: &str, expected: &str, found: &impl std::fmt::Display) {
+        let secret = self.table.get(key).is_some_and(|node| node.secret);
+        let value = (!secret).then(|| format!("{:?}", found.to_string()));
+        self.put(key, Found::Instead { expected: expected.to_owned(), kind: "a string".to_owned(), value });
+    }
+
+    fn put(&mut self, key: &str, found: Found) {
+        let steps: Vec<&str> = key.split('.').filter(|step| !step.is_empty()).collect();
+        let at = self.find(&steps);
+        let path = self.path.iter().cloned().chain(steps.into_iter().map(str::to_owned)).collect();
+        self.mistakes.push((at, path, found));
+    }
+
+    fn find(&self, steps: &[&str]) -> At {
+        let mut at = self.at.clone();
+        let Some(mut node) = steps.first().and_then(|key| self.table.get(key)) else { return at };
+        at.clone_from(&node.at);
+        for step in steps.iter().skip(1) {
+            let Value::Array(items) = &node.value else { break };
+            let Some((_, item)) = items.iter().find(|(index, _)| format!("[{index}]") == *step) else { break };
+            node = item;
+            at.clone_from(&node.at);
+        }
+        at
+    }
+
+    /// Whether something has already been said about a key.
+    pub(super) fn has_mistake(&self, key: &str) -> bool {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).chain([key]).collect();
+        self.mistakes.iter().any(|(_, under, _)| *under == path)
+    }
+
+    /// Reports an unusable name.
+    pub(super) fn check_name(&mut self, key: &str, name: &str) {
+        let sound = !name.is_empty()
+            && name.chars().count() <= MAX_NAME
+            && !name.contains(|c: char| c.is_control() || c == '/')
+            && name.trim() == name;
+        if !sound {
+            self.expected(key, &format!("1 to {MAX_NAME} printable characters without `/`"), &name);
+        }
+    }
+
+    /// Does something with a table inside this one; with this one itself where that is not there.
+    pub(super) fn inside<R>(&mut self, key: &str, act: impl FnOnce(&mut Spot<'_>) -> R) -> R {
+        let path: Vec<String> = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        let empty = Table::default();
+        let (table, at) = match self.table.get(key) {
+            Some(Node { value: Value::Table(table), at, .. }) => (table, at),
+            _ => (&empty, self.at),
+        };
+        act(&mut Spot { table, at, path, mistakes: self.mistakes })
+    }
+}

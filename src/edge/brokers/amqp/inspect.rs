@@ -1,0 +1,90 @@
+//! Inspect commands to many workers, and looking at queues.
+
+use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
+use headcount_actors::ports::{BrokerError, Inspect, Queue, Reply};
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{ErrorKind, ExchangeKind};
+use tokio::time::timeout_at;
+
+use super::connect::broken;
+use super::control::Control;
+use super::{Amqp, request};
+use crate::brokers::collect::Collected;
+use crate::brokers::waiting::Call;
+
+/// How long all of the looking at queues may take.
+const QUEUES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See [`headcount_actors::ports::Broker::inspect`].
+pub(super) async fn inspect(broker: &Amqp, control: &Control, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
+    let mut call = control.waiting.call()?;
+    let deadline = tokio::time::Instant::now() + ask.timeout;
+    let mut collected = Collected::new(ask.destination.as_deref());
+    match timeout_at(deadline, run(broker, control, ask, &mut call, &mut collected)).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) | Err(_) => Ok(collected.into_replies()),
+    }
+}
+
+async fn run(
+    broker: &Amqp,
+    control: &Control,
+    ask: &Inspect,
+    call: &mut Call,
+    collected: &mut Collected<'_>,
+) -> Result<(), BrokerError> {
+    let channel = control.channel().await?;
+    let exchange: ShortString = broker.wire.control_exchange().into();
+    // Exactly as Celery declares it. Without a worker it may not exist yet, and publishing to it would fail.
+    let options = ExchangeDeclareOptions::default();
+    channel
+        .exchange_declare(exchange.clone(), ExchangeKind::Fanout, options, FieldTable::default())
+        .await
+        .map_err(broken)?;
+    let destination: Option<Vec<&str>> = ask.destination.as_ref().map(|d| d.iter().map(CompactString::as_str).collect());
+    let body = request::body(ask.method, destination.as_deref(), call.ticket(), control.reply_queue.as_str());
+    let sent = Instant::now();
+    channel
+        .basic_publish(exchange, "".into(), BasicPublishOptions::default(), &body, request::properties(ask.timeout))
+        .await
+        .map_err(broken)?;
+    collected.until_complete(call, sent).await
+}
+
+/// See [`headcount_actors::ports::Broker::queues`].
+pub(super) async fn queues(control: &Control, names: &[CompactString]) -> Result<Vec<Queue>, BrokerError> {
+    let looking = async {
+        let mut queues = Vec::with_capacity(names.len());
+        let mut channel = None;
+        for name in names {
+            let open = match channel.take() {
+                Some(open) => open,
+                None => control.channel().await?,
+            };
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            match open.queue_declare(name.as_str().into(), passive, FieldTable::default()).await {
+                Ok(queue) => {
+                    queues.push(Queue {
+                        name: name.clone(),
+                        length: queue.message_count().into(),
+                        consumers: Some(queue.consumer_count()),
+                    });
+                    channel = Some(open);
+                }
+                // The broker closes the channel with its answer; the next queue needs a new one.
+                Err(error) if is_not_there(&error) => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        Ok(queues)
+    };
+    tokio::time::timeout(QUEUES_TIMEOUT, looking).await.unwrap_or(Err(BrokerError::Timeout(QUEUES_TIMEOUT)))
+}
+
+/// `NOT_FOUND`, or a queue that belongs to another connection (`RESOURCE_LOCKED`): no work queue of a fleet.
+fn is_not_there(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(amqp) if matches!(amqp.get_id(), 404 | 405))
+}

@@ -1,0 +1,81 @@
+//! The mailbox ping: a worker's mailbox is an exclusive queue, so it exists exactly as long as the worker's connection.
+
+use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use headcount_actors::ports::{BrokerError, Presence, Probe};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use rustc_hash::FxHashMap;
+use tokio::time::timeout_at;
+
+use super::connect::broken;
+use super::control::Control;
+use super::request;
+use crate::brokers::round::Round;
+use crate::brokers::waiting::Call;
+
+/// See [`headcount_actors::ports::Broker::probe`].
+pub(super) async fn probe(
+    broker: &super::Amqp,
+    control: &Control,
+    targets: &[CompactString],
+    timeout: Duration,
+) -> Result<Vec<Probe>, BrokerError> {
+    let mut round = Round::new(targets, Presence::Here);
+    let mut call = control.waiting.call()?;
+    let deadline = tokio::time::Instant::now() + timeout;
+    // Time that runs out ends the round; what is known by then stands.
+    match timeout_at(deadline, ask(broker, control, &mut round, &mut call, timeout)).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) | Err(_) => Ok(round.into_probes(targets)),
+    }
+}
+
+async fn ask(
+    broker: &super::Amqp,
+    control: &Control,
+    round: &mut Round,
+    call: &mut Call,
+    timeout: Duration,
+) -> Result<(), BrokerError> {
+    let channel = control.channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken)?;
+    let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let mut confirms = FuturesUnordered::new();
+    let mailboxes: FxHashMap<String, CompactString> =
+        round.hostnames().into_iter().map(|hostname| (broker.wire.mailbox(&hostname), hostname)).collect();
+    for (mailbox, hostname) in &mailboxes {
+        let ping = request::body("ping", Some(&[hostname.as_str()]), call.ticket(), control.reply_queue.as_str());
+        round.sent(hostname, Instant::now());
+        let published =
+            channel.basic_publish("".into(), mailbox.as_str().into(), mandatory, &ping, request::properties(timeout)).await;
+        confirms.push(published.map_err(broken)?);
+    }
+    let mut returns_to_come = true;
+    while !round.is_settled() {
+        tokio::select! {
+            reply = call.next() => match reply {
+                Some(heard) => round.answered(&heard.hostname, heard.at),
+                None => return Err(BrokerError::Lost("the control connection ended while workers were asked".into())),
+            },
+            confirmed = confirms.next(), if returns_to_come => match confirmed {
+                // A return comes before its confirmation, yet the client may hand it out with another one when the
+                // broker confirms several at once: so the message itself has to say whose mailbox is missing.
+                Some(confirmed) => {
+                    if let Some(returned) = confirmed.map_err(broken)?.take_message()
+                        && let Some(hostname) = mailboxes.get(returned.routing_key.as_str())
+                    {
+                        round.gone(hostname);
+                    }
+                }
+                None => {
+                    returns_to_come = false;
+                    round.rest_is_here();
+                }
+            },
+        }
+    }
+    Ok(())
+}

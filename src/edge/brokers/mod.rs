@@ -1,0 +1,163 @@
+//! The brokers: each file or folder implements [`Broker`] for one kind.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `amqp/` | RabbitMQ |
+//! | `redis/` | Redis, also behind Sentinels, by TLS or a Unix socket |
+//! | `canary.rs` | a session's messages to itself |
+//! | `waiting.rs`, `round.rs`, `collect.rs` | replies: to whom they go, and what they make of a probe or an inspect command |
+//! | `shared.rs` | one connection for many calls |
+//! | `tls.rs` | certificates |
+//!
+//! Another kind of broker is one more file here, and a line in [`open`].
+
+mod amqp;
+mod canary;
+mod collect;
+mod redis;
+mod round;
+mod shared;
+mod tls;
+mod waiting;
+
+use std::fmt;
+use std::sync::Arc;
+
+use headcount_actors::ports::Broker;
+use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
+use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// One `[[broker]]` of the configuration.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Its name, which fleets refer to.
+    pub name: String,
+    /// Where it is, as Celery's `broker_url`.
+    pub url: String,
+    // The fields of `WireSettings`, one by one: flattened, an unknown key would pass unnoticed.
+    /// Celery's `event_exchange`.
+    pub event_exchange: Option<String>,
+    /// Celery's `event_queue_prefix`.
+    pub event_queue_prefix: Option<String>,
+    /// Celery's `control_exchange`.
+    pub control_exchange: Option<String>,
+    /// The transport option `global_keyprefix` (Redis).
+    pub global_keyprefix: Option<String>,
+    /// The transport option `fanout_prefix` (Redis).
+    pub fanout_prefix: Option<FanoutPrefix>,
+    /// The transport option `fanout_patterns` (Redis).
+    pub fanout_patterns: Option<bool>,
+    /// The transport option `priority_steps` (Redis).
+    pub priority_steps: Option<Vec<u8>>,
+    /// The transport option `sep` (Redis).
+    pub sep: Option<String>,
+}
+
+impl Config {
+    /// A broker with Celery's default settings.
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            event_exchange: None,
+            event_queue_prefix: None,
+            control_exchange: None,
+            global_keyprefix: None,
+            fanout_prefix: None,
+            fanout_patterns: None,
+            priority_steps: None,
+            sep: None,
+        }
+    }
+
+    fn wire(&self) -> WireSettings {
+        let usual = WireSettings::default();
+        WireSettings {
+            event_exchange: self.event_exchange.clone().unwrap_or(usual.event_exchange),
+            event_queue_prefix: self.event_queue_prefix.clone().unwrap_or(usual.event_queue_prefix),
+            control_exchange: self.control_exchange.clone().unwrap_or(usual.control_exchange),
+            global_keyprefix: self.global_keyprefix.clone().unwrap_or(usual.global_keyprefix),
+            fanout_prefix: self.fanout_prefix.clone().unwrap_or(usual.fanout_prefix),
+            fanout_patterns: self.fanout_patterns.unwrap_or(usual.fanout_patterns),
+            priority_steps: self.priority_steps.clone().unwrap_or(usual.priority_steps),
+            sep: self.sep.clone().unwrap_or(usual.sep),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL holds a password, and a wrong one cannot even be told where.
+        let url = BrokerUrl::parse(&self.url).map_or_else(|_| "**".to_owned(), |url| url.redacted());
+        f.debug_struct("Config").field("name", &self.name).field("url", &url).field("wire", &self.wire()).finish()
+    }
+}
+
+/// What is wrong with a broker's configuration; found without any connection.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The URL cannot be read.
+    #[error("url: {0}")]
+    Url(#[from] UrlError),
+    /// A file with certificates or a key, named in the URL, is of no use.
+    #[error("url: {0}")]
+    Tls(String),
+    /// The URL asks for a way to log in that is not supported.
+    #[error("url: the option login_method must be PLAIN, AMQPLAIN or EXTERNAL")]
+    LoginMethod,
+}
+
+/// Makes the broker that the configuration means. Connects to nothing yet; must be called within a tokio runtime.
+///
+/// # Errors
+/// [`OpenError`], in words for the person who wrote the configuration.
+pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
+    let wire = config.wire();
+    let url = BrokerUrl::parse(&config.url)?;
+    let shown = url.address();
+    Ok(match url {
+        BrokerUrl::Amqp(url) => Arc::new(amqp::Amqp::new(config.name, shown, url, wire)?),
+        BrokerUrl::Redis(url) => Arc::new(redis::Redis::new(config.name, redis::Address::of_one(shown, url)?, wire)),
+        BrokerUrl::Sentinel(url) => {
+            Arc::new(redis::Redis::new(config.name, redis::Address::behind_sentinels(shown, url)?, wire))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(url: &str) -> Result<String, OpenError> {
+        open(Config::new("main", url)).map(|broker| broker.address())
+    }
+
+    #[test]
+    fn the_scheme_decides_and_no_address_shows_a_secret() {
+        for (url, shown) in [
+            ("amqp://me:secret@rabbit:5673/prod", "amqp://rabbit:5673/prod"),
+            ("redis://:secret@cache/3", "redis://cache:6379/3"),
+            ("rediss://me:secret@cache:6380/0?ssl_cert_reqs=none", "rediss://cache:6380/0"),
+            ("redis+socket:///run/redis.sock?virtual_host=2", "redis+socket:///run/redis.sock?virtual_host=2"),
+            ("sentinel://:secret@a:1/0?master_name=m;sentinel://b:2", "sentinel://a:1;b:2/0?master_name=m"),
+        ] {
+            match opened(url) {
+                Ok(address) => assert_eq!(address, shown),
+                Err(error) => panic!("{url}: {error}"),
+            }
+        }
+        let config = Config::new("main", "amqp://me:secret@rabbit//");
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        assert!(matches!(opened("http://x"), Err(OpenError::Url(UrlError::Scheme))));
+        assert!(matches!(opened("amqp://x?login_method=magic"), Err(OpenError::LoginMethod)));
+        let missing = opened("rediss://x?ssl_cert_reqs=required&ssl_ca_certs=/does/not/exist.pem");
+        assert!(matches!(&missing, Err(OpenError::Tls(why)) if why.contains("/does/not/exist.pem")), "{missing:?}");
+    }
+}

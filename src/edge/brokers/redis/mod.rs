@@ -1,0 +1,123 @@
+//! Redis, by the redis crate; what it pushes to a subscriber is read by [`resp`].
+//!
+//! Three connections: one that only listens, one for commands and one that waits for replies. The latter two are opened
+//! when they are first needed, and again after one of them broke.
+
+mod ask;
+mod clients;
+mod commands;
+mod connect;
+mod control;
+mod listen;
+mod resp;
+mod sentinel;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use compact_str::CompactString;
+use headcount_actors::ports::{Broker, BrokerError, Connection, Inspect, Lane, Probe, Queue, Reply, SessionEnd};
+use headcount_core::celery::wire_names::WireSettings;
+use tokio::sync::watch;
+
+use super::shared::Shared;
+pub(super) use connect::Address;
+use control::{Control, ReplyList};
+
+/// One Redis.
+#[derive(Debug)]
+pub(super) struct Redis {
+    /// Dropped with this, and before the connections: the reader of replies then leaves nothing behind.
+    closing: watch::Sender<()>,
+    name: String,
+    address: Arc<Address>,
+    wire: WireSettings,
+    list: Arc<ReplyList>,
+    control: Shared<Control>,
+    /// Redis' numbers of the connections that listen for us.
+    own_connections: Mutex<BTreeSet<u64>>,
+}
+
+impl Redis {
+    pub(super) fn new(name: String, address: Address, wire: WireSettings) -> Self {
+        let (closing, _) = watch::channel(());
+        Self {
+            closing,
+            name,
+            address: Arc::new(address),
+            list: Arc::new(ReplyList::new(&wire)),
+            wire,
+            control: Shared::new(),
+            own_connections: Mutex::default(),
+        }
+    }
+
+    async fn control(&self) -> Result<Arc<Control>, BrokerError> {
+        self.control.get(Control::open(self)).await
+    }
+
+    /// After an error that says that the connection is of no use any more, the next call opens another.
+    async fn checked<T>(&self, control: &Arc<Control>, result: Result<T, BrokerError>) -> Result<T, BrokerError> {
+        if matches!(result, Err(BrokerError::Timeout(_) | BrokerError::Lost(_))) {
+            self.control.discard(control).await;
+        }
+        result
+    }
+
+    async fn publish(&self, channel: &str, body: String) -> Result<(), BrokerError> {
+        let control = self.control().await?;
+        let published = self.publish_by(&control, channel, body.into_bytes()).await;
+        self.checked(&control, published).await
+    }
+
+    async fn publish_by(&self, control: &Control, channel: &str, payload: Vec<u8>) -> Result<(), BrokerError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(channel).arg(payload);
+        publish.query_async(&mut control.commands.handle()).await.map_err(|error| control.commands.what(&error))
+    }
+
+    fn own_connections(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.own_connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Broker for Redis {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn address(&self) -> String {
+        self.address.shown.clone()
+    }
+
+    async fn listen(&self, lane: &mut (dyn Lane + Send)) -> SessionEnd {
+        listen::listen(self, lane).await
+    }
+
+    async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError> {
+        let control = self.control().await?;
+        let probed = ask::probe(self, &control, targets, timeout).await;
+        self.checked(&control, probed).await
+    }
+
+    async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {
+        let control = self.control().await?;
+        let inspected = ask::inspect(self, &control, &ask).await;
+        self.checked(&control, inspected).await
+    }
+
+    async fn queues(&self, names: &[CompactString]) -> Result<Vec<Queue>, BrokerError> {
+        let control = self.control().await?;
+        let queues = ask::queues(self, &control, names).await;
+        self.checked(&control, queues).await
+    }
+
+    async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
+        let control = self.control().await?;
+        let connections = ask::connections(self, &control).await;
+        self.checked(&control, connections).await
+    }
+}

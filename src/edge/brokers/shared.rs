@@ -1,0 +1,121 @@
+//! One connection that many calls share: opened when first needed, and again after it broke.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headcount_actors::ports::BrokerError;
+use tokio::sync::Mutex;
+
+/// How long a failure to connect speaks for the calls that come after it, so that many callers do not each wait for
+/// an absent broker in turn, nor hammer it. Whoever calls does the real backing off.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+
+/// A connection of kind `T`, or the lack of it.
+#[derive(Debug)]
+pub(super) struct Shared<T> {
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Closed,
+    Open(Arc<T>),
+    Failed(Instant, BrokerError),
+}
+
+/// What can tell whether it is still connected.
+pub(super) trait Stands {
+    fn stands(&self) -> bool;
+}
+
+impl<T: Stands> Shared<T> {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::new(State::Closed) }
+    }
+
+    /// The connection; `open` is used if there is none that stands. Calls that come meanwhile wait for the same one.
+    pub(super) async fn get(
+        &self,
+        open: impl Future<Output = Result<T, BrokerError>> + Send,
+    ) -> Result<Arc<T>, BrokerError> {
+        let mut state = self.state.lock().await;
+        match &*state {
+            State::Open(connection) if connection.stands() => return Ok(Arc::clone(connection)),
+            State::Failed(at, error) if at.elapsed() < FAILED_FOR => return Err(error.clone()),
+            _ => {}
+        }
+        *state = State::Closed;
+        match open.await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *state = State::Open(Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(error) => {
+                *state = State::Failed(Instant::now(), error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The connection did not answer in time: the next call opens another. Calls that still use it may finish.
+    pub(super) async fn discard(&self, connection: &Arc<T>) {
+        let mut state = self.state.lock().await;
+        if matches!(&*state, State::Open(open) if Arc::ptr_eq(open, connection)) {
+            *state = State::Closed;
+        }
+    }
+
+    /// Closes it, if nobody uses it.
+    pub(super) async fn close(&self) -> Option<Arc<T>> {
+        match std::mem::replace(&mut *self.state.lock().await, State::Closed) {
+            State::Open(connection) => Some(connection),
+            State::Closed | State::Failed(..) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fake(AtomicBool);
+
+    impl Stands for Fake {
+        fn stands(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    async fn fresh() -> Result<Fake, BrokerError> {
+        Ok(Fake(AtomicBool::new(true)))
+    }
+
+    async fn absent() -> Result<Fake, BrokerError> {
+        Err(BrokerError::Connect("nobody".into()))
+    }
+
+    #[tokio::test]
+    async fn calls_share_it_until_it_breaks() {
+        let shared = Shared::new();
+        let first = shared.get(fresh()).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &shared.get(absent()).await.unwrap()));
+        first.0.store(false, Ordering::Relaxed);
+        let second = shared.get(fresh()).await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        shared.discard(&first).await;
+        assert!(Arc::ptr_eq(&second, &shared.get(absent()).await.unwrap()));
+        shared.discard(&second).await;
+        shared.get(absent()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_failure_speaks_for_those_who_come_right_after() {
+        let shared = Shared::new();
+        shared.get(absent()).await.unwrap_err();
+        assert!(matches!(shared.get(fresh()).await, Err(BrokerError::Connect(_))));
+    }
+}

@@ -1,0 +1,660 @@
+//! The pages against a fabricated status and a fake store.
+
+use std::sync::{Arc, Mutex};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::{App, test, web};
+use async_trait::async_trait;
+use headcount_actors::meters::{BrokerLabel, FleetLabel, Meters};
+use headcount_actors::ports::{
+    Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, SharedStore, StatusView, Store, StoreError,
+};
+use headcount_actors::vitals::{Vital, Vitals};
+use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Notification, Scene, Severity, Told};
+use headcount_core::detect::{BrokerState, Diagnosis, FleetState, Signal, WorkerMemory, WorkerState};
+use headcount_core::stats::TaskCount;
+use headcount_core::status::{BrokerStatus, FleetStatus, QueueStatus, SignalStatus, Signals, Status, WorkerStatus};
+use headcount_core::time::Wall;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{Http, Shared, headers, problem, routes};
+
+/// 2026-01-31T12:00:00Z.
+const NOON: Wall = Wall::from_micros(1_769_860_800_000_000);
+
+fn secs(n: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(n)
+}
+
+fn incident(id: &str, kind: Kind, open: bool) -> Incident {
+    Incident {
+        id: IncidentId(id.into()),
+        kind,
+        subject: "sms".into(),
+        broker: "main".into(),
+        severity: Severity::Degraded,
+        diagnosis: Some(Diagnosis::Crashed),
+        opened_at: NOON,
+        changed_at: NOON,
+        resolved_at: (!open).then_some(NOON + secs(72)),
+        scene: Scene::default(),
+        evidence: vec![Evidence {
+            at: NOON,
+            subject: "sms@host2".into(),
+            signal: Some(Signal::Presence),
+            says: "its connection is gone".into(),
+        }],
+        told: None,
+    }
+}
+
+fn message() -> Notification {
+    Notification {
+        notifier: "slack".into(),
+        text: "DEGRADED sms: 2 of 3 workers up".into(),
+        queued_at: NOON,
+        delivered_at: Some(NOON + secs(1)),
+        error: None,
+    }
+}
+
+fn worker(hostname: &str, fleet: &str, state: WorkerState) -> WorkerStatus {
+    let beat = SignalStatus {
+        ok: Some(true),
+        last: Some(NOON),
+        detail: "each 2.0 s".into(),
+    };
+    WorkerStatus {
+        hostname: hostname.into(),
+        fleet: fleet.into(),
+        state,
+        diagnosis: (state == WorkerState::Down).then_some(Diagnosis::Crashed),
+        since: NOON,
+        signals: Signals {
+            heartbeat: beat,
+            ..Signals::default()
+        },
+        active: Some(2),
+        processed: Some(40),
+        software: Some("py-celery 5.7.0 (Linux)".into()),
+    }
+}
+
+fn fleet(name: &str, broker: &str) -> FleetStatus {
+    FleetStatus {
+        name: name.into(),
+        broker: broker.into(),
+        state: FleetState::Degraded,
+        expected: 3,
+        minimum: 1,
+        up: 2,
+        suspect: 0,
+        down: 1,
+        stalled: 0,
+        since: NOON,
+        queues: vec![QueueStatus {
+            name: "sms".into(),
+            length: 7,
+            consumers: Some(4),
+        }],
+    }
+}
+
+fn status() -> Status {
+    let broker = |name: &str, state, error: Option<&str>| BrokerStatus {
+        name: name.into(),
+        address: "127.0.0.1:5672".into(),
+        state,
+        since: NOON,
+        error: error.map(str::to_owned),
+        retry_at: error.map(|_| NOON + secs(4)),
+    };
+    Status {
+        at: NOON,
+        brokers: vec![
+            broker("main", BrokerState::Heard, None),
+            broker("other", BrokerState::Lost, Some("refused: wrong password")),
+        ],
+        fleets: vec![
+            fleet("sms", "main"),
+            fleet("sms-night", "main"),
+            fleet("sms-eu", "other"),
+        ],
+        workers: vec![
+            worker("sms@host1", "sms", WorkerState::Up),
+            worker("sms@host2", "sms", WorkerState::Down),
+            worker("sms@host1", "sms-eu", WorkerState::Up),
+            worker("odd\"name\n\\@h", "sms", WorkerState::Suspect),
+        ],
+        incidents: vec![incident("open1", Kind::Fleet, true)],
+    }
+}
+
+/// Knows one open and one resolved incident, and remembers what it was asked.
+#[derive(Default)]
+struct FakeStore {
+    broken: bool,
+    asked: Mutex<Vec<IncidentQuery>>,
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn incidents(&self, query: IncidentQuery) -> Result<Vec<(Incident, Vec<Notification>)>, StoreError> {
+        if self.broken {
+            return Err(StoreError::Failed("disk full".into()));
+        }
+        let known = [
+            incident("open1", Kind::Fleet, true),
+            incident("old1", Kind::Broker, false),
+        ];
+        let found = known
+            .into_iter()
+            .filter(|i| query.open.is_none_or(|open| open == i.is_open()));
+        self.asked.lock().unwrap().push(query.clone());
+        Ok(found.map(|i| (i, vec![message()])).take(query.limit).collect())
+    }
+
+    async fn incident(&self, id: &IncidentId) -> Result<Option<(Incident, Vec<Notification>)>, StoreError> {
+        Ok((id.0 == "old1").then(|| (incident("old1", Kind::Broker, false), vec![message()])))
+    }
+
+    async fn load(&self) -> Result<Remembered, StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn save_workers(&self, _: &str, _: Vec<WorkerMemory>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn save_incidents(&self, _: Vec<Incident>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn tell(&self, _: IncidentId, _: Told, _: Vec<Owed>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn owed(&self, _: &str, _: usize) -> Result<Vec<Debt>, StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn paid(&self, _: DebtId, _: Wall, _: Option<Receipt>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn unpaid(&self, _: DebtId, _: String) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn merge(&self, _: Vec<DebtId>, _: Owed) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn receipt(&self, _: &IncidentId, _: &str) -> Result<Option<Receipt>, StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn add_task_counts(&self, _: Vec<TaskCount>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn task_counts(&self, _: Wall, _: Wall) -> Result<Vec<TaskCount>, StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn forget_before(&self, _: Wall) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+}
+
+fn http(status: Status, store: SharedStore) -> Http {
+    let (_, view): (_, StatusView) = tokio::sync::watch::channel(Arc::new(status));
+    let vitals = Vitals::default();
+    vitals.note("FleetProber(sms)", Vital::Running, false);
+    Http {
+        view,
+        vitals,
+        store,
+        meters: Meters::default(),
+        token: None,
+        version: "1.2.3",
+    }
+}
+
+fn usual() -> Http {
+    http(status(), Arc::new(FakeStore::default()))
+}
+
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    header: Box<dyn Fn(&str) -> Option<String>>,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+async fn ask(http: Http, request: test::TestRequest) -> Answer {
+    let shared = web::Data::from(Arc::new(Shared::from(http)));
+    let app = App::new().wrap(headers()).app_data(shared).configure(routes);
+    let app = test::init_service(app.default_service(web::to(problem::no_page))).await;
+    let response: ServiceResponse<_> = match app.call(request.to_request()).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => {
+            let response = error.error_response();
+            ServiceResponse::new(test::TestRequest::default().to_http_request(), response)
+        }
+    };
+    let headers = response.headers().clone();
+    let header = move |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    Answer {
+        status: response.status(),
+        content_type: header("content-type").unwrap_or_default(),
+        header: Box::new(header),
+        body: String::from_utf8(response.into_body().try_into_bytes().unwrap().to_vec()).unwrap(),
+    }
+}
+
+async fn get(http: Http, uri: &str) -> Answer {
+    ask(http, test::TestRequest::get().uri(uri)).await
+}
+
+#[actix_web::test]
+async fn health_names_the_actor_that_does_not_live() {
+    let healthy = get(usual(), "/healthz").await;
+    assert_eq!(healthy.status, StatusCode::OK);
+    assert_eq!(
+        healthy.json(),
+        json!({"status": "ok", "actors": [{"actor": "FleetProber(sms)", "state": "running", "restarts": 0}]})
+    );
+
+    let http = usual();
+    http.vitals.note("Debouncer", Vital::Restarting, true);
+    let failing = get(http, "/healthz").await;
+    assert_eq!(failing.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        failing.json()["actors"][0],
+        json!({"actor": "Debouncer", "state": "restarting", "restarts": 1})
+    );
+
+    let nobody_yet = get(
+        Http {
+            vitals: Vitals::default(),
+            ..usual()
+        },
+        "/healthz",
+    )
+    .await;
+    assert_eq!(nobody_yet.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[actix_web::test]
+async fn readiness_says_which_broker_is_not_heard_and_why() {
+    let one_lost = get(usual(), "/readyz").await;
+    assert_eq!(one_lost.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        one_lost.json()["brokers"][1],
+        json!({"name": "other", "address": "127.0.0.1:5672", "state": "lost", "since": "2026-01-31T12:00:00.000Z",
+               "error": "refused: wrong password", "retry_at": "2026-01-31T12:00:04.000Z"})
+    );
+
+    let mut all_heard = status();
+    all_heard.brokers.pop();
+    let ready = get(http(all_heard, Arc::new(FakeStore::default())), "/readyz").await;
+    assert_eq!(
+        (ready.status, &ready.json()["status"]),
+        (StatusCode::OK, &json!("ready"))
+    );
+
+    let nothing_yet = get(http(Status::default(), Arc::new(FakeStore::default())), "/readyz").await;
+    assert_eq!(nothing_yet.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[actix_web::test]
+async fn fleets_and_workers_have_the_shapes_of_the_contract() {
+    let fleets = get(usual(), "/api/v1/fleets").await;
+    assert_eq!(fleets.content_type, "application/json");
+    assert_eq!(fleets.json().as_array().unwrap().len(), 3);
+    let sms = json!({"name": "sms", "broker": "main", "state": "degraded", "expected": 3, "minimum": 1, "up": 2,
+        "suspect": 0, "down": 1, "stalled": 0, "since": "2026-01-31T12:00:00.000Z",
+        "queues": [{"name": "sms", "length": 7, "consumers": 4}]});
+    assert_eq!(fleets.json()[0], sms);
+    assert_eq!(get(usual(), "/api/v1/fleets/sms").await.json(), sms);
+
+    assert_eq!(
+        get(usual(), "/api/v1/workers").await.json().as_array().unwrap().len(),
+        4
+    );
+    let down = get(usual(), "/api/v1/workers/sms@host2").await.json();
+    let silent = json!({"ok": null, "last": null, "detail": ""});
+    assert_eq!(
+        down,
+        json!({"hostname": "sms@host2", "fleet": "sms", "state": "down", "diagnosis": "crashed",
+            "since": "2026-01-31T12:00:00.000Z", "signals": {"presence": silent,
+            "heartbeat": {"ok": true, "last": "2026-01-31T12:00:00.000Z", "detail": "each 2.0 s"},
+            "answer": silent, "work": silent}, "active": 2, "processed": 40, "software": "py-celery 5.7.0 (Linux)"})
+    );
+    let elsewhere = get(usual(), "/api/v1/workers/sms@host1?fleet=sms-eu").await.json();
+    assert_eq!(elsewhere["fleet"], "sms-eu");
+    assert_eq!(
+        get(usual(), "/api/v1/workers/odd%22name%0A%5C@h").await.status,
+        StatusCode::OK
+    );
+}
+
+#[actix_web::test]
+async fn incidents_come_from_the_store_with_their_messages() {
+    let store = Arc::new(FakeStore::default());
+    let open = get(
+        http(status(), store.clone()),
+        "/api/v1/incidents?state=open&fleet=sms&since=2026-01-31T13:00:00+01:00",
+    )
+    .await;
+    assert_eq!(
+        open.json(),
+        json!([{"id": "open1", "kind": "fleet", "subject": "sms", "state": "open", "diagnosis": "crashed",
+            "opened_at": "2026-01-31T12:00:00.000Z", "resolved_at": null,
+            "evidence": [{"at": "2026-01-31T12:00:00.000Z", "subject": "sms@host2", "signal": "presence",
+                "says": "its connection is gone"}],
+            "notifications": [{"notifier": "slack", "text": "DEGRADED sms: 2 of 3 workers up",
+                "queued_at": "2026-01-31T12:00:00.000Z", "delivered_at": "2026-01-31T12:00:01.000Z",
+                "error": null}]}])
+    );
+    let asked = store.asked.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (asked.open, asked.subject.as_deref(), asked.since, asked.limit),
+        (Some(true), Some("sms"), Some(NOON), 100)
+    );
+
+    let one = get(http(status(), store.clone()), "/api/v1/incidents/old1")
+        .await
+        .json();
+    assert_eq!(
+        (&one["state"], &one["resolved_at"]),
+        (&json!("resolved"), &json!("2026-01-31T12:01:12.000Z"))
+    );
+    assert_eq!(
+        get(http(status(), store.clone()), "/api/v1/incidents?limit=1")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        get(http(status(), store), "/api/v1/incidents?since=2h").await.status,
+        StatusCode::OK
+    );
+}
+
+#[actix_web::test]
+async fn every_error_is_a_problem_document() {
+    let broken = || {
+        http(
+            status(),
+            Arc::new(FakeStore {
+                broken: true,
+                ..FakeStore::default()
+            }),
+        )
+    };
+    for (http, request, expected, says) in [
+        (usual(), test::TestRequest::get().uri("/nowhere"), 404, "/nowhere"),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/fleets/none"),
+            404,
+            "none",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/workers/none@h"),
+            404,
+            "none@h",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents/none"),
+            404,
+            "none",
+        ),
+        (usual(), test::TestRequest::post().uri("/api/v1/fleets"), 405, "POST"),
+        (usual(), test::TestRequest::delete().uri("/healthz"), 405, "DELETE"),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?state=closed"),
+            400,
+            "open",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?limit=0"),
+            400,
+            "limit",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?limit=1001"),
+            400,
+            "1000",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?limit=many"),
+            400,
+            "",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?since=yesterday"),
+            400,
+            "yesterday",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/incidents?fleets=sms"),
+            400,
+            "fleets",
+        ),
+        (
+            usual(),
+            test::TestRequest::get().uri("/api/v1/workers?flet=sms"),
+            400,
+            "flet",
+        ),
+        (
+            broken(),
+            test::TestRequest::get().uri("/api/v1/incidents"),
+            503,
+            "disk full",
+        ),
+    ] {
+        let answer = ask(http, request).await;
+        assert_eq!(answer.status.as_u16(), expected, "{}", answer.body);
+        assert_eq!(answer.content_type, "application/problem+json", "{}", answer.body);
+        let body = answer.json();
+        assert_eq!(body["status"], expected);
+        assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()));
+        assert!(body["detail"].as_str().unwrap().contains(says), "{body}");
+        assert_eq!((answer.header)("allow").is_some(), expected == 405);
+    }
+    let head = ask(
+        usual(),
+        test::TestRequest::default()
+            .method(actix_web::http::Method::HEAD)
+            .uri("/healthz"),
+    )
+    .await;
+    assert_eq!(head.status, StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn a_token_guards_all_but_the_health_pages() {
+    let guarded = || Http {
+        token: Some(SecretString::from("s3cret")),
+        ..usual()
+    };
+    for page in ["/", "/metrics", "/api/v1/fleets", "/api/v1/incidents/old1", "/nowhere"] {
+        let refused = get(guarded(), page).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{page}");
+        assert_eq!(refused.content_type, "application/problem+json");
+        assert_eq!(
+            (refused.header)("www-authenticate").as_deref(),
+            Some("Bearer realm=\"headcount\"")
+        );
+        assert!(!refused.body.contains("s3cret"));
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3cretx",
+            "Bearer ",
+            "Basic s3cret",
+            "s3cret",
+            "Bearer",
+        ] {
+            let request = test::TestRequest::get()
+                .uri(page)
+                .insert_header(("Authorization", wrong));
+            assert_eq!(
+                ask(guarded(), request).await.status,
+                StatusCode::UNAUTHORIZED,
+                "{wrong}"
+            );
+        }
+    }
+    for right in ["Bearer s3cret", "bearer s3cret", "Bearer  s3cret"] {
+        let request = test::TestRequest::get()
+            .uri("/api/v1/fleets")
+            .insert_header(("Authorization", right));
+        assert_eq!(ask(guarded(), request).await.status, StatusCode::OK, "{right}");
+    }
+    assert_eq!(get(guarded(), "/healthz").await.status, StatusCode::OK);
+    assert_eq!(get(guarded(), "/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[actix_web::test]
+async fn the_first_page_lists_the_others() {
+    let index = get(usual(), "/").await;
+    for page in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/fleets",
+        "/api/v1/workers",
+        "/api/v1/incidents",
+    ] {
+        assert!(index.body.contains(page), "{page}");
+    }
+    assert_eq!((index.header)("cache-control").as_deref(), Some("no-store"));
+}
+
+#[actix_web::test]
+async fn metrics_show_the_status_and_the_counters() {
+    let http = usual();
+    http.meters
+        .events_received
+        .get_or_create(&BrokerLabel { broker: "main".into() })
+        .inc_by(7);
+    http.meters
+        .probe_seconds
+        .get_or_create(&FleetLabel { fleet: "sms".into() })
+        .observe(0.002);
+    let answer = get(http, "/metrics").await;
+    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    for line in [
+        "# TYPE headcount_events_received_total counter",
+        "headcount_events_received_total{broker=\"main\"} 7",
+        "# TYPE headcount_probe_seconds histogram",
+        "headcount_probe_seconds_bucket{le=\"+Inf\",fleet=\"sms\"} 1",
+        "headcount_incidents_open{kind=\"fleet\"} 1",
+        "headcount_incidents_open{kind=\"worker\"} 0",
+        "headcount_incidents_open{kind=\"broker\"} 0",
+        "headcount_fleet_workers{fleet=\"sms\",state=\"up\"} 1",
+        "headcount_fleet_workers{fleet=\"sms\",state=\"stalled\"} 0",
+        "headcount_fleet_workers{fleet=\"sms-night\",state=\"up\"} 0",
+        "headcount_broker_up{broker=\"main\"} 1",
+        "headcount_broker_up{broker=\"other\"} 0",
+        "headcount_build_info{version=\"1.2.3\"} 1",
+        "celery_worker_up{hostname=\"sms@host1\"} 1",
+        "celery_worker_up{hostname=\"sms@host2\"} 0",
+        "celery_worker_up{hostname=\"odd\\\"name\\n\\\\@h\"} 1",
+        "celery_worker_tasks_active{hostname=\"sms@host1\"} 4",
+        "celery_queue_length{queue_name=\"sms\"} 14",
+        "celery_active_consumer_count{queue_name=\"sms\"} 8",
+    ] {
+        assert!(
+            answer.body.lines().any(|found| found == line),
+            "{line} is not in\n{}",
+            answer.body
+        );
+    }
+    assert!(!answer.body.contains("# EOF"));
+    let mut series: Vec<&str> = answer
+        .body
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(s, _)| s)
+        .collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(
+        series.len(),
+        all,
+        "a series is there twice, and Prometheus refuses the whole scrape"
+    );
+}
+
+#[actix_web::test]
+async fn a_scraper_that_reads_open_metrics_gets_it() {
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+    let http = usual();
+    http.meters
+        .events_received
+        .get_or_create(&BrokerLabel { broker: "main".into() })
+        .inc();
+    let answer = ask(
+        http,
+        test::TestRequest::get()
+            .uri("/metrics")
+            .insert_header(("Accept", accept)),
+    )
+    .await;
+    assert_eq!(
+        answer.content_type,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(answer.body.contains("# TYPE headcount_events_received counter\n"));
+    assert!(answer.body.ends_with("# EOF\n"));
+}
+
+#[actix_web::test]
+async fn a_busy_port_is_a_clear_error() {
+    let taken = super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = super::bind(address).unwrap_err().to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("another program listens there"),
+        "{error}"
+    );
+}
+
+#[actix_web::test]
+async fn a_real_server_answers_on_its_listener_and_stops() {
+    let listener = super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = super::serve(usual(), listener).unwrap();
+    let handle = server.handle();
+    let running = actix_web::rt::spawn(server);
+    let asked = actix_web::rt::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert!(asked.await.unwrap().starts_with("HTTP/1.1 200 OK"));
+    handle.stop(true).await;
+    running.await.unwrap().unwrap();
+    assert!(std::net::TcpStream::connect(address).is_err());
+}

@@ -1,0 +1,172 @@
+//! The kit: what is the same for all brokers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use headcount_actors::ports::{Broker, BrokerError, Inspect, Presence, Probe, Reply, SessionEnd};
+use headcount_core::celery::Malformed;
+use headcount_core::celery::event::MAX_BODY;
+use headcount_edge::brokers::{Config, open};
+use headcount_testkit::{Worker, WorkerOptions};
+
+use crate::listener::{Listener, refused_session};
+
+/// Long enough for any answer that comes at all, beside a compiler.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long an answer that must not come is waited for.
+const SILENCE: Duration = Duration::from_millis(800);
+
+/// Opens a broker with Celery's default settings.
+pub(crate) fn broker(url: &str) -> Arc<dyn Broker> {
+    open(Config::new("main", url)).unwrap()
+}
+
+/// What one kind of broker knows of a worker that does not answer.
+pub(crate) struct Sight {
+    /// It is connected, and answers.
+    pub(crate) answering: Presence,
+    /// It is connected, and silent.
+    pub(crate) silent: Presence,
+    /// It is not connected.
+    pub(crate) gone: Presence,
+}
+
+fn names(hostnames: &[&str]) -> Vec<CompactString> {
+    hostnames.iter().map(|hostname| CompactString::from(*hostname)).collect()
+}
+
+async fn probe_one(broker: &Arc<dyn Broker>, hostname: &str, timeout: Duration) -> Probe {
+    let mut probes = broker.probe(&names(&[hostname]), timeout).await.unwrap();
+    assert_eq!(probes.len(), 1);
+    probes.remove(0)
+}
+
+/// Events of real workers are heard, the canary comes, and probes and inspect commands tell what is so.
+/// Returns the first worker, alive; the second has been killed.
+pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker>, Listener, Worker) {
+    let broker = broker(url);
+    let mut listener = Listener::start(&broker).await;
+    let mut workers = Worker::start_all(url, &["sms@h1", "sms@h2"], &WorkerOptions::default());
+    listener.until("events of both workers", |heard| heard.workers.len() == 2).await;
+    let heard = listener.until("two canaries", |heard| heard.canaries.len() >= 2).await;
+    assert_eq!(heard.malformed, []);
+
+    let targets = names(&["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]);
+    let probes = broker.probe(&targets, ANSWER.min(SILENCE * 4)).await.unwrap();
+    assert_eq!(probes.iter().map(|probe| probe.hostname.clone()).collect::<Vec<_>>(), targets);
+    for alive in [0, 2, 3] {
+        assert_eq!((probes[alive].answers, probes[alive].presence), (1, sight.answering), "{probes:?}");
+        assert!(probes[alive].answer.unwrap() < ANSWER);
+    }
+    assert_eq!((probes[1].answers, probes[1].answer, probes[1].presence), (0, None, sight.gone));
+
+    inspects(&broker).await;
+
+    let second = workers.pop().unwrap();
+    second.sigstop();
+    let frozen = probe_one(&broker, "sms@h2", SILENCE).await;
+    assert_eq!((frozen.answer, frozen.presence), (None, sight.silent));
+    second.sigcont();
+    // The answer to the first ping comes late, and is none to this one.
+    let thawed = probe_one(&broker, "sms@h2", ANSWER).await;
+    assert_eq!((thawed.answers, thawed.presence), (1, sight.answering));
+    second.sigkill();
+    let killed = probe_one(&broker, "sms@h2", SILENCE).await;
+    assert_eq!((killed.answer, killed.presence), (None, sight.gone));
+    (broker, listener, workers.pop().unwrap())
+}
+
+async fn inspects(broker: &Arc<dyn Broker>) {
+    let ask = |method, destination: Option<&[&str]>, timeout| {
+        broker.inspect(Inspect { method, destination: destination.map(names), timeout })
+    };
+    let sorted = |replies: Result<Vec<Reply>, BrokerError>| {
+        let mut replies = replies.unwrap();
+        replies.sort_by(|a, b| a.hostname.cmp(&b.hostname));
+        replies
+    };
+    let both: &[&str] = &["sms@h1", "sms@h2"];
+    let started = std::time::Instant::now();
+    let (stats, queues, one, all) = tokio::join!(
+        ask("stats", Some(both), ANSWER * 3),
+        ask("active_queues", Some(both), ANSWER * 3),
+        ask("ping", Some(&["sms@h2"]), ANSWER * 3),
+        ask("ping", None, SILENCE),
+    );
+    assert!(started.elapsed() < ANSWER * 3, "all who were named had answered");
+    let (stats, queues, one, all) = (sorted(stats), sorted(queues), sorted(one), sorted(all));
+    for (reply, hostname) in stats.iter().chain(&queues).chain(&all).zip(both.iter().cycle()) {
+        assert_eq!(reply.hostname, *hostname);
+    }
+    assert_eq!((stats.len(), queues.len(), one.len(), all.len()), (2, 2, 1, 2));
+    assert!(stats.iter().all(|reply| reply.body["pid"].is_u64() && reply.body["pool"].is_object()), "{stats:?}");
+    assert!(queues.iter().all(|reply| reply.body[0]["name"] == "sms"), "{queues:?}");
+    assert!(all.iter().chain(&one).all(|reply| reply.body["ok"] == "pong"), "{all:?}");
+    assert_eq!(one[0].hostname, "sms@h2");
+    let unknown = ask("no_such_method", Some(&["sms@h1"]), ANSWER).await.unwrap();
+    assert!(unknown[0].body["error"].is_string(), "{unknown:?}");
+}
+
+/// Bodies that no worker sends.
+pub(crate) fn hostile_bodies() -> Vec<Vec<u8>> {
+    let mut deep = b"[".repeat(200_000);
+    deep.extend(b"]".repeat(200_000));
+    vec![
+        b"not json".to_vec(),
+        b"{\"type\": \"worker-heartbeat\"".to_vec(),
+        vec![0xff, 0xfe, 0x00],
+        b"\r\n$-1\r\n*3\r\n".to_vec(),
+        deep,
+        vec![b'x'; 16 << 20],
+        Vec::new(),
+    ]
+}
+
+/// Hostile messages, which were published while `listener` listened, came through, and the stream went on.
+pub(crate) async fn hears_hostile(listener: &mut Listener) {
+    let count = hostile_bodies().len();
+    let heard = listener.until("the hostile messages", |heard| heard.malformed.len() >= count).await;
+    assert_eq!(heard.malformed.len(), count, "{:?}", heard.malformed);
+    let too_large: Vec<_> = heard.malformed.iter().filter(|(why, _)| *why == Malformed::TooLarge).collect();
+    assert_eq!(too_large.len(), 1, "{:?}", heard.malformed);
+    assert!(too_large[0].1 > MAX_BODY);
+    let canaries = heard.canaries.len();
+    listener.until("a canary after them", |heard| heard.canaries.len() > canaries).await;
+}
+
+/// The broker was killed: the session ends, and whoever asks is told that nobody is there.
+pub(crate) async fn tells_of_the_brokers_death(broker: &Arc<dyn Broker>, listener: Listener) {
+    match listener.end().await {
+        SessionEnd::Broke(BrokerError::Lost(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    // The control connection may notice during this very call.
+    let _ = broker.probe(&names(&["sms@h1"]), SILENCE).await;
+    let error = broker.probe(&names(&["sms@h1"]), SILENCE).await.unwrap_err();
+    assert!(matches!(error, BrokerError::Connect(_)), "{error:?}");
+    absent(broker).await;
+}
+
+/// Nobody listens there.
+pub(crate) async fn absent(broker: &Arc<dyn Broker>) {
+    match refused_session(broker).await {
+        SessionEnd::NotOpened(BrokerError::Connect(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The broker does not let us in, and says so without repeating the password.
+pub(crate) async fn refused(url: &str, password: &str) {
+    let broker = broker(url);
+    let error = match refused_session(&broker).await {
+        SessionEnd::NotOpened(error @ BrokerError::Refused(_)) => error,
+        other => panic!("{other:?}"),
+    };
+    let asked = broker.probe(&names(&["sms@h1"]), SILENCE).await.unwrap_err();
+    assert!(matches!(asked, BrokerError::Refused(_)), "{asked:?}");
+    for shown in [error.to_string(), asked.to_string(), format!("{error:?}"), broker.address()] {
+        assert!(password.is_empty() || !shown.contains(password), "{shown}");
+    }
+}

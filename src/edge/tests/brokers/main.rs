@@ -1,0 +1,7 @@
+//! What every broker must do, shown against the real ones with real Celery workers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod conformance;
+mod listener;
+mod rabbitmq;
+mod redis;

@@ -3,4 +3,5 @@
 
 pub mod brokers;
 pub mod http;
+pub mod notifiers;
 pub mod store;

@@ -274,7 +274,8 @@ impl FleetDetector {
 
     /// Lets go of those who are over: offline for long, vanished for very long, or replaced.
     fn retire(&mut self, t: Seen, now: Now) {
-        let whole = self.state == FleetState::Healthy;
+        // Whole without somebody: it counts from the loss, not from before it.
+        let whole = self.state == FleetState::Healthy && self.workers.values().any(|w| w.diagnosis().is_some());
         self.whole_since = if whole { self.whole_since.or(Some(t)) } else { None };
         let replaced = self
             .whole_since

@@ -14,6 +14,8 @@ pub mod rules;
 pub mod sighting;
 pub mod state;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 mod worker;
 

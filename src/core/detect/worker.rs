@@ -439,9 +439,9 @@ impl Worker {
         })
     }
 
-    /// Whether the last that the broker said is that its connection stands.
-    pub(super) fn is_present(&self) -> bool {
-        self.presence.is_some() && self.gone.is_none()
+    /// Whether the broker has said since its last sign of life that its connection stands.
+    fn is_present(&self) -> bool {
+        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
     }
 
     /// Why its silence may be innocent.

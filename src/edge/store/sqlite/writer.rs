@@ -80,3 +80,31 @@ impl Drop for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_fails_alone() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE t (a)").unwrap();
+        let writer = Writer::start(db).unwrap();
+        let put = |db: &Connection| db.execute("INSERT INTO t VALUES (1)", []).map_err(failed);
+        let count = |db: &Connection| {
+            db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+                .map_err(failed)
+        };
+
+        let panicked = writer
+            .run(move |db| -> Result<(), _> { put(db).map(|_| panic!("on purpose")) })
+            .await;
+        assert!(panicked.is_err());
+        let refused =
+            writer.run(move |db| -> Result<(), _> { put(db).and_then(|_| Err(StoreError::Failed("no".into()))) });
+        assert!(refused.await.is_err());
+        assert_eq!(writer.run(count).await.unwrap(), 0_i64, "both were rolled back");
+        writer.run(put).await.unwrap();
+        assert_eq!(writer.run(count).await.unwrap(), 1_i64);
+    }
+}

@@ -23,6 +23,8 @@ const UNTIL_CTRL_C: Duration = Duration::from_secs(365 * 86_400);
 const SMS: [&str; 3] = ["sms@host1", "sms@host2", "sms@host3"];
 const TRACKER: [&str; 2] = ["tracker@host1", "tracker@host2"];
 
+/// Both messages were seen: from now on Ctrl-C is the regular end.
+static SEEN: AtomicBool = AtomicBool::new(false);
 /// Somebody asked the demo to end, so that whatever breaks now breaks because of that.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
@@ -79,6 +81,7 @@ fn main() {
         seconds(killed, &down),
         seconds(ready, &recovered)
     );
+    SEEN.store(true, Ordering::Relaxed);
     if !once {
         stay(&slack, &headcount, &sms);
     }
@@ -218,7 +221,7 @@ fn stop_on_signals() {
             let mut term = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
             let mut hup = signal(SignalKind::hangup()).expect("SIGHUP can be caught");
             tokio::select! {
-                _ = int.recv() => 130,
+                _ = int.recv() => if SEEN.load(Ordering::Relaxed) { 0 } else { 130 },
                 _ = term.recv() => 143,
                 _ = hup.recv() => 129,
             }

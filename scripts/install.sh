@@ -23,7 +23,11 @@ run() {
     local what=$1 began=$SECONDS ticker status=0
     shift
     printf '%s' "install: $what " >&2
-    while sleep 5; do printf . >&2; done &
+    # Waits on a pipe that nobody writes, without a process of its own that would outlive it; and lets go of the lock.
+    {
+        exec 9>&- 7<> <(:)
+        while :; do read -rt 5 -u 7 || printf . >&2; done
+    } &
     ticker=$!
     "$@" >>"$LOG" 2>&1 </dev/null || status=$?
     kill "$ticker" 2>/dev/null || true

@@ -12,12 +12,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each actor, and the fleet whose worker dies after that actor's panic.
 const ACTORS: [(&str, &str); 6] = [
-    ("broker_listener", "a"),
-    ("fleet_prober", "b"),
-    ("health_aggregator", "c"),
-    ("debouncer", "d"),
-    ("slack_notifier", "e"),
-    ("stats_processor", "f"),
+    ("BrokerListener", "a"),
+    ("FleetProber", "b"),
+    ("HealthAggregator", "c"),
+    ("Debouncer", "d"),
+    ("SlackNotifier", "e"),
+    ("StatsProcessor", "f"),
 ];
 
 #[test]

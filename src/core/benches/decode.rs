@@ -1,6 +1,11 @@
 //! How many events a core decodes in a second: `cargo bench -p headcount-core`.
 //!
 //! The messages are real ones, from the captures in `tests/data/`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a bench reads its data and the clock, and prints; the core itself does nothing of that"
+)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;

@@ -1,6 +1,10 @@
 //! Ordinary events cost no allocation, on either broker. (A binary of its own, since it counts with an allocator of its
 //! own.)
 #![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may read its data; the core itself reads nothing"
+)]
 
 use std::io::{BufRead, BufReader};
 

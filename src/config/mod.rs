@@ -107,3 +107,8 @@ fn read_file(path: &Path) -> Result<String, Problems> {
         list: vec![whole],
     })
 }
+
+/// The notifiers of a configuration that names none: standard output.
+pub fn default_notifiers() -> Vec<Arc<dyn notifiers::Table>> {
+    read::default_notifiers()
+}

@@ -145,7 +145,12 @@ pub struct Status {
 #[derive(Args, Debug)]
 pub struct Daemon {
     /// Where the daemon listens
-    #[arg(long, value_name = "URL", env = "HEADCOUNT_URL", default_value = "http://127.0.0.1:8787")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HEADCOUNT_URL",
+        default_value = "http://127.0.0.1:8787"
+    )]
     pub url: String,
     /// The daemon's token, where it has one, or env:NAME, or file:PATH
     #[arg(long, value_name = "TOKEN", env = "HEADCOUNT_TOKEN", hide_env_values = true)]

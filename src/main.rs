@@ -1,2 +1,53 @@
-//! Being laid.
-fn main() {}
+//! The program: reads the command line and calls the command.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use headcount::cli::{Cli, Command, Notify};
+use headcount::commands::{self, FAILED};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // First of all: whoever opens a TLS connection later uses this provider, and there is no other in the program.
+    // It only fails where one is installed already, which nobody did.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    log_to_stderr(if matches!(cli.command, Command::Run(_)) {
+        "info"
+    } else {
+        "warn"
+    });
+    let system = actix_rt::System::new();
+    let code = system.block_on(async {
+        match cli.command {
+            Command::Run(run) => commands::run::run(run).await,
+            Command::Check(check) => commands::check::run(check).await,
+            Command::Probe(probe) => commands::probe::run(probe).await,
+            Command::Status(status) => commands::status::run(status).await,
+            Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
+        }
+    });
+    code.unwrap_or_else(|error| {
+        // What is printed may be gone, such as a pipe into `head`; then there is nobody to tell.
+        commands::to_stderr(&error);
+        ExitCode::from(FAILED)
+    })
+}
+
+/// For people on a terminal, JSON for whoever collects it elsewhere. `RUST_LOG` overrides `level`.
+fn log_to_stderr(level: &str) {
+    // lapin and its like tell every connection's end as an error of theirs; whoever uses them says it better.
+    let usual = format!("{level},lapin=off,async_rs=off,redis=off");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.with_target(false)
+            .with_ansi(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+            .init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+}

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use headcount_edge::{brokers, notifiers, store};
 
 pub use detect::Detect;
-pub use fleet::{Expected, Fleet};
+pub use fleet::Fleet;
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
 pub use tree::Surroundings;
@@ -106,4 +106,9 @@ fn read_file(path: &Path) -> Result<String, Problems> {
         file: Some(path.to_path_buf()),
         list: vec![whole],
     })
+}
+
+/// The notifiers of a configuration that names none: standard output.
+pub fn default_notifiers() -> Vec<Arc<dyn notifiers::Table>> {
+    read::default_notifiers()
 }

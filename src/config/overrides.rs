@@ -66,7 +66,7 @@ pub(super) fn from_command_line(
 ) -> Vec<(&'static str, String)> {
     let mut brokers = Vec::new();
     for given in urls {
-        let url = surroundings.resolve(given).unwrap_or_else(|| Ok(given.clone()));
+        let url = surroundings.look_up(given).unwrap_or_else(|| Ok(given.clone()));
         let kind = url.and_then(|url| match BrokerUrl::parse(&url) {
             Ok(BrokerUrl::Amqp(_)) => Ok(("rabbitmq", url)),
             Ok(BrokerUrl::Redis(_) | BrokerUrl::Sentinel(_)) => Ok(("redis", url)),

@@ -288,7 +288,7 @@ mod tests {
         let text = "a = \"secret\", bad = 1";
         let source = Source {
             text,
-            hidden: vec![4..12],
+            hidden: Vec::from([4..12, 90..99]),
         };
         let Place::File {
             line,

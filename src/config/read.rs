@@ -73,6 +73,14 @@ pub(super) fn read(text: &str, origin: &Origin, surroundings: &Surroundings) -> 
     })
 }
 
+/// Standard output: nobody wants to be told nowhere.
+pub(super) fn default_notifiers() -> Vec<Arc<dyn notifiers::Table>> {
+    let (found, _) = decode::table(Table::default(), &At::File(0..0), &[], |table| {
+        notifiers::decode("stdout", table).unwrap_or_else(|| Err(Error::custom("unknown kind")))
+    });
+    found.into_iter().collect()
+}
+
 /// Collects mistakes while the tables are read.
 #[derive(Default)]
 struct Reader {
@@ -289,11 +297,7 @@ impl Reader {
             found.push(config);
         }
         if absent {
-            // Nobody wants to be told nowhere.
-            let empty = decode::table(Table::default(), &At::File(0..0), &[], |table| {
-                notifiers::decode("stdout", table).unwrap_or_else(|| Err(Error::custom("unknown kind")))
-            });
-            found.extend(empty.0);
+            found = default_notifiers();
         }
         found
     }

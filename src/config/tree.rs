@@ -146,7 +146,7 @@ impl Surroundings {
     }
 
     /// What `env:NAME` or `file:PATH` stands for; none where the text is neither.
-    pub(super) fn resolve(&self, text: &str) -> Option<Result<String, String>> {
+    pub fn look_up(&self, text: &str) -> Option<Result<String, String>> {
         if let Some(name) = text.strip_prefix("env:") {
             return Some(match self.variables.get(name).map(String::as_str) {
                 _ if name.is_empty() => Err("expected the name of an environment variable after `env:`".to_owned()),
@@ -287,7 +287,7 @@ impl<'a> Builder<'a> {
 
     /// A string, or what it refers to.
     fn text(&mut self, text: &str, at: &At, wrap: fn(String) -> Value) -> (Value, bool) {
-        match self.surroundings.resolve(text) {
+        match self.surroundings.look_up(text) {
             None => (wrap(text.to_owned()), false),
             Some(Ok(secret)) => (wrap(secret), true),
             Some(Err(why)) => (self.broken(at, why), true),

@@ -139,21 +139,6 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// A length of time for people to read at a glance: its two largest units, such as `8s`, `4m 10s` or `2d 3h`.
-pub fn glance(length: Duration) -> String {
-    let secs = length.as_secs();
-    let (large, small) = match secs {
-        0..60 => return format!("{secs}s"),
-        60..3_600 => ((secs / 60, "m"), (secs % 60, "s")),
-        3_600..86_400 => ((secs / 3_600, "h"), (secs % 3_600 / 60, "m")),
-        _ => ((secs / 86_400, "d"), (secs % 86_400 / 3_600, "h")),
-    };
-    match small.0 {
-        0 => format!("{}{}", large.0, large.1),
-        _ => format!("{}{} {}{}", large.0, large.1, small.0, small.1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,19 +188,5 @@ mod tests {
     fn a_number_in_a_file_is_told_what_is_expected() {
         let error = serde_json::from_str::<Span>("5").unwrap_err().to_string();
         assert!(error.contains("expected a duration such as \"500ms\""), "{error}");
-    }
-
-    #[test]
-    fn a_glance_shows_two_units() {
-        for (secs, text) in [
-            (0, "0s"),
-            (8, "8s"),
-            (60, "1m"),
-            (250, "4m 10s"),
-            (7_500, "2h 5m"),
-            (183_600, "2d 3h"),
-        ] {
-            assert_eq!(glance(Duration::from_secs(secs)), text);
-        }
     }
 }

@@ -51,7 +51,7 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[[server]]\nlisten = \"127.0.0.1:1\"",
-            "4:3: server: expected a table, [server], found an array",
+            "4:1: server: expected a table, [server], found an array",
         ),
         (
             "[detect]\nprobe_every = 5",

@@ -1,0 +1,144 @@
+//! `headcount check`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use headcount_actors::ports::Inspect;
+use headcount_edge::{brokers, store};
+
+use crate::cli::Check;
+use crate::config::{self, Settings};
+
+use super::{CommandError, FAILED, Outcome, WRONG, refuse, to_stderr, to_stdout};
+
+/// How long each broker gets: a healthy one answers in milliseconds, and a person waits.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long workers get to answer one ping, once the broker is reached.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Reads a configuration, and with `--connect` tries what it names.
+///
+/// # Errors
+/// The result cannot be written.
+pub async fn run(args: Check) -> Outcome {
+    let settings = match config::load(&args.file) {
+        Ok(settings) => settings,
+        Err(problems) => return Ok(refuse(&problems)),
+    };
+    if let Err(why) = openable(&settings) {
+        to_stderr(&format_args!("{}: {why}", args.file.display()));
+        return Ok(ExitCode::from(WRONG));
+    }
+    to_stdout(&format!("{}: {}\n", args.file.display(), summary(&settings)))?;
+    if !args.connect {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reached = try_brokers(&settings).await? & try_store(&settings).await?;
+    Ok(if reached {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+/// What can only be found by opening, such as a certificate that cannot be read. Connects to nothing.
+fn openable(settings: &Settings) -> Result<(), String> {
+    for broker in &settings.brokers {
+        let name = &broker.config.name;
+        brokers::open(broker.config.clone()).map_err(|error| format!("broker {name:?}: {error}"))?;
+    }
+    for notifier in &settings.notifiers {
+        notifier
+            .open()
+            .map_err(|error| format!("notify {:?}: {error}", notifier.name()))?;
+    }
+    Ok(())
+}
+
+/// One line: what the configuration comes to.
+fn summary(settings: &Settings) -> String {
+    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let discovering = settings.brokers.iter().filter(|broker| broker.discover).count();
+    let found = match discovering {
+        0 => String::new(),
+        n => format!(" (those of {} discovered)", count(n, "broker")),
+    };
+    let notifiers: Vec<&str> = settings.notifiers.iter().map(|notifier| notifier.name()).collect();
+    format!(
+        "OK: {}, {}{found}, tells {}, listens on {}",
+        count(settings.brokers.len(), "broker"),
+        count(settings.fleets.len(), "fleet"),
+        notifiers.join(", "),
+        settings.server.listen,
+    )
+}
+
+async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
+    let mut all = true;
+    for broker in &settings.brokers {
+        let name = broker.config.name.clone();
+        let line = match brokers::open(broker.config.clone()) {
+            Err(error) => Err(error.to_string()),
+            Ok(broker) => {
+                let ask = Inspect {
+                    method: "ping",
+                    destination: None,
+                    timeout: ANSWER_WITHIN,
+                };
+                match tokio::time::timeout(CONNECT_WITHIN, broker.inspect(ask)).await {
+                    Err(_) => Err(format!(
+                        "{}: no answer within {} s",
+                        broker.address(),
+                        CONNECT_WITHIN.as_secs()
+                    )),
+                    Ok(Err(error)) => Err(format!("{}: {error}", broker.address())),
+                    Ok(Ok(replies)) => Ok(format!(
+                        "{}: reached; workers that answer: {}",
+                        broker.address(),
+                        replies.len()
+                    )),
+                }
+            }
+        };
+        all &= say("broker", &name, line)?;
+    }
+    Ok(all)
+}
+
+/// Opens the store where it is there already; a look should not leave a new file behind.
+async fn try_store(settings: &Settings) -> Result<bool, CommandError> {
+    let config = settings.store.clone();
+    let url = config.url.clone();
+    let path = url
+        .strip_prefix("sqlite:")
+        .filter(|path| *path != ":memory:")
+        .map(std::path::Path::new);
+    let line = match path {
+        Some(path) if !path.exists() => {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(".".as_ref());
+            if folder.is_dir() {
+                Ok("not there yet; the daemon will make it".to_owned())
+            } else {
+                Err(format!("there is no folder {}", folder.display()))
+            }
+        }
+        _ => match tokio::task::spawn_blocking(move || store::open(&config)).await {
+            Ok(Ok(_)) => Ok("opened".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    say("store", &url, line)
+}
+
+fn say(what: &str, name: &str, line: Result<String, String>) -> Result<bool, CommandError> {
+    let (word, text, good) = match line {
+        Ok(text) => ("ok", text, true),
+        Err(text) => ("FAILED", text, false),
+    };
+    to_stdout(&format!("{word:<6}  {what} {name}: {}\n", super::table::clean(&text)))?;
+    Ok(good)
+}

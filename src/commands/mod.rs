@@ -1,0 +1,74 @@
+//! The commands, one file each. Results go to standard output, words for people to standard error.
+
+pub mod check;
+pub mod notify;
+pub mod probe;
+pub mod run;
+pub mod status;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use thiserror::Error;
+
+use crate::config::{Problems, Surroundings};
+
+/// Exit code: it was tried, and it failed.
+pub const FAILED: u8 = 1;
+/// Exit code: wrong use or wrong configuration.
+pub const WRONG: u8 = 2;
+
+/// Why a command could not do what it was asked to, in words for a person and without a secret.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// Anything that has no case of its own.
+    #[error("headcount: {0}")]
+    Failed(String),
+    /// Nobody reads the results any more.
+    #[error("headcount: cannot write the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// What a command comes to.
+pub type Outcome = Result<ExitCode, CommandError>;
+
+/// Writes a line for people.
+pub fn to_stderr(line: &impl std::fmt::Display) {
+    // There is nowhere left to report that standard error cannot be written to.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes results. A reader who has seen enough (`… | head`) is no failure.
+fn to_stdout(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Tells all that is wrong with a configuration.
+fn refuse(problems: &Problems) -> ExitCode {
+    let count = problems.list.len();
+    to_stderr(problems);
+    to_stderr(&format_args!(
+        "headcount: the configuration has {count} mistake{}",
+        if count == 1 { "" } else { "s" }
+    ));
+    ExitCode::from(WRONG)
+}
+
+/// An argument that may be given as `env:NAME` or `file:PATH`.
+fn argument(name: &str, text: &str) -> Result<String, CommandError> {
+    match Surroundings::of_process(None).look_up(text) {
+        None => Ok(text.to_owned()),
+        Some(Ok(value)) => Ok(value),
+        Some(Err(why)) => Err(CommandError::Failed(format!("{name}: {why}"))),
+    }
+}
+
+/// JSON as results are printed: indented, one newline at the end.
+fn json(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}

@@ -1,0 +1,151 @@
+//! `headcount status`: what a running daemon sees.
+
+mod screen;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::cli::{Daemon, Status};
+
+use super::{CommandError, Outcome, argument, to_stdout};
+use screen::Picture;
+
+/// How often `--watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How long the daemon gets for one answer: it answers from memory.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Reads the daemon and shows it, once or again and again.
+///
+/// # Errors
+/// The daemon cannot be reached or read.
+pub async fn run(args: Status) -> Outcome {
+    let client = Client::new(&args.daemon)?;
+    loop {
+        let shown = show(&client, args.json).await;
+        if !args.watch {
+            to_stdout(&shown?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // While watching, a daemon that is away is part of the picture: it may be restarting.
+        let text = shown.unwrap_or_else(|error| format!("{error}\n"));
+        to_stdout(&frame(&text, args.json))?;
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// One picture of `--watch`: over the last one where there is a screen, under it in a pipe.
+fn frame(text: &str, json: bool) -> String {
+    use std::io::IsTerminal;
+    if json || !std::io::stdout().is_terminal() {
+        return format!("{text}\n");
+    }
+    // Home, each line cleared to its end, then everything below: no flicker, unlike clearing the screen first.
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+async fn show(client: &Client, as_json: bool) -> Result<String, CommandError> {
+    if as_json {
+        let (fleets, workers, incidents, ready): (Value, Value, Value, Value) = client.all().await?;
+        let all =
+            json!({"fleets": fleets, "workers": workers, "incidents": incidents, "brokers": ready.get("brokers")});
+        return Ok(super::json(&all));
+    }
+    let (fleets, workers, incidents, ready) = client.all().await?;
+    let picture = Picture {
+        fleets,
+        workers,
+        incidents,
+        ready,
+    };
+    Ok(picture.render(&client.url, jiff::Timestamp::now(), super::table::colours()))
+}
+
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+}
+
+impl Client {
+    fn new(daemon: &Daemon) -> Result<Self, CommandError> {
+        let url = daemon.url.trim_end_matches('/').to_owned();
+        let sound = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !sound {
+            return Err(CommandError::Failed(format!(
+                "--url: expected an address such as http://127.0.0.1:8787, found {url:?}"
+            )));
+        }
+        let token = daemon
+            .token
+            .as_deref()
+            .map(|token| argument("--token", token))
+            .transpose()?;
+        let http = reqwest::Client::builder().timeout(WITHIN).build();
+        let http = http.map_err(|error| CommandError::Failed(chain(&error)))?;
+        Ok(Self { http, url, token })
+    }
+
+    async fn all<F, W, I, R>(&self) -> Result<(F, W, I, R), CommandError>
+    where
+        F: DeserializeOwned,
+        W: DeserializeOwned,
+        I: DeserializeOwned,
+        R: DeserializeOwned,
+    {
+        Ok((
+            self.get("/api/v1/fleets").await?,
+            self.get("/api/v1/workers").await?,
+            self.get("/api/v1/incidents?state=open&limit=1000").await?,
+            self.get("/readyz").await?,
+        ))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, CommandError> {
+        let failed = |why: String| CommandError::Failed(format!("{}{page}: {why}", self.url));
+        let mut request = self.http.get(format!("{}{page}", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|error| {
+            let why = chain(&error.without_url());
+            CommandError::Failed(format!(
+                "no daemon answers at {} ({why}); is `headcount run` running there?",
+                self.url
+            ))
+        })?;
+        let status = response.status();
+        // Not ready is an answer, and the one that says why.
+        let not_ready = page == "/readyz" && status == StatusCode::SERVICE_UNAVAILABLE;
+        if !status.is_success() && !not_ready {
+            if status == StatusCode::UNAUTHORIZED {
+                return Err(failed(
+                    "the daemon wants its token: give --token, or set HEADCOUNT_TOKEN".to_owned(),
+                ));
+            }
+            let problem: Option<Value> = response.json().await.ok();
+            let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+            return Err(failed(format!(
+                "{status}{}",
+                detail.map(|text| format!(": {text}")).unwrap_or_default()
+            )));
+        }
+        response
+            .json()
+            .await
+            .map_err(|error| failed(format!("not what a daemon answers ({})", chain(&error.without_url()))))
+    }
+}
+
+/// An error with its causes: reqwest's own words stop before the reason.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,346 @@
+//! The daemon's answers as one page of text.
+
+use std::time::Duration;
+
+use headcount_core::alert::text::Span;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::commands::table::{Cell, Columns, Tone, clean, paint};
+
+/// What the daemon answered.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) fleets: Vec<Fleet>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) incidents: Vec<Incident>,
+    pub(super) ready: Ready,
+}
+
+/// From `/api/v1/fleets`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fleet {
+    name: String,
+    broker: String,
+    state: String,
+    expected: u32,
+    minimum: u32,
+    up: u32,
+    since: Timestamp,
+    queues: Vec<Queue>,
+}
+
+/// One queue of a fleet.
+#[derive(Debug, Deserialize)]
+struct Queue {
+    name: String,
+    length: u64,
+}
+
+/// From `/api/v1/workers`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Worker {
+    hostname: String,
+    fleet: String,
+    state: String,
+    diagnosis: Option<String>,
+    since: Timestamp,
+    signals: Signals,
+    active: Option<u64>,
+    processed: Option<u64>,
+}
+
+/// A worker's signals.
+#[derive(Debug, Deserialize)]
+struct Signals {
+    presence: Signal,
+    heartbeat: Signal,
+    answer: Signal,
+    work: Signal,
+}
+
+/// One signal.
+#[derive(Debug, Deserialize)]
+struct Signal {
+    ok: Option<bool>,
+}
+
+/// From `/api/v1/incidents`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Incident {
+    id: String,
+    kind: String,
+    subject: String,
+    diagnosis: Option<String>,
+    opened_at: Timestamp,
+}
+
+/// From `/readyz`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Ready {
+    brokers: Vec<Broker>,
+}
+
+/// One broker.
+#[derive(Debug, Deserialize)]
+struct Broker {
+    name: String,
+    address: String,
+    state: String,
+    since: Timestamp,
+    error: Option<String>,
+    retry_at: Option<Timestamp>,
+}
+
+impl Picture {
+    pub(super) fn render(&self, url: &str, now: Timestamp, colours: bool) -> String {
+        let mut parts = vec![self.headline(url, colours)];
+        if !self.incidents.is_empty() {
+            parts.push(self.incidents(now).render(colours));
+        }
+        if !self.ready.brokers.is_empty() {
+            parts.push(self.brokers(now).render(colours));
+        }
+        if !self.fleets.is_empty() {
+            parts.push(self.fleets(now).render(colours));
+        }
+        if !self.workers.is_empty() {
+            parts.push(self.workers(now).render(colours));
+        }
+        parts.join("\n")
+    }
+
+    /// What matters, in one line.
+    fn headline(&self, url: &str, colours: bool) -> String {
+        let bad = self.fleets.iter().filter(|fleet| fleet.state != "healthy").count();
+        let unheard = self
+            .ready
+            .brokers
+            .iter()
+            .filter(|broker| broker.state != "heard")
+            .count();
+        let open = self.incidents.len();
+        let (says, tone) = if self.fleets.is_empty() && unheard == 0 {
+            ("no fleet has been seen yet".to_owned(), Tone::Warning)
+        } else if (bad, unheard, open) == (0, 0, 0) {
+            (
+                format!(
+                    "all is well: {}, {}",
+                    count(self.fleets.len(), "fleet"),
+                    count(self.workers.len(), "worker")
+                ),
+                Tone::Good,
+            )
+        } else {
+            let parts = [
+                (open > 0).then(|| format!("{} open", count(open, "incident"))),
+                (bad > 0).then(|| format!("{bad} of {} not healthy", count(self.fleets.len(), "fleet"))),
+                (unheard > 0).then(|| format!("{} not heard", count(unheard, "broker"))),
+            ];
+            (parts.into_iter().flatten().collect::<Vec<_>>().join(", "), Tone::Bad)
+        };
+        format!("{}  ({url})\n", paint(&says, tone, colours))
+    }
+
+    fn incidents(&self, now: Timestamp) -> Columns {
+        let mut columns = Columns::new(&["OPEN INCIDENT", "OF", "DIAGNOSIS", "FOR"]);
+        for incident in &self.incidents {
+            columns.row(vec![
+                Cell::new(&incident.id, Tone::Bad),
+                format!("{} {}", incident.kind, incident.subject).into(),
+                incident.diagnosis.as_deref().unwrap_or("-").into(),
+                ago(incident.opened_at, now).into(),
+            ]);
+        }
+        columns
+    }
+
+    fn brokers(&self, now: Timestamp) -> Columns {
+        let mut columns = Columns::new(&["BROKER", "STATE", "FOR", "ADDRESS", "WHY NOT"]);
+        for broker in &self.ready.brokers {
+            let tone = if broker.state == "heard" { Tone::Good } else { Tone::Bad };
+            let mut why = broker.error.clone().unwrap_or_default();
+            if let Some(retry) = broker.retry_at {
+                why.push_str(&format!("; next try in {}", ago(now, retry)));
+            }
+            columns.row(vec![
+                (&broker.name).into(),
+                Cell::new(&broker.state, tone),
+                ago(broker.since, now).into(),
+                (&broker.address).into(),
+                why.trim_start_matches("; ").into(),
+            ]);
+        }
+        columns
+    }
+
+    fn fleets(&self, now: Timestamp) -> Columns {
+        let mut columns = Columns::new(&["FLEET", "STATE", "FOR", "UP", "MINIMUM", "BROKER", "QUEUES"]);
+        for fleet in &self.fleets {
+            let queues = fleet
+                .queues
+                .iter()
+                .map(|queue| format!("{} {}", clean(&queue.name), queue.length));
+            columns.row(vec![
+                (&fleet.name).into(),
+                Cell::new(&fleet.state, tone(&fleet.state)),
+                ago(fleet.since, now).into(),
+                format!("{} of {}", fleet.up, fleet.expected).into(),
+                fleet.minimum.into(),
+                (&fleet.broker).into(),
+                queues.collect::<Vec<_>>().join(", ").into(),
+            ]);
+        }
+        columns
+    }
+
+    fn workers(&self, now: Timestamp) -> Columns {
+        let mut columns = Columns::new(&["WORKER", "FLEET", "STATE", "FOR", "SIGNALS", "ACTIVE", "PROCESSED"]);
+        for worker in &self.workers {
+            let state = match &worker.diagnosis {
+                Some(diagnosis) => format!("{} ({diagnosis})", worker.state),
+                None => worker.state.clone(),
+            };
+            columns.row(vec![
+                (&worker.hostname).into(),
+                (&worker.fleet).into(),
+                Cell::new(state, tone(&worker.state)),
+                ago(worker.since, now).into(),
+                worker.signals.in_words().into(),
+                number(worker.active).into(),
+                number(worker.processed).into(),
+            ]);
+        }
+        columns
+    }
+}
+
+impl Signals {
+    /// Which signals speak for the worker, and which against it; those that it does not have are left out.
+    fn in_words(&self) -> String {
+        let all = [
+            ("presence", &self.presence),
+            ("heartbeat", &self.heartbeat),
+            ("answer", &self.answer),
+            ("work", &self.work),
+        ];
+        let said = |wanted: bool| {
+            all.iter()
+                .filter(move |(_, signal)| signal.ok == Some(wanted))
+                .map(|(name, _)| *name)
+        };
+        let (good, bad) = (
+            said(true).collect::<Vec<_>>().join("+"),
+            said(false).collect::<Vec<_>>(),
+        );
+        match (good.is_empty(), bad.is_empty()) {
+            (true, true) => "none yet".to_owned(),
+            (false, true) => good,
+            (true, false) => format!("no {}", bad.join(", no ")),
+            (false, false) => format!("{good}, no {}", bad.join(", no ")),
+        }
+    }
+}
+
+fn tone(state: &str) -> Tone {
+    match state {
+        "healthy" | "up" => Tone::Good,
+        "down" => Tone::Bad,
+        "offline" => Tone::Plain,
+        _ => Tone::Warning,
+    }
+}
+
+fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
+fn number(n: Option<u64>) -> String {
+    n.map_or_else(|| "-".to_owned(), |n| n.to_string())
+}
+
+/// From one moment to a later one; clocks of two machines may make it negative, which is shown as none.
+fn ago(from: Timestamp, to: Timestamp) -> String {
+    Span(Duration::try_from(to.duration_since(from)).unwrap_or_default()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SINCE: &str = "2026-01-31T12:00:00.000Z";
+
+    fn picture(fleet: &str, worker: &str, broker: &str) -> Picture {
+        let signal = |ok: Option<bool>| json!({"ok": ok, "last": null, "detail": ""});
+        let bad = worker == "down";
+        let read = |value| serde_json::from_value(value).unwrap();
+        Picture {
+            fleets: serde_json::from_value(
+                json!([{"name": "sms", "broker": "main", "state": fleet, "expected": 3, "minimum": 1,
+                "up": 2, "suspect": 0, "down": 1, "stalled": 0, "since": SINCE,
+                "queues": [{"name": "sms", "length": 7, "consumers": 2}]}]),
+            )
+            .unwrap(),
+            workers: serde_json::from_value(json!([{"hostname": "sms@host2", "fleet": "sms", "state": worker,
+                "diagnosis": bad.then_some("crashed"), "since": SINCE, "signals": {"presence": signal(Some(!bad)),
+                "heartbeat": signal(Some(!bad)), "answer": signal(bad.then_some(false)), "work": signal(None)},
+                "active": 1, "processed": null, "software": null}]))
+            .unwrap(),
+            incidents: if bad {
+                serde_json::from_value(
+                    json!([{"id": "k3x9", "kind": "fleet", "subject": "sms", "state": "open",
+                    "diagnosis": "crashed", "opened_at": SINCE, "resolved_at": null, "evidence": [],
+                    "notifications": []}]),
+                )
+                .unwrap()
+            } else {
+                vec![]
+            },
+            ready: read(
+                json!({"status": "x", "brokers": [{"name": "main", "address": "redis://h", "state": broker,
+                "since": SINCE, "error": (broker != "heard").then_some("cannot connect"), "retry_at": null}]}),
+            ),
+        }
+    }
+
+    fn shown(picture: &Picture) -> String {
+        picture.render("http://h", "2026-01-31T12:02:10Z".parse().unwrap(), false)
+    }
+
+    #[test]
+    fn trouble_is_the_first_thing_that_is_said() {
+        let text = shown(&picture("degraded", "down", "heard"));
+        assert!(
+            text.starts_with("1 incident open, 1 of 1 fleet not healthy  (http://h)\n"),
+            "{text}"
+        );
+        for words in [
+            "k3x9",
+            "down (crashed)",
+            "2 min 10 s",
+            "2 of 3",
+            "no presence, no heartbeat, no answer",
+            "sms 7",
+        ] {
+            assert!(text.contains(words), "{words} is not in\n{text}");
+        }
+        let deaf = shown(&picture("unknown", "unknown", "lost"));
+        assert!(
+            deaf.contains("1 broker not heard") && deaf.contains("cannot connect"),
+            "{deaf}"
+        );
+    }
+
+    #[test]
+    fn when_all_is_well_that_is_said() {
+        let text = shown(&picture("healthy", "up", "heard"));
+        assert!(
+            text.starts_with("all is well: 1 fleet, 1 worker  (http://h)\n"),
+            "{text}"
+        );
+        assert!(text.contains("presence+heartbeat"), "{text}");
+        assert!(!text.contains("OPEN INCIDENT"));
+    }
+}

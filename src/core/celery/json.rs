@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::unescape::unescape;
+
 /// How deep lists and objects may be nested: Celery's own are 4 deep at most. Each level costs a stack frame.
 pub(crate) const MAX_DEPTH: usize = 64;
 
@@ -47,7 +49,7 @@ impl<'a> Json<'a> {
     }
 
     /// The kind of the next value; the position is then at its first byte.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Next, NotJson> {
         match self.peek() {
             Some(b'"') => Ok(Next::Text),
@@ -61,7 +63,7 @@ impl<'a> Json<'a> {
     }
 
     /// Reads an object: calls `each` with every key, which must read or skip the value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn object(
         &mut self,
         mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), NotJson>,
@@ -82,7 +84,7 @@ impl<'a> Json<'a> {
     }
 
     /// Reads a list: calls `each` before every entry, which it must read or skip.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn list(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), NotJson>) -> Result<(), NotJson> {
         self.enter(b'[')?;
         if self.peek() == Some(b']') {
@@ -97,29 +99,47 @@ impl<'a> Json<'a> {
     }
 
     /// Reads a string. Lone surrogates, which Python writes and Unicode forbids, become U+FFFD.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, NotJson> {
         let (start, end, escaped) = self.string_span()?;
         let inside = self.text.get(start..end).ok_or(NotJson)?;
         if escaped {
-            super::unescape::unescape(inside).map(Cow::Owned)
+            unescape(inside).map(Cow::Owned)
         } else {
             Ok(Cow::Borrowed(inside))
         }
     }
 
     /// Reads a number, Python's `NaN`, `Infinity` and `-Infinity` included.
+    #[inline(always)]
     pub(crate) fn number(&mut self) -> Result<Number, NotJson> {
         let start = self.at;
-        if let Some(special) = self.non_finite() {
-            return Ok(Number::Float(special));
+        let mut whole: u64 = 0;
+        while let Some(digit @ b'0'..=b'9') = self.byte() {
+            whole = whole.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.at += 1;
         }
-        let integral = self.number_span()?;
-        let digits = self.text.get(start..self.at).ok_or(NotJson)?;
-        if integral && let Ok(whole) = digits.parse() {
+        let digits = self.at - start;
+        let plain = !matches!(self.byte(), Some(b'.' | b'e' | b'E'));
+        // 19 digits always fit. A leading zero stands alone; everything else is looked at again.
+        if plain && (1..=19).contains(&digits) && (digits == 1 || self.text.as_bytes().get(start) != Some(&b'0')) {
             return Ok(Number::Whole(whole));
         }
-        digits.parse().map(Number::Float).map_err(|_| NotJson)
+        self.at = start;
+        self.float().map(Number::Float)
+    }
+
+    #[inline(never)]
+    fn float(&mut self) -> Result<f64, NotJson> {
+        if let Some(special) = self.non_finite() {
+            return Ok(special);
+        }
+        let start = self.at;
+        self.number_span()?;
+        self.text
+            .get(start..self.at)
+            .and_then(|number| number.parse().ok())
+            .ok_or(NotJson)
     }
 
     /// Reads `true` or `false`.
@@ -141,7 +161,7 @@ impl<'a> Json<'a> {
             Next::Text => self.string_span().map(|_| ()),
             Next::Number => match self.non_finite() {
                 Some(_) => Ok(()),
-                None => self.number_span().map(|_| ()),
+                None => self.number_span(),
             },
             Next::Null => self.null(),
             Next::Bool => self.bool().map(|_| ()),
@@ -171,13 +191,13 @@ impl<'a> Json<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// The next byte that is not white space.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
@@ -187,7 +207,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, wanted: u8) -> Result<(), NotJson> {
         if self.peek() == Some(wanted) {
             self.at += 1;
@@ -197,6 +217,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    #[inline(always)]
     fn enter(&mut self, open: u8) -> Result<(), NotJson> {
         self.expect(open)?;
         self.depth += 1;
@@ -204,6 +225,7 @@ impl<'a> Json<'a> {
     }
 
     /// Past the closing bracket, which is the next byte.
+    #[inline(always)]
     fn leave(&mut self) -> Result<(), NotJson> {
         self.at += 1;
         self.depth -= 1;
@@ -211,7 +233,7 @@ impl<'a> Json<'a> {
     }
 
     /// After an entry: a comma, or the bracket that closes (which is left in place).
-    #[inline]
+    #[inline(always)]
     fn last(&mut self, close: u8) -> Result<bool, NotJson> {
         match self.peek() {
             Some(b',') => {
@@ -246,8 +268,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Steps over a number; whether it is a whole one.
-    fn number_span(&mut self) -> Result<bool, NotJson> {
+    /// Steps over a number.
+    fn number_span(&mut self) -> Result<(), NotJson> {
         if self.byte() == Some(b'-') {
             self.at += 1;
         }
@@ -255,21 +277,18 @@ impl<'a> Json<'a> {
             Some(b'0') => self.at += 1,
             _ => self.digits()?,
         }
-        let mut integral = true;
         if self.byte() == Some(b'.') {
-            integral = false;
             self.at += 1;
             self.digits()?;
         }
         if let Some(b'e' | b'E') = self.byte() {
-            integral = false;
             self.at += 1;
             if let Some(b'+' | b'-') = self.byte() {
                 self.at += 1;
             }
             self.digits()?;
         }
-        Ok(integral)
+        Ok(())
     }
 
     fn digits(&mut self) -> Result<(), NotJson> {
@@ -281,7 +300,7 @@ impl<'a> Json<'a> {
     }
 
     /// Steps over a string: where its inside starts and ends, and whether it has escapes.
-    #[inline]
+    #[inline(always)]
     fn string_span(&mut self) -> Result<(usize, usize, bool), NotJson> {
         if self.byte() != Some(b'"') {
             return Err(NotJson);
@@ -309,7 +328,7 @@ impl<'a> Json<'a> {
 
 /// The first byte at or after `from` that a string cannot hold as it is: a quote, a backslash or a control character.
 /// Eight bytes at a time.
-#[inline]
+#[inline(always)]
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;

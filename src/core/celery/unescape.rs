@@ -4,6 +4,7 @@ use super::json::NotJson;
 
 /// What a string's inside means. A surrogate without its partner becomes U+FFFD: Python writes such for undecodable
 /// bytes, and they are no reason to lose the event.
+#[cold]
 pub(crate) fn unescape(inside: &str) -> Result<String, NotJson> {
     let mut out = String::with_capacity(inside.len());
     let mut rest = inside;

@@ -55,6 +55,8 @@ fn every_setting_has_its_effect() {
     assert_eq!(bare.event_channel(2, "worker.online"), "celeryev");
     assert_eq!(bare.control_channel(2), "celery.pidbox");
 
+    let old_sentinel = settings(json!({"fanout_prefix": "/{{db}}."}));
+    assert_eq!(old_sentinel.control_channel(2), "/{db}.celery.pidbox");
     let custom = settings(json!({"fanout_prefix": "/v{{{db}}}."}));
     assert_eq!(custom.event_channel(2, "worker.online"), "/v{2}.celeryev/worker.online");
 }
@@ -65,6 +67,7 @@ fn wrong_settings_are_refused() {
         (json!({"fanout_prefix": "/{db."}), "no other braces than {db}"),
         (json!({"fanout_prefix": "/{x}."}), "no other braces than {db}"),
         (json!({"fanout_prefix": 1}), "expected true, false, or a prefix"),
+        (json!({"priority_steps": []}), "expected at least one step"),
         (json!({"event_exchang": "x"}), "unknown field `event_exchang`"),
     ] {
         let error = serde_json::from_value::<WireSettings>(value).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 
     python tests/data/make_wire_names.py > tests/data/wire_names.json
 
-Needs celery and redis. Nothing is connected to.
+Needs celery, redis and packaging. Nothing is connected to.
 """
 
 import json

@@ -43,7 +43,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str, usual: u64| {
         let place = arguments.iter().position(|argument| argument == name);
-        place.and_then(|place| arguments.get(place + 1)).map_or(usual, |value| value.parse().expect(name))
+        place
+            .and_then(|place| arguments.get(place + 1))
+            .map_or(usual, |value| value.parse().expect(name))
     };
     let (Some(what), Some(url)) = (arguments.first(), arguments.get(1)) else {
         eprintln!("lane_load drain redis|rabbitmq|URL [--workers N] [--seconds S] [--rate R]");
@@ -56,7 +58,10 @@ fn main() {
         rate: number("--rate", 0),
     };
     // One thread for the session, as in the daemon, where actors live on one arbiter.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     match what.as_str() {
         "drain" => drain_at(load, &runtime),
         "generate" => runtime.block_on(generate(load)),
@@ -112,7 +117,9 @@ impl Lane for Counting {
             let clock = worker.clock.unwrap_or(0);
             match clocks.get_mut(worker.hostname) {
                 Some(last) => {
-                    counters.lost.fetch_add(clock.saturating_sub(*last + 1), Ordering::Relaxed);
+                    counters
+                        .lost
+                        .fetch_add(clock.saturating_sub(*last + 1), Ordering::Relaxed);
                     *last = clock;
                 }
                 None => {
@@ -122,7 +129,9 @@ impl Lane for Counting {
             }
         });
         counters.events.fetch_add(decoded.events as u64, Ordering::Relaxed);
-        counters.malformed.fetch_add(decoded.malformed as u64, Ordering::Relaxed);
+        counters
+            .malformed
+            .fetch_add(decoded.malformed as u64, Ordering::Relaxed);
     }
 
     fn batch_end(&mut self) {
@@ -132,7 +141,9 @@ impl Lane for Counting {
     }
 
     fn canary(&mut self, round_trip: Duration) {
-        self.counters.worst_canary_us.fetch_max(round_trip.as_micros() as u64, Ordering::Relaxed);
+        self.counters
+            .worst_canary_us
+            .fetch_max(round_trip.as_micros() as u64, Ordering::Relaxed);
     }
 
     fn blocked(&mut self, _blocked: bool) {}
@@ -156,7 +167,16 @@ async fn drain(load: Load) {
     println!("listening at {}; memory {} KiB", load.url, before.memory_kib);
     let [workers, seconds, rate] = [load.workers, load.seconds, load.rate].map(|number| number.to_string());
     let mut generator = Command::new(std::env::current_exe().unwrap())
-        .args(["generate", &load.url, "--workers", &workers, "--seconds", &seconds, "--rate", &rate])
+        .args([
+            "generate",
+            &load.url,
+            "--workers",
+            &workers,
+            "--seconds",
+            &seconds,
+            "--rate",
+            &rate,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -166,7 +186,11 @@ async fn drain(load: Load) {
     while still < 2 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let events = counters.events.load(Ordering::Relaxed);
-        still = if events == last && generator.try_wait().unwrap().is_some() { still + 1 } else { 0 };
+        still = if events == last && generator.try_wait().unwrap().is_some() {
+            still + 1
+        } else {
+            0
+        };
         if events != last {
             println!(
                 "{:>5.1} s {:>9} events {:>8} /s, lost {}, memory {} KiB, canary at worst {:.1} ms",
@@ -242,7 +266,11 @@ async fn generate(load: Load) {
                 ..load.clone()
             };
             tokio::spawn(async move {
-                if part.url.starts_with("redis") { to_redis(part).await } else { to_rabbitmq(part, publisher).await }
+                if part.url.starts_with("redis") {
+                    to_redis(part).await
+                } else {
+                    to_rabbitmq(part, publisher).await
+                }
             })
         })
         .collect();
@@ -288,8 +316,11 @@ async fn to_redis(load: Load) -> u64 {
                  \"body_encoding\": \"base64\", \"delivery_tag\": \"7d3f1c1e-3f7c-4a0e-8a54-{number:012}\"}}}}"
             );
             let channel = "/0.celeryev/worker.heartbeat";
-            let command =
-                format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n{payload}\r\n", channel.len(), payload.len());
+            let command = format!(
+                "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n{payload}\r\n",
+                channel.len(),
+                payload.len()
+            );
             commands.extend_from_slice(command.as_bytes());
         }
         stream.write_all(&commands).await.unwrap();
@@ -307,7 +338,9 @@ async fn to_redis(load: Load) -> u64 {
 
 async fn to_rabbitmq(load: Load, publisher: u64) -> u64 {
     let url = load.url.trim_end_matches("//").to_owned() + "/%2f";
-    let connection = lapin::Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let connection = lapin::Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .unwrap();
     let channel = connection.create_channel().await.unwrap();
     let mut headers = FieldTable::default();
     headers.insert("hostname".into(), AMQPValue::LongString("sms@host".into()));
@@ -326,7 +359,15 @@ async fn to_rabbitmq(load: Load, publisher: u64) -> u64 {
             let (channel, properties) = (channel.clone(), properties.clone());
             async move {
                 let options = BasicPublishOptions::default();
-                channel.basic_publish("celeryev".into(), "worker.heartbeat".into(), options, body.as_bytes(), properties).await
+                channel
+                    .basic_publish(
+                        "celeryev".into(),
+                        "worker.heartbeat".into(),
+                        options,
+                        body.as_bytes(),
+                        properties,
+                    )
+                    .await
             }
         });
         for published in futures_util::future::join_all(batch).await {

@@ -1,6 +1,21 @@
 //! Headcount's actors: thin shells of actix around the pure core, and the ports through which they meet the world.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod backoff;
+pub mod broker_listener;
+pub mod clock;
+pub mod debouncer;
+#[cfg(feature = "fault-points")]
+pub mod faults;
+pub mod fleet_prober;
+pub mod fleets;
+pub mod health_aggregator;
+pub mod lane;
+pub mod messages;
 pub mod meters;
 pub mod ports;
+pub mod session;
+pub mod slack_notifier;
+pub mod stats_processor;
+pub mod supervise;
 pub mod vitals;

@@ -23,7 +23,11 @@ run() {
     local what=$1 began=$SECONDS ticker status=0
     shift
     printf '%s' "install: $what " >&2
-    while sleep 5; do printf . >&2; done &
+    # Waits on a pipe that nobody writes, without a process of its own that would outlive it; and lets go of the lock.
+    {
+        exec 9>&- 7<> <(:)
+        while :; do read -rt 5 -u 7 || printf . >&2; done
+    } &
     ticker=$!
     "$@" >>"$LOG" 2>&1 </dev/null || status=$?
     kill "$ticker" 2>/dev/null || true
@@ -68,9 +72,9 @@ apt_install() {
 
 install_packages() {
     local packages
-    packages=$(missing_packages | tr '\n' ' ')
+    packages=$(missing_packages | xargs)
     [ -n "$packages" ] || return 0
-    command -v apt-get >/dev/null || fail "missing: $packages(names as on Debian); install them and run this again"
+    command -v apt-get >/dev/null || fail "missing: $packages (names as on Debian); install them and run this again"
     [ "$(id -u)" -eq 0 ] || fail "missing: $packages; run: sudo scripts/install.sh packages"
 
     # The servers' packages would start them, on their usual ports; 101 is "not allowed".
@@ -84,7 +88,7 @@ install_packages() {
         run "apt-get update, then once more" apt-get update || fail "apt-get update: no package lists; is there a network?"
         run "apt-get install $packages" apt_install $packages || fail "apt-get could not install: $packages"
     fi
-    packages=$(missing_packages | tr '\n' ' ')
+    packages=$(missing_packages | xargs)
     [ -z "$packages" ] || fail "installed, and yet not found: $packages"
 }
 
@@ -118,15 +122,19 @@ install_python() {
     printf '%s\n' "$wanted" >"$VENV/installed"
 }
 
-mkdir -p .cache
-# Two at once would stand in each other's way.
-exec 9>.cache/install.lock
-flock 9
-: >"$LOG"
-
 case ${1:-everything} in
-    packages) install_packages ;;
+    packages)
+        # Run with sudo, this must not leave files of root's in a user's directory.
+        LOG=$(mktemp -t headcount-install.XXXXXX)
+        install_packages
+        rm -f "$LOG"
+        ;;
     everything)
+        mkdir -p .cache
+        # Two at once would stand in each other's way.
+        exec 9>.cache/install.lock
+        flock 9
+        : >"$LOG"
         install_packages
         check_rust
         install_python

@@ -4,4 +4,5 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod greeting;
 pub mod wire;

@@ -1,14 +1,411 @@
 //! The composition root: the one place that names both actors and edge.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::config::{Origin, Settings};
+use actix::{Addr, Recipient};
+use actix_rt::{Arbiter, ArbiterHandle};
+use compact_str::CompactString;
+use headcount_actors::broker_listener::{BrokerListener, Listening};
+use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
+use headcount_actors::fleet_prober::{FleetProber, Probing};
+use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
+use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
+use headcount_actors::messages::{FleetReported, TasksCounted};
+use headcount_actors::meters::Meters;
+use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
+use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
+use headcount_actors::stats_processor::StatsProcessor;
+use headcount_actors::supervise::{Post, Supervision};
+use headcount_actors::vitals::Vitals;
+use headcount_core::alert::Kind;
+use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::roster::Roster;
+use headcount_core::detect::{Expected, FleetSpec, Rules, Sight, WorkerMemory};
+use headcount_core::status::Status;
+use headcount_edge::http::{self, BindError, Http};
+use headcount_edge::{brokers, notifiers, store};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Detect, Fleet, Origin, Settings};
+use crate::greeting;
+
+/// Messages that may wait for an actor whose senders offer again what was not taken.
+const MAILBOX: usize = 1_024;
+/// How long the threads may take to end once they are told to; the whole program has ten seconds.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why the daemon could not start, or go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The HTTP address could not be taken.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The store could not be opened or read.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// A broker's table is of no use.
+    #[error("broker {name}: {why}")]
+    Broker {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: brokers::OpenError,
+    },
+    /// A notifier's table is of no use.
+    #[error("notifier {name}: {why}")]
+    Notifier {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: notifiers::OpenError,
+    },
+    /// The system refused something.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// An actor panicked again and again.
+    #[error("the actor {0} failed too often; whoever supervises Headcount should start it again")]
+    GivenUp(CompactString),
+}
 
 /// Runs the daemon until it is told to stop. `origin` is where the settings came from, for SIGHUP.
 ///
 /// # Errors
-/// Why it could not start, or could not go on, in words for a person.
-pub async fn run(settings: Settings, origin: Origin) -> Result<ExitCode, String> {
-    let _ = (settings, origin);
-    Err("the daemon's actors are not part of this build".to_owned())
+/// Why it could not start, or could not go on.
+pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, RunError> {
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    loop {
+        let mut house = House::build(&settings).await?;
+        greeting::spawn(house.view.clone(), settings.server.listen);
+        let next = loop {
+            tokio::select! {
+                _ = stop.recv() => break None,
+                _ = interrupt.recv() => break None,
+                Some(actor) = house.given_up.recv() => {
+                    house.stop().await;
+                    return Err(RunError::GivenUp(actor));
+                }
+                _ = reload.recv() => match origin.load() {
+                    Ok(settings) => break Some(settings),
+                    Err(problems) => {
+                        tracing::error!("the configuration was read again and is refused; the old one stays\n{problems}");
+                    }
+                },
+            }
+        };
+        house.stop().await;
+        let Some(new) = next else {
+            tracing::info!("stopped");
+            return Ok(ExitCode::SUCCESS);
+        };
+        tracing::info!("the configuration was read again; starting with the new one");
+        settings = new;
+    }
+}
+
+/// Everything that runs for one configuration.
+struct House {
+    view: StatusView,
+    given_up: mpsc::UnboundedReceiver<CompactString>,
+    server: actix_web::dev::ServerHandle,
+    arbiters: Vec<Arbiter>,
+}
+
+/// What the rooms share while the house is built.
+struct Plan<'a> {
+    settings: &'a Settings,
+    supervision: Supervision,
+    meters: Meters,
+    store: SharedStore,
+    faults: Faults,
+}
+
+/// Where a broker's actors meet.
+#[derive(Clone)]
+struct BrokerSite {
+    broker: SharedBroker,
+    sight: Arc<watch::Sender<Sight>>,
+    ledger: Arc<Mutex<ConnectionLedger>>,
+}
+
+impl House {
+    async fn build(settings: &Settings) -> Result<Self, RunError> {
+        // Whatever can be refused is tried before anything runs.
+        let listener = http::bind(settings.server.listen)?;
+        let store = store::open(&settings.store)?;
+        let remembered = store.load().await?;
+        let sites = open_brokers(settings)?;
+        let channels = open_notifiers(settings)?;
+
+        let (vitals, meters) = (Vitals::default(), Meters::default());
+        let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
+        let plan = Plan { settings, supervision, meters, store, faults: Faults::default() };
+        let (view_in, view) = watch::channel(Arc::new(Status::default()));
+
+        // Judging has a thread, asking has one, and each broker's event lane has one.
+        let judging = Arbiter::new();
+        let asking = Arbiter::new();
+        let addressees = channels.into_iter().map(|channel| plan.notifier(&judging.handle(), channel)).collect();
+        let debouncer = plan.debouncer(&judging.handle(), addressees);
+        let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
+        let stats = plan.stats(&judging.handle());
+        let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
+        let mut arbiters = vec![judging, asking];
+        for site in sites.values() {
+            let lane = Arbiter::new();
+            let was_down = remembered
+                .incidents
+                .iter()
+                .any(|incident| incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name());
+            plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
+            arbiters.push(lane);
+        }
+
+        let http = Http {
+            view: view.clone(),
+            vitals,
+            store: plan.store.clone(),
+            meters: plan.meters.clone(),
+            token: settings.server.token.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            #[cfg(feature = "fault-points")]
+            provoke: plan.faults.provoker(),
+        };
+        let server = http::serve(http, listener)?;
+        let handle = server.handle();
+        actix_rt::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server has failed");
+            }
+        });
+        Ok(Self { view, given_up, server: handle, arbiters })
+    }
+
+    /// Stops everything. What must not be forgotten is in the store already.
+    async fn stop(self) {
+        self.server.stop(true).await;
+        // Listeners and probers first, so that nobody takes their end for anything.
+        for arbiter in self.arbiters.iter().rev() {
+            arbiter.stop();
+        }
+        let joined = actix_rt::task::spawn_blocking(move || {
+            for arbiter in self.arbiters {
+                if arbiter.join().is_err() {
+                    tracing::error!("an actor's thread ended by a panic");
+                }
+            }
+        });
+        if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
+            tracing::warn!("not every thread has ended in time");
+        }
+    }
+}
+
+impl Plan<'_> {
+    fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> Addressee {
+        let name = CompactString::from(channel.name());
+        let has_threads = channel.has_threads();
+        let notifying = Notifying { notifier: channel, store: self.store.clone(), meters: self.meters.clone() };
+        let post = Post { kind: "SlackNotifier", of: Some(name.clone()), mailbox: MAILBOX };
+        let addr = self.supervision.start(arbiter, post, move || SlackNotifier::new(notifying));
+        self.faults.add("SlackNotifier", &addr);
+        Addressee { name, has_threads, wake: addr.recipient() }
+    }
+
+    fn debouncer(&self, arbiter: &ArbiterHandle, notifiers: Vec<Addressee>) -> Addr<Debouncer> {
+        let public_url = self.settings.server.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+        let debouncing = Debouncing { store: self.store.clone(), notifiers, public_url };
+        let post = Post { kind: "Debouncer", of: None, mailbox: MAILBOX };
+        let addr = self.supervision.start(arbiter, post, move || Debouncer::new(debouncing));
+        self.faults.add("Debouncer", &addr);
+        addr
+    }
+
+    fn aggregator(
+        &self,
+        arbiter: &ArbiterHandle,
+        debouncer: &Addr<Debouncer>,
+        view: watch::Sender<Arc<Status>>,
+    ) -> Addr<HealthAggregator> {
+        let aggregating = Aggregating {
+            store: self.store.clone(),
+            debouncer: debouncer.clone().recipient(),
+            view: Arc::new(view),
+            brokers: self.settings.brokers.iter().map(|broker| broker.config.name.as_str().into()).collect(),
+        };
+        let post = Post { kind: "HealthAggregator", of: None, mailbox: MAILBOX };
+        let addr = self.supervision.start(arbiter, post, move || HealthAggregator::new(aggregating));
+        self.faults.add("HealthAggregator", &addr);
+        addr
+    }
+
+    fn stats(&self, arbiter: &ArbiterHandle) -> Addr<StatsProcessor> {
+        let store = self.store.clone();
+        let post = Post { kind: "StatsProcessor", of: None, mailbox: MAILBOX };
+        let addr = self.supervision.start(arbiter, post, move || StatsProcessor::new(store));
+        self.faults.add("StatsProcessor", &addr);
+        addr
+    }
+
+    /// The directory of fleets: it starts the prober of each configured fleet now, and of others as they are heard of.
+    fn directory(
+        &self,
+        arbiter: &ArbiterHandle,
+        sites: &BTreeMap<CompactString, BrokerSite>,
+        remembered: &Remembered,
+        aggregator: Recipient<FleetReported>,
+    ) -> FleetDirectory {
+        let (supervision, meters, store) = (self.supervision.clone(), self.meters.clone(), self.store.clone());
+        let (arbiter, sites, faults) = (arbiter.clone(), sites.clone(), self.faults.clone());
+        let memories: BTreeMap<CompactString, Vec<WorkerMemory>> = remembered.workers.iter().cloned().collect();
+        let start: StartProber = Arc::new(move |spec: FleetSpec| {
+            let remembered = memories.get(&spec.name).cloned().unwrap_or_default();
+            let site = sites.get(&spec.broker).cloned();
+            let post = Post { kind: "FleetProber", of: Some(spec.name.clone()), mailbox: MAILBOX };
+            let (aggregator, meters, store) = (aggregator.clone(), meters.clone(), store.clone());
+            // The configuration was checked: a fleet's broker is one of those that were opened.
+            let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
+            let addr = supervision.start(&arbiter, post, move || {
+                let probing = Probing {
+                    spec,
+                    broker: site.broker,
+                    sight: site.sight.subscribe(),
+                    ledger: site.ledger,
+                    aggregator,
+                    store,
+                    meters,
+                };
+                FleetProber::new(probing, remembered)
+            });
+            faults.add("FleetProber", &addr);
+            addr
+        });
+        let detect = self.settings.detect;
+        let discovered: Discovered = Arc::new(move |broker: &str, name: CompactString| FleetSpec {
+            name,
+            broker: broker.into(),
+            expected: Expected::Auto,
+            minimum: None,
+            queues: Vec::new(),
+            rules: rules(&detect),
+        });
+        let configured = self.settings.fleets.iter().map(spec).collect();
+        FleetDirectory::new(configured, start, discovered)
+    }
+
+    fn listener(
+        &self,
+        arbiter: &ArbiterHandle,
+        site: &BrokerSite,
+        directory: FleetDirectory,
+        stats: &Addr<StatsProcessor>,
+        aggregator: &Addr<HealthAggregator>,
+        was_down: bool,
+    ) {
+        let name = CompactString::from(site.broker.name());
+        let stats: Recipient<TasksCounted> = stats.clone().recipient();
+        let listening = Listening {
+            broker: site.broker.clone(),
+            roster: self.roster(&name),
+            directory,
+            sight: site.sight.clone(),
+            ledger: site.ledger.clone(),
+            stats,
+            aggregator: aggregator.clone().recipient(),
+            meters: self.meters.clone(),
+            was_down,
+        };
+        let post = Post { kind: "BrokerListener", of: Some(name), mailbox: MAILBOX };
+        let addr = self.supervision.start(arbiter, post, move || BrokerListener::new(listening));
+        self.faults.add("BrokerListener", &addr);
+    }
+
+    /// Which of a broker's workers belong to which fleet.
+    fn roster(&self, broker: &str) -> Roster {
+        let discovers = self.settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
+        if discovers {
+            return Roster::discovering();
+        }
+        let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
+        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    }
+}
+
+fn open_brokers(settings: &Settings) -> Result<BTreeMap<CompactString, BrokerSite>, RunError> {
+    let open = |broker: &crate::config::Broker| {
+        let name = broker.config.name.clone();
+        let opened = brokers::open(broker.config.clone());
+        let opened = opened.map_err(|why| RunError::Broker { name: name.clone(), why })?;
+        let site = BrokerSite {
+            broker: opened,
+            sight: Arc::new(watch::channel(Sight::Blind).0),
+            ledger: Arc::new(Mutex::new(ConnectionLedger::default())),
+        };
+        Ok((name.as_str().into(), site))
+    };
+    settings.brokers.iter().map(open).collect()
+}
+
+fn open_notifiers(settings: &Settings) -> Result<Vec<SharedNotifier>, RunError> {
+    let open = |table: &Arc<dyn notifiers::Table>| {
+        table.open().map_err(|why| RunError::Notifier { name: table.name().to_owned(), why })
+    };
+    settings.notifiers.iter().map(open).collect()
+}
+
+fn spec(fleet: &Fleet) -> FleetSpec {
+    FleetSpec {
+        name: fleet.name.clone(),
+        broker: fleet.broker.clone(),
+        expected: fleet.expected.clone(),
+        minimum: fleet.minimum,
+        queues: fleet.queues.clone(),
+        rules: rules(&fleet.detect),
+    }
+}
+
+fn rules(detect: &Detect) -> Rules {
+    Rules {
+        probe_every: detect.probe_every.duration(),
+        down_after: detect.down_after.duration(),
+        forget_after: detect.forget_after.duration(),
+    }
+}
+
+/// Fault points: in an ordinary build this holds nothing and does nothing.
+#[derive(Clone, Default)]
+struct Faults {
+    #[cfg(feature = "fault-points")]
+    points: Arc<Mutex<BTreeMap<&'static str, Recipient<headcount_actors::messages::Provoke>>>>,
+}
+
+impl Faults {
+    #[cfg(feature = "fault-points")]
+    fn add<A>(&self, kind: &'static str, addr: &Addr<A>)
+    where
+        A: actix::Actor<Context = actix::Context<A>> + actix::Handler<headcount_actors::messages::Provoke>,
+    {
+        let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
+        points.insert(kind, addr.clone().recipient());
+    }
+
+    #[cfg(not(feature = "fault-points"))]
+    fn add<A: actix::Actor>(&self, _kind: &'static str, _addr: &Addr<A>) {}
+
+    /// Makes the named actor panic; false if there is none of that name.
+    #[cfg(feature = "fault-points")]
+    fn provoker(&self) -> http::Provoke {
+        let points = self.points.clone();
+        Arc::new(move |kind: &str| {
+            let points = points.lock().unwrap_or_else(PoisonError::into_inner);
+            points.get(kind).is_some_and(|point| point.try_send(headcount_actors::messages::Provoke).is_ok())
+        })
+    }
 }

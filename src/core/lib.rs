@@ -2,6 +2,13 @@
 //!
 //! Every function that needs to know the time takes it as an argument ([`time::Now`]), so the daemon, the tests and
 //! every later tool that runs on a virtual clock run the very same code.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test may read its data; the core itself reads nothing"
+    )
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod alert;

@@ -1,4 +1,4 @@
-//! Headcount's edge: it implements the ports. Brokers, notifiers, the store, HTTP.
+//! Headcount's edge: everything that touches the world. Each file implements one port of the actors.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod brokers;

@@ -93,7 +93,7 @@ pub struct Scene {
     pub minimum: u32,
     /// Who is missing, the longest silent first; at most [`Scene::MAX_MISSING`], the count tells the rest.
     pub missing: Vec<Missing>,
-    /// The fleets that cannot be judged while a broker is away; at most [`Scene::MAX_FLEETS`].
+    /// Of a broker: the fleets that cannot be seen without it; at most [`Scene::MAX_FLEETS`].
     #[serde(default)]
     pub fleets: Vec<CompactString>,
 }
@@ -128,10 +128,14 @@ pub struct Evidence {
 /// crash between deciding and telling neither loses a message nor tells one twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// The severity that was told.
+    /// The gravest severity that was told.
     pub severity: Severity,
-    /// How many were told to be missing.
+    /// The most that were told to be missing.
     pub missing: u32,
+    /// The severity that a channel with threads shows.
+    pub shown_severity: Severity,
+    /// How many are missing there.
+    pub shown_missing: u32,
     /// Whether the recovery has been told.
     pub recovered: bool,
     /// When.

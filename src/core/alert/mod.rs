@@ -1,8 +1,11 @@
 //! From verdicts to what people are told: incidents, and the notices that they owe.
 
+pub mod book;
+pub mod debounce;
 pub mod incident;
 pub mod notice;
 pub mod text;
 
+pub use book::IncidentBook;
 pub use incident::{Evidence, Incident, IncidentId, Kind, Missing, Notification, Scene, Severity, Told};
 pub use notice::{Notice, Turn};

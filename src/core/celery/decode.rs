@@ -76,6 +76,11 @@ impl Decoder {
         decoded
     }
 
+    #[cfg(test)]
+    pub(crate) fn scratch(&self) -> usize {
+        self.body.capacity() + self.unpacked.capacity()
+    }
+
     fn message(
         &mut self,
         raw: RawMessage<'_>,

@@ -9,7 +9,7 @@
 //! | `decode.rs` | from the one to the other |
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
 //! | `json.rs`, `unescape.rs`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
-//! | `control.rs`, `reply.rs`, `value.rs` | requests to workers, and their replies |
+//! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
 //! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
 
 pub mod broker_url;
@@ -20,6 +20,7 @@ mod envelope;
 pub mod event;
 mod fields;
 mod format;
+pub mod inspect;
 mod json;
 mod loose;
 pub mod raw;

@@ -4,6 +4,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Diagnosis, WorkerState};
+use crate::celery::inspect::Pool;
 use crate::time::Wall;
 
 /// One worker as the store keeps it. Times are wall times: a monotonic clock means nothing to the next process.
@@ -23,8 +24,8 @@ pub struct WorkerMemory {
     pub last_seen: Option<Wall>,
     /// Heartbeat interval, in microseconds, where learned.
     pub interval_us: Option<u64>,
-    /// `pool.implementation` of its `stats`, such as `celery.concurrency.solo:TaskPool`, where learned.
-    pub pool: Option<CompactString>,
+    /// How it runs its tasks, where learned.
+    pub pool: Option<Pool>,
     /// Queues that it said it consumes, where learned.
     pub queues: Vec<CompactString>,
     /// Whether it has ever answered a ping.

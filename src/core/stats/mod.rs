@@ -1,5 +1,7 @@
 //! Roll-ups of task events.
 
+pub mod tally;
+
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 

@@ -20,7 +20,11 @@ pub(super) struct Canary {
 
 impl Canary {
     pub(super) fn new() -> Self {
-        Self { token: Uuid::new_v4().simple().to_string(), next: 0, under_way: VecDeque::with_capacity(UNDER_WAY) }
+        Self {
+            token: Uuid::new_v4().simple().to_string(),
+            next: 0,
+            under_way: VecDeque::with_capacity(UNDER_WAY),
+        }
     }
 
     /// The body of the next canary; none when the oldest has been under way for [`CANARY_LOST`].
@@ -36,10 +40,18 @@ impl Canary {
 
     /// How long the canary with this body was under way; none if it is none of ours, or no longer waited for.
     pub(super) fn landed(&mut self, body: &[u8], now: Instant) -> Option<Duration> {
-        let number: u64 = std::str::from_utf8(body).ok()?.strip_prefix(&self.token)?.strip_prefix(':')?.parse().ok()?;
+        let number: u64 = std::str::from_utf8(body)
+            .ok()?
+            .strip_prefix(&self.token)?
+            .strip_prefix(':')?
+            .parse()
+            .ok()?;
         let place = self.under_way.iter().position(|(sent, _)| *sent == number)?;
         // Those before it can no longer come: order is kept.
-        self.under_way.drain(..=place).next_back().map(|(_, sent)| now.saturating_duration_since(sent))
+        self.under_way
+            .drain(..=place)
+            .next_back()
+            .map(|(_, sent)| now.saturating_duration_since(sent))
     }
 
     /// Those under way are not waited for any more: the broker said that it holds publishers back.
@@ -58,7 +70,10 @@ mod tests {
         let mut canary = Canary::new();
         let first = canary.launch(start).unwrap();
         let second = canary.launch(start + Duration::from_secs(1)).unwrap();
-        assert_eq!(canary.landed(second.as_bytes(), start + Duration::from_secs(3)), Some(Duration::from_secs(2)));
+        assert_eq!(
+            canary.landed(second.as_bytes(), start + Duration::from_secs(3)),
+            Some(Duration::from_secs(2))
+        );
         assert_eq!(canary.landed(first.as_bytes(), start + Duration::from_secs(3)), None);
     }
 

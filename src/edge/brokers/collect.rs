@@ -17,7 +17,10 @@ pub(super) struct Collected<'a> {
 
 impl<'a> Collected<'a> {
     pub(super) fn new(destination: Option<&'a [CompactString]>) -> Self {
-        Self { missing: destination.map(|named| named.iter().collect()), replies: Vec::new() }
+        Self {
+            missing: destination.map(|named| named.iter().collect()),
+            replies: Vec::new(),
+        }
     }
 
     /// Collects until all named have replied. The caller bounds the time; what has been collected stays.
@@ -29,7 +32,11 @@ impl<'a> Collected<'a> {
                 missing.retain(|hostname| **hostname != heard.hostname);
             }
             let latency = heard.at.saturating_duration_since(sent);
-            self.replies.push(Reply { hostname: heard.hostname, body: heard.body, latency });
+            self.replies.push(Reply {
+                hostname: heard.hostname,
+                body: heard.body,
+                latency,
+            });
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use headcount_actors::ports::Broker;
-use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
+use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -92,7 +92,11 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL holds a password, and a wrong one cannot even be told where.
         let url = BrokerUrl::parse(&self.url).map_or_else(|_| "**".to_owned(), |url| url.redacted());
-        f.debug_struct("Config").field("name", &self.name).field("url", &url).field("wire", &self.wire()).finish()
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("url", &url)
+            .field("wire", &self.wire())
+            .finish()
     }
 }
 
@@ -120,10 +124,16 @@ pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
     let shown = url.address();
     Ok(match url {
         BrokerUrl::Amqp(url) => Arc::new(amqp::Amqp::new(config.name, shown, url, wire)?),
-        BrokerUrl::Redis(url) => Arc::new(redis::Redis::new(config.name, redis::Address::of_one(shown, url)?, wire)),
-        BrokerUrl::Sentinel(url) => {
-            Arc::new(redis::Redis::new(config.name, redis::Address::behind_sentinels(shown, url)?, wire))
-        }
+        BrokerUrl::Redis(url) => Arc::new(redis::Redis::new(
+            config.name,
+            redis::Address::of_one(shown, url)?,
+            wire,
+        )),
+        BrokerUrl::Sentinel(url) => Arc::new(redis::Redis::new(
+            config.name,
+            redis::Address::behind_sentinels(shown, url)?,
+            wire,
+        )),
     })
 }
 
@@ -140,9 +150,18 @@ mod tests {
         for (url, shown) in [
             ("amqp://me:secret@rabbit:5673/prod", "amqp://rabbit:5673/prod"),
             ("redis://:secret@cache/3", "redis://cache:6379/3"),
-            ("rediss://me:secret@cache:6380/0?ssl_cert_reqs=none", "rediss://cache:6380/0"),
-            ("redis+socket:///run/redis.sock?virtual_host=2", "redis+socket:///run/redis.sock?virtual_host=2"),
-            ("sentinel://:secret@a:1/0?master_name=m;sentinel://b:2", "sentinel://a:1;b:2/0?master_name=m"),
+            (
+                "rediss://me:secret@cache:6380/0?ssl_cert_reqs=none",
+                "rediss://cache:6380/0",
+            ),
+            (
+                "redis+socket:///run/redis.sock?virtual_host=2",
+                "redis+socket:///run/redis.sock?virtual_host=2",
+            ),
+            (
+                "sentinel://:secret@a:1/0?master_name=m;sentinel://b:2",
+                "sentinel://a:1;b:2/0?master_name=m",
+            ),
         ] {
             match opened(url) {
                 Ok(address) => assert_eq!(address, shown),
@@ -156,8 +175,14 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_at_once() {
         assert!(matches!(opened("http://x"), Err(OpenError::Url(UrlError::Scheme))));
-        assert!(matches!(opened("amqp://x?login_method=magic"), Err(OpenError::LoginMethod)));
+        assert!(matches!(
+            opened("amqp://x?login_method=magic"),
+            Err(OpenError::LoginMethod)
+        ));
         let missing = opened("rediss://x?ssl_cert_reqs=required&ssl_ca_certs=/does/not/exist.pem");
-        assert!(matches!(&missing, Err(OpenError::Tls(why)) if why.contains("/does/not/exist.pem")), "{missing:?}");
+        assert!(
+            matches!(&missing, Err(OpenError::Tls(why)) if why.contains("/does/not/exist.pem")),
+            "{missing:?}"
+        );
     }
 }

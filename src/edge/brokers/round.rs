@@ -24,8 +24,16 @@ struct Standing {
 
 impl Round {
     pub(super) fn new(targets: &[CompactString], answer_shows: Presence) -> Self {
-        let nothing = || Standing { sent: None, answer: None, answers: 0, presence: Presence::Unknown };
-        Self { targets: targets.iter().map(|target| (target.clone(), nothing())).collect(), answer_shows }
+        let nothing = || Standing {
+            sent: None,
+            answer: None,
+            answers: 0,
+            presence: Presence::Unknown,
+        };
+        Self {
+            targets: targets.iter().map(|target| (target.clone(), nothing())).collect(),
+            answer_shows,
+        }
     }
 
     /// Each target once.
@@ -69,7 +77,9 @@ impl Round {
 
     /// Nothing is left to wait for.
     pub(super) fn is_settled(&self) -> bool {
-        self.targets.values().all(|standing| standing.answers > 0 || standing.presence == Presence::Gone)
+        self.targets
+            .values()
+            .all(|standing| standing.answers > 0 || standing.presence == Presence::Gone)
     }
 
     /// One entry for each of `targets`, in their order.
@@ -108,7 +118,10 @@ mod tests {
         assert!(!round.is_settled());
         round.rest_is_here();
         let probes = round.into_probes(&targets);
-        let seen: Vec<_> = probes.iter().map(|p| (p.hostname.as_str(), p.answers, p.presence)).collect();
+        let seen: Vec<_> = probes
+            .iter()
+            .map(|p| (p.hostname.as_str(), p.answers, p.presence))
+            .collect();
         assert_eq!(
             seen,
             [

@@ -30,7 +30,9 @@ pub(super) trait Stands {
 
 impl<T: Stands> Shared<T> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State::Closed) }
+        Self {
+            state: Mutex::new(State::Closed),
+        }
     }
 
     /// The connection; `open` is used if there is none that stands. Calls that come meanwhile wait for the same one.

@@ -26,11 +26,16 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let Some(certificate) = tls.certfile.as_deref() else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let Some(certificate) = tls.certfile.as_deref() else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
     let key = tls.keyfile.as_deref().unwrap_or(certificate);
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, &error))?;
-    builder.with_client_auth_cert(chain, private).map(Arc::new).map_err(|error| in_file(certificate, &error))
+    builder
+        .with_client_auth_cert(chain, private)
+        .map(Arc::new)
+        .map_err(|error| in_file(certificate, &error))
 }
 
 fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
@@ -47,8 +52,9 @@ fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
 }
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|error| in_file(file, &error))?.collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
+        .map_err(|error| in_file(file, &error))?
+        .collect();
     match found {
         Ok(found) if found.is_empty() => Err(in_file(file, &"no certificate in it")),
         Ok(found) => Ok(found),
@@ -80,7 +86,10 @@ impl ServerCertVerifier for Verifier {
         if self.verify == Verify::Nothing {
             return Ok(ServerCertVerified::assertion());
         }
-        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match self
+            .chain
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
             // The name is checked last, when everything else has been found right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -95,7 +104,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -104,7 +118,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

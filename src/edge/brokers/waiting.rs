@@ -48,10 +48,16 @@ impl Waiting {
         let (sender, replies) = mpsc::channel(MAX_UNREAD);
         let mut calls = self.lock();
         if calls.len() >= MAX_CALLS {
-            return Err(BrokerError::Protocol(format!("{MAX_CALLS} calls wait for replies already")));
+            return Err(BrokerError::Protocol(format!(
+                "{MAX_CALLS} calls wait for replies already"
+            )));
         }
         calls.insert(ticket.clone(), sender);
-        Ok(Call { ticket, replies, waiting: Arc::clone(self) })
+        Ok(Call {
+            ticket,
+            replies,
+            waiting: Arc::clone(self),
+        })
     }
 
     /// Hands over one reply. One that nobody waits for (any more) is dropped: late replies are the rule.
@@ -93,7 +99,11 @@ mod tests {
     use super::*;
 
     fn heard(hostname: &str) -> Heard {
-        Heard { hostname: hostname.into(), body: serde_json::Value::Null, at: Instant::now() }
+        Heard {
+            hostname: hostname.into(),
+            body: serde_json::Value::Null,
+            at: Instant::now(),
+        }
     }
 
     #[tokio::test]

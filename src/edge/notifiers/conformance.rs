@@ -80,6 +80,7 @@ pub(super) async fn fails_well(notifier: &dyn Notifier, server: &StandIn, secret
     }
     for say in [
         Say::answer(500, "oops"),
+        Say::answer(408, "request_timeout"),
         Say::answer(503, "<html>oops</html>"),
         Say::Close,
         Say::answer(200, "<!doctype html><title>Log in to the hotel's network</title>"),

@@ -110,7 +110,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, NotifyError>
             "the channel asks to be left alone (HTTP 429)".to_owned(),
         ));
     }
-    if status.is_server_error() {
+    if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
         return Err(later(
             retry_after(answer.headers()),
             format!("the channel has trouble of its own (HTTP {})", status.as_u16()),

@@ -6,6 +6,7 @@
 //! A kit fails by panicking, with what it waited for and the last lines that the process in question wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test kit fails by panicking")]
 
+mod broker;
 mod celery;
 mod headcount;
 mod ports;
@@ -16,6 +17,7 @@ mod redis;
 mod slack;
 mod wait;
 
+pub use broker::Broker;
 pub use celery::{Pool, Worker, WorkerOptions, python, repository, send_tasks};
 pub use headcount::{Headcount, run_once};
 pub use ports::free_port;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 
 /// `+ 12` puts a group on the list, `- 12` takes it off, `d /path` names a directory.
 const SCRIPT: &str = r#"
@@ -104,6 +104,10 @@ pub fn end_everything() {
     with(|reaper| {
         for group in &reaper.groups {
             let _ = kill_process_group(*group, Signal::KILL);
+        }
+        for group in &reaper.groups {
+            // Its leader is our child. Without this it would stay a zombie where the first process reaps nobody.
+            let _ = waitpid(Some(*group), WaitOptions::empty());
         }
         for directory in &reaper.directories {
             let _ = std::fs::remove_dir_all(directory);

@@ -224,6 +224,35 @@ impl SlackStandIn {
         }
     }
 
+    /// Waits out the time, in which nobody must be told anything.
+    ///
+    /// # Panics
+    /// As soon as somebody is told something, with what.
+    pub fn silent_for(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        let mut seen = self.shared.seen();
+        let before = seen.messages.len();
+        loop {
+            let came: Vec<String> = seen.messages[before..]
+                .iter()
+                .map(|message| message.text().to_owned())
+                .collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !came.is_empty() {
+                drop(seen);
+                panic!("Slack was to be told nothing for {time:?}, and was told {came:#?}");
+            }
+            if left.is_zero() {
+                return;
+            }
+            seen = self
+                .shared
+                .came
+                .wait_timeout(seen, left)
+                .map_or_else(|error| error.into_inner().0, |(seen, _)| seen);
+        }
+    }
+
     /// Waits for the next message to people whose plain text begins so.
     ///
     /// # Panics

@@ -1,4 +1,5 @@
 //! Whatever happens to a test, nothing that it started stays.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

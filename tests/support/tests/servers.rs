@@ -1,4 +1,5 @@
 //! The kit's servers and workers do what the live tests rely on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

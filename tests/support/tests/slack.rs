@@ -1,4 +1,5 @@
 //! The stand-in for Slack answers as Slack does, and fails as it is told to.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

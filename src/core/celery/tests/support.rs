@@ -19,6 +19,10 @@ pub(super) fn data(path: &str) -> PathBuf {
 }
 
 /// The lines of a capture.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test of the core may read its data; the core itself may not"
+)]
 pub(super) fn capture(name: &str) -> Vec<Line> {
     let path = data(&format!("celery-wire/{name}.jsonl.gz"));
     BufReader::new(GzDecoder::new(File::open(path).unwrap()))

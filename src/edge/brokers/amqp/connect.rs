@@ -35,7 +35,9 @@ pub(super) struct Address {
 
 impl Address {
     pub(super) fn new(shown: String, url: broker_url::Amqp) -> Result<Self, OpenError> {
-        let heartbeat = url.heartbeat.map_or(HEARTBEAT, |asked| u16::try_from(asked.as_secs().max(1)).unwrap_or(u16::MAX));
+        let heartbeat = url.heartbeat.map_or(HEARTBEAT, |asked| {
+            u16::try_from(asked.as_secs().max(1)).unwrap_or(u16::MAX)
+        });
         let mechanism = match url.login_method.as_str() {
             "PLAIN" => SASLMechanism::Plain,
             "AMQPLAIN" => SASLMechanism::AMQPlain,
@@ -46,7 +48,10 @@ impl Address {
             // The stream below is encrypted by us, if at all: with the client's own TLS nothing could be left unchecked.
             scheme: AMQPScheme::AMQP,
             authority: AMQPAuthority {
-                userinfo: AMQPUserInfo { username: url.user, password: url.password.expose().to_owned() },
+                userinfo: AMQPUserInfo {
+                    username: url.user,
+                    password: url.password.expose().to_owned(),
+                },
                 host: url.host,
                 port: url.port,
             },
@@ -59,7 +64,12 @@ impl Address {
             },
         };
         let tls = url.tls.as_ref().map(tls::client).transpose().map_err(OpenError::Tls)?;
-        Ok(Self { shown, uri, tls, timeout: url.connect_timeout.unwrap_or(CONNECT_TIMEOUT) })
+        Ok(Self {
+            shown,
+            uri,
+            tls,
+            timeout: url.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        })
     }
 
     /// Opens one connection that shows itself to the broker's operator as `name`.

@@ -42,26 +42,54 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) async fn open(broker: &super::Amqp) -> Result<Self, BrokerError> {
-        let connection = broker.address.connect(&format!("headcount {} control", broker.name)).await?;
+        let connection = broker
+            .address
+            .connect(&format!("headcount {} control", broker.name))
+            .await?;
         let channel = connection.create_channel().await.map_err(broken)?;
-        let reply_queue: ShortString =
-            broker.wire.reply_queue(&format!("headcount-{}", Uuid::new_v4().simple())).into();
+        let reply_queue: ShortString = broker
+            .wire
+            .reply_queue(&format!("headcount-{}", Uuid::new_v4().simple()))
+            .into();
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(QUEUE_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_MAX_BYTES));
-        let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(reply_queue.clone(), own, arguments).await.map_err(broken)?;
-        let only = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let consumer =
-            channel.basic_consume(reply_queue.clone(), "".into(), only, FieldTable::default()).await.map_err(broken)?;
+        let own = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(reply_queue.clone(), own, arguments)
+            .await
+            .map_err(broken)?;
+        let only = BasicConsumeOptions {
+            no_ack: true,
+            exclusive: true,
+            ..BasicConsumeOptions::default()
+        };
+        let consumer = channel
+            .basic_consume(reply_queue.clone(), "".into(), only, FieldTable::default())
+            .await
+            .map_err(broken)?;
         let waiting = Arc::new(Waiting::default());
         let router = tokio::spawn(route(consumer, channel, Arc::clone(&waiting)));
-        Ok(Self { connection, reply_queue, waiting, channels: Semaphore::new(MAX_CHANNELS), router })
+        Ok(Self {
+            connection,
+            reply_queue,
+            waiting,
+            channels: Semaphore::new(MAX_CHANNELS),
+            router,
+        })
     }
 
     /// A channel for one call, so that what the broker refuses there harms nobody else. It closes when it is dropped.
     pub(super) async fn channel(&self) -> Result<CallChannel<'_>, BrokerError> {
-        let turn = self.channels.acquire().await.map_err(|_| BrokerError::Lost("closed".into()))?;
+        let turn = self
+            .channels
+            .acquire()
+            .await
+            .map_err(|_| BrokerError::Lost("closed".into()))?;
         let channel = self.connection.create_channel().await.map_err(broken)?;
         Ok(CallChannel { channel, _turn: turn })
     }
@@ -106,13 +134,21 @@ fn hand_over(delivery: &Delivery, waiting: &Waiting) {
     let at = Instant::now();
     let headers = delivery.properties.headers().as_ref();
     let raw = RawReply::Amqp {
-        content_type: delivery.properties.content_type().as_ref().map_or("", ShortString::as_str),
+        content_type: delivery
+            .properties
+            .content_type()
+            .as_ref()
+            .map_or("", ShortString::as_str),
         compression: headers.map_or("", |headers| text(headers, "compression")),
         ticket: headers.map(|headers| text(headers, "ticket")),
         body: &delivery.data,
     };
     match reply::parse(raw) {
-        Ok(WorkerReply { ticket: Some(ticket), hostname, body }) => {
+        Ok(WorkerReply {
+            ticket: Some(ticket),
+            hostname,
+            body,
+        }) => {
             waiting.hand_over(&ticket, Heard { hostname, body, at });
         }
         Ok(_) => {}

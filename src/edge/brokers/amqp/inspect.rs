@@ -44,11 +44,25 @@ async fn run(
         .exchange_declare(exchange.clone(), ExchangeKind::Fanout, options, FieldTable::default())
         .await
         .map_err(broken)?;
-    let destination: Option<Vec<&str>> = ask.destination.as_ref().map(|d| d.iter().map(CompactString::as_str).collect());
-    let body = request::body(ask.method, destination.as_deref(), call.ticket(), control.reply_queue.as_str());
+    let destination: Option<Vec<&str>> = ask
+        .destination
+        .as_ref()
+        .map(|d| d.iter().map(CompactString::as_str).collect());
+    let body = request::body(
+        ask.method,
+        destination.as_deref(),
+        call.ticket(),
+        control.reply_queue.as_str(),
+    );
     let sent = Instant::now();
     channel
-        .basic_publish(exchange, "".into(), BasicPublishOptions::default(), &body, request::properties(ask.timeout))
+        .basic_publish(
+            exchange,
+            "".into(),
+            BasicPublishOptions::default(),
+            &body,
+            request::properties(ask.timeout),
+        )
         .await
         .map_err(broken)?;
     collected.until_complete(call, sent).await
@@ -64,8 +78,14 @@ pub(super) async fn queues(control: &Control, names: &[CompactString]) -> Result
                 Some(open) => open,
                 None => control.channel().await?,
             };
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            match open.queue_declare(name.as_str().into(), passive, FieldTable::default()).await {
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            match open
+                .queue_declare(name.as_str().into(), passive, FieldTable::default())
+                .await
+            {
                 Ok(queue) => {
                     queues.push(Queue {
                         name: name.clone(),
@@ -81,7 +101,9 @@ pub(super) async fn queues(control: &Control, names: &[CompactString]) -> Result
         }
         Ok(queues)
     };
-    tokio::time::timeout(QUEUES_TIMEOUT, looking).await.unwrap_or(Err(BrokerError::Timeout(QUEUES_TIMEOUT)))
+    tokio::time::timeout(QUEUES_TIMEOUT, looking)
+        .await
+        .unwrap_or(Err(BrokerError::Timeout(QUEUES_TIMEOUT)))
 }
 
 /// `NOT_FOUND`, or a queue that belongs to another connection (`RESOURCE_LOCKED`): no work queue of a fleet.

@@ -65,31 +65,68 @@ pub(super) async fn listen(broker: &super::Amqp, lane: &mut (dyn Lane + Send)) -
 }
 
 async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
-    let connection = broker.address.connect(&format!("headcount {} events", broker.name)).await?;
+    let connection = broker
+        .address
+        .connect(&format!("headcount {} events", broker.name))
+        .await?;
     let channel = connection.create_channel().await.map_err(broken)?;
     // Exactly as Celery declares it: with anything else, whoever comes second is refused.
     let events: ShortString = broker.wire.event_exchange.as_str().into();
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(events.clone(), ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(broken)?;
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(events.clone(), ExchangeKind::Topic, durable, FieldTable::default())
+        .await
+        .map_err(broken)?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(QUEUE_MAX_LENGTH));
     arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_MAX_BYTES));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(QUEUE_EXPIRES_MS));
-    let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let own = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
     // A name of its own rather than the server's: operators give permissions by prefix.
-    let queue: ShortString =
-        broker.wire.event_queue(&format!("headcount-{}", Uuid::new_v4().simple())).into();
-    channel.queue_declare(queue.clone(), own, arguments).await.map_err(broken)?;
+    let queue: ShortString = broker
+        .wire
+        .event_queue(&format!("headcount-{}", Uuid::new_v4().simple()))
+        .into();
     channel
-        .queue_bind(queue.clone(), events, "#".into(), QueueBindOptions::default(), FieldTable::default())
+        .queue_declare(queue.clone(), own, arguments)
         .await
         .map_err(broken)?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(broken)?;
-    let only = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
-    let consumer =
-        channel.basic_consume(queue.clone(), "".into(), only, FieldTable::default()).await.map_err(broken)?;
-    Ok(Session { connection, channel, consumer, queue })
+    channel
+        .queue_bind(
+            queue.clone(),
+            events,
+            "#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .map_err(broken)?;
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await
+        .map_err(broken)?;
+    let only = BasicConsumeOptions {
+        exclusive: true,
+        ..BasicConsumeOptions::default()
+    };
+    let consumer = channel
+        .basic_consume(queue.clone(), "".into(), only, FieldTable::default())
+        .await
+        .map_err(broken)?;
+    Ok(Session {
+        connection,
+        channel,
+        consumer,
+        queue,
+    })
 }
 
 impl Session {
@@ -175,7 +212,15 @@ impl Session {
         let queue = self.queue.clone();
         Box::pin(async move {
             let properties = BasicProperties::default().with_content_type(CANARY_TYPE.into());
-            channel.basic_publish("".into(), queue, BasicPublishOptions::default(), body.as_bytes(), properties).await?;
+            channel
+                .basic_publish(
+                    "".into(),
+                    queue,
+                    BasicPublishOptions::default(),
+                    body.as_bytes(),
+                    properties,
+                )
+                .await?;
             Ok(())
         })
     }
@@ -184,13 +229,18 @@ impl Session {
 fn hand_over(delivery: &Delivery, lane: &mut (dyn Lane + Send), canary: &mut Canary) {
     let properties = &delivery.properties;
     let content_type = properties.content_type().as_ref().map_or("", ShortString::as_str);
-    if content_type == CANARY_TYPE && let Some(round_trip) = canary.landed(&delivery.data, Instant::now()) {
+    if content_type == CANARY_TYPE
+        && let Some(round_trip) = canary.landed(&delivery.data, Instant::now())
+    {
         return lane.canary(round_trip);
     }
     lane.message(RawMessage::Amqp {
         content_type,
         content_encoding: properties.content_encoding().as_ref().map_or("", ShortString::as_str),
-        compression: properties.headers().as_ref().map_or("", |headers| text(headers, "compression")),
+        compression: properties
+            .headers()
+            .as_ref()
+            .map_or("", |headers| text(headers, "compression")),
         body: &delivery.data,
     });
 }

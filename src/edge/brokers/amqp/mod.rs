@@ -41,7 +41,12 @@ impl Amqp {
         url: broker_url::Amqp,
         wire: WireSettings,
     ) -> Result<Self, OpenError> {
-        Ok(Self { name, address: Address::new(shown, url)?, wire, control: Shared::new() })
+        Ok(Self {
+            name,
+            address: Address::new(shown, url)?,
+            wire,
+            control: Shared::new(),
+        })
     }
 
     async fn control(&self) -> Result<Arc<Control>, BrokerError> {

@@ -41,16 +41,37 @@ async fn ask(
     timeout: Duration,
 ) -> Result<(), BrokerError> {
     let channel = control.channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken)?;
-    let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .map_err(broken)?;
+    let mandatory = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
     let mut confirms = FuturesUnordered::new();
-    let mailboxes: FxHashMap<String, CompactString> =
-        round.hostnames().into_iter().map(|hostname| (broker.wire.mailbox(&hostname), hostname)).collect();
+    let mailboxes: FxHashMap<String, CompactString> = round
+        .hostnames()
+        .into_iter()
+        .map(|hostname| (broker.wire.mailbox(&hostname), hostname))
+        .collect();
     for (mailbox, hostname) in &mailboxes {
-        let ping = request::body("ping", Some(&[hostname.as_str()]), call.ticket(), control.reply_queue.as_str());
+        let ping = request::body(
+            "ping",
+            Some(&[hostname.as_str()]),
+            call.ticket(),
+            control.reply_queue.as_str(),
+        );
         round.sent(hostname, Instant::now());
-        let published =
-            channel.basic_publish("".into(), mailbox.as_str().into(), mandatory, &ping, request::properties(timeout)).await;
+        let published = channel
+            .basic_publish(
+                "".into(),
+                mailbox.as_str().into(),
+                mandatory,
+                &ping,
+                request::properties(timeout),
+            )
+            .await;
         confirms.push(published.map_err(broken)?);
     }
     let mut returns_to_come = true;

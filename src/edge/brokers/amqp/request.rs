@@ -9,9 +9,18 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 /// The body of a request, answered to `reply_queue`.
 pub(super) fn body(method: &str, destination: Option<&[&str]>, ticket: &str, reply_queue: &str) -> Vec<u8> {
     // The default exchange: its routing key is the queue's name, so that no binding is needed.
-    let reply_to = ReplyTo { exchange: "", routing_key: reply_queue };
+    let reply_to = ReplyTo {
+        exchange: "",
+        routing_key: reply_queue,
+    };
     let arguments = serde_json::Map::new();
-    control::body(&Request { method, arguments, destination, ticket, reply_to: Some(reply_to) })
+    control::body(&Request {
+        method,
+        arguments,
+        destination,
+        ticket,
+        reply_to: Some(reply_to),
+    })
 }
 
 /// The properties of a request that nobody waits for after `timeout`: the broker drops it then, so that a frozen

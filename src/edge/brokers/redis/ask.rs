@@ -71,8 +71,10 @@ pub(super) async fn inspect(broker: &Redis, control: &Control, ask: &Inspect) ->
     let mut call = control.waiting.call()?;
     let mut collected = Collected::new(ask.destination.as_deref());
     let asking = async {
-        let destination: Option<Vec<&str>> =
-            ask.destination.as_ref().map(|named| named.iter().map(CompactString::as_str).collect());
+        let destination: Option<Vec<&str>> = ask
+            .destination
+            .as_ref()
+            .map(|named| named.iter().map(CompactString::as_str).collect());
         let sent = Instant::now();
         send(broker, control, ask.method, destination.as_deref(), &call, ask.timeout).await?;
         collected.until_complete(&mut call, sent).await
@@ -92,9 +94,16 @@ async fn send(
     call: &Call,
     timeout: Duration,
 ) -> Result<(), BrokerError> {
-    let payload =
-        broker.list.request(method, destination, call.ticket(), &broker.wire.control_exchange(), timeout);
-    broker.publish_by(control, &broker.wire.control_channel(broker.address.db), payload).await
+    let payload = broker.list.request(
+        method,
+        destination,
+        call.ticket(),
+        &broker.wire.control_exchange(),
+        timeout,
+    );
+    broker
+        .publish_by(control, &broker.wire.control_channel(broker.address.db), payload)
+        .await
 }
 
 /// See [`headcount_actors::ports::Broker::queues`].
@@ -113,13 +122,19 @@ pub(super) async fn queues(
     }
     // One that is no list makes an error of its own, not of all.
     lengths.ignore_errors();
-    let answers: Vec<Value> =
-        lengths.query_async(&mut control.commands.handle()).await.map_err(|error| control.commands.what(&error))?;
+    let answers: Vec<Value> = lengths
+        .query_async(&mut control.commands.handle())
+        .await
+        .map_err(|error| control.commands.what(&error))?;
     let mut answers = answers.into_iter();
     let mut queues = Vec::with_capacity(names.len());
     for (name, lists) in names.iter().zip(&lists) {
         let lengths: Option<u64> = answers.by_ref().take(lists.len()).map(length).sum();
-        queues.extend(lengths.map(|length| Queue { name: name.clone(), length, consumers: None }));
+        queues.extend(lengths.map(|length| Queue {
+            name: name.clone(),
+            length,
+            consumers: None,
+        }));
     }
     Ok(queues)
 }
@@ -138,7 +153,9 @@ pub(super) async fn connections(broker: &Redis, control: &Control) -> Result<Opt
     match list.query_async::<Vec<u8>>(&mut control.commands.handle()).await {
         Ok(list) => {
             let ours = broker.own_connections().clone();
-            Ok(Some(clients::subscribers(&String::from_utf8_lossy(&list), |id| ours.contains(&id))))
+            Ok(Some(clients::subscribers(&String::from_utf8_lossy(&list), |id| {
+                ours.contains(&id)
+            })))
         }
         Err(error) if is_not_permitted(&error) => Ok(None),
         Err(error) => Err(control.commands.what(&error)),
@@ -149,9 +166,9 @@ pub(super) async fn connections(broker: &Redis, control: &Control) -> Result<Opt
 fn is_not_permitted(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::NoPerm) => true,
-        ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension => {
-            error.detail().is_some_and(|detail| detail.contains("unknown command") || detail.contains("unknown subcommand"))
-        }
+        ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension => error
+            .detail()
+            .is_some_and(|detail| detail.contains("unknown command") || detail.contains("unknown subcommand")),
         _ => false,
     }
 }

@@ -8,7 +8,10 @@ use headcount_actors::ports::Connection;
 /// The subscribers to patterns in the answer to `CLIENT LIST TYPE pubsub`, without those of ours. Every worker has two:
 /// one for events of other workers, one for commands. A line that cannot be read is left out.
 pub(super) fn subscribers(list: &str, ours: impl Fn(u64) -> bool) -> Vec<Connection> {
-    list.lines().filter_map(subscriber).filter(|connection| !ours(connection.id)).collect()
+    list.lines()
+        .filter_map(subscriber)
+        .filter(|connection| !ours(connection.id))
+        .collect()
 }
 
 fn subscriber(line: &str) -> Option<Connection> {
@@ -22,14 +25,20 @@ fn subscriber(line: &str) -> Option<Connection> {
             _ => {}
         }
     }
-    let connection = Connection { id: id?, peer: CompactString::from(peer?), age: Duration::from_secs(age?) };
+    let connection = Connection {
+        id: id?,
+        peer: CompactString::from(peer?),
+        age: Duration::from_secs(age?),
+    };
     (patterns > 0).then_some(connection)
 }
 
 /// `10.0.0.7:41234`, `[::1]:41234` or `/run/redis.sock:0` without what follows the last colon.
 fn without_port(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 #[cfg(test)]

@@ -31,10 +31,16 @@ impl Commands {
                 BrokerError::Lost(why) => BrokerError::Connect(why),
                 other => other,
             })?;
-            Ok(Self { connection, driver: tokio::spawn(driver), address: Arc::clone(address) })
+            Ok(Self {
+                connection,
+                driver: tokio::spawn(driver),
+                address: Arc::clone(address),
+            })
         };
         let patience = address.connect_timeout;
-        timeout(patience, opening).await.unwrap_or(Err(BrokerError::Timeout(patience)))
+        timeout(patience, opening)
+            .await
+            .unwrap_or(Err(BrokerError::Timeout(patience)))
     }
 
     /// A handle to it.

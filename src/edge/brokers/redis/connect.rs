@@ -64,13 +64,24 @@ impl Address {
             RedisAddress::Tcp { host, port } => Place::Tcp { host, port },
             RedisAddress::Unix { path } => Place::Unix(path.into()),
         };
-        Self::new(shown, Server::At(place), &url.login, url.db, url.tls.as_ref(), url.timeouts)
+        Self::new(
+            shown,
+            Server::At(place),
+            &url.login,
+            url.db,
+            url.tls.as_ref(),
+            url.timeouts,
+        )
     }
 
     /// A master that Sentinels know.
     pub(in crate::brokers) fn behind_sentinels(shown: String, url: broker_url::Sentinel) -> Result<Self, OpenError> {
         let server = Server::Behind(Sentinels {
-            places: url.hosts.into_iter().map(|(host, port)| Place::Tcp { host, port }).collect(),
+            places: url
+                .hosts
+                .into_iter()
+                .map(|(host, port)| Place::Tcp { host, port })
+                .collect(),
             master: url.master_name,
             login: login(&url.sentinel_login),
         });
@@ -111,7 +122,13 @@ impl Address {
             Server::Behind(sentinels) => sentinels.login.password(),
             Server::At(_) => None,
         };
-        for password in self.login.password().into_iter().chain(of_sentinels).filter(|password| !password.is_empty()) {
+        for password in self
+            .login
+            .password()
+            .into_iter()
+            .chain(of_sentinels)
+            .filter(|password| !password.is_empty())
+        {
             text = text.replace(password, "***");
         }
         text
@@ -143,7 +160,12 @@ pub(super) async fn connect(place: &Place, tls: Option<&Arc<ClientConfig>>) -> R
                 Some(tls) => {
                     let name = ServerName::try_from(host.clone())
                         .map_err(|_| BrokerError::Connect(format!("{host} is no name that a certificate can bear")))?;
-                    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(failed)?))
+                    Ok(Box::new(
+                        TlsConnector::from(Arc::clone(tls))
+                            .connect(name, stream)
+                            .await
+                            .map_err(failed)?,
+                    ))
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headcount_actors::ports::BrokerError;
 use headcount_core::celery::control::{self, ReplyTo, Request};
-use headcount_core::celery::wire_names::WireSettings;
 use headcount_core::celery::reply::{self, RawReply, WorkerReply};
+use headcount_core::celery::wire_names::WireSettings;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -51,7 +51,12 @@ impl Control {
             waiting: Arc::clone(&waiting),
             broker: broker.closing.subscribe(),
         };
-        Ok(Self { commands, waiting, reader: tokio::spawn(reader.run(ended)), _end: end })
+        Ok(Self {
+            commands,
+            waiting,
+            reader: tokio::spawn(reader.run(ended)),
+            _end: end,
+        })
     }
 }
 
@@ -75,16 +80,26 @@ pub(super) struct ReplyList {
 impl ReplyList {
     pub(super) fn new(wire: &WireSettings) -> Self {
         let oid = format!("headcount-{}", Uuid::new_v4().simple());
-        Self { name: wire.reply_queue(&oid), key: wire.reply_list(&oid), unanswered: std::sync::Mutex::default() }
+        Self {
+            name: wire.reply_queue(&oid),
+            key: wire.reply_list(&oid),
+            unanswered: std::sync::Mutex::default(),
+        }
     }
 
     /// Somebody has not answered, and may still do so.
     pub(super) fn may_come_late(&self) {
-        *self.unanswered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+        *self
+            .unanswered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn answers_may_come(&self) -> bool {
-        let unanswered = *self.unanswered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let unanswered = *self
+            .unanswered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         unanswered.is_some_and(|at| at.elapsed() < LATE)
     }
 
@@ -95,7 +110,9 @@ impl ReplyList {
         tidying.del(&self.key).ignore();
         if self.answers_may_come() {
             tidying.lpush(&self.key, PLACEHOLDER).ignore();
-            tidying.expire(&self.key, i64::try_from(LATE.as_secs()).unwrap_or(i64::MAX)).ignore();
+            tidying
+                .expire(&self.key, i64::try_from(LATE.as_secs()).unwrap_or(i64::MAX))
+                .ignore();
         }
         if let Err(error) = tidying.query_async::<()>(connection).await {
             tracing::debug!(kind = ?error.kind(), "the reply list could not be deleted");
@@ -112,9 +129,18 @@ impl ReplyList {
         timeout: Duration,
     ) -> Vec<u8> {
         // The default exchange: the worker pushes straight to the list of that name, and needs no binding.
-        let reply_to = ReplyTo { exchange: "", routing_key: &self.name };
+        let reply_to = ReplyTo {
+            exchange: "",
+            routing_key: &self.name,
+        };
         let arguments = serde_json::Map::new();
-        let request = Request { method, arguments, destination, ticket, reply_to: Some(reply_to) };
+        let request = Request {
+            method,
+            arguments,
+            destination,
+            ticket,
+            reply_to: Some(reply_to),
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let tag = Uuid::new_v4().to_string();
         control::redis_payload(&request, control_exchange, &tag, (now + timeout).as_secs_f64())
@@ -158,7 +184,11 @@ impl Reader {
     fn hand_over(&self, payload: &[u8]) {
         let at = Instant::now();
         match reply::parse(RawReply::Redis { payload }) {
-            Ok(WorkerReply { ticket: Some(ticket), hostname, body }) => {
+            Ok(WorkerReply {
+                ticket: Some(ticket),
+                hostname,
+                body,
+            }) => {
                 self.waiting.hand_over(&ticket, Heard { hostname, body, at });
             }
             Ok(_) => {}

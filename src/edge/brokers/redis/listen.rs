@@ -44,7 +44,13 @@ impl<'a> Session<'a> {
     async fn open(broker: &'a Redis) -> Result<Self, BrokerError> {
         let own_channel = format!("headcount.canary.{}", Uuid::new_v4().simple());
         let stream = broker.address.stream().await?;
-        let mut session = Session { broker, stream, reader: Reader::new(), own_channel, id: None };
+        let mut session = Session {
+            broker,
+            stream,
+            reader: Reader::new(),
+            own_channel,
+            id: None,
+        };
         let login = &broker.address.login;
         if let Some(password) = login.password() {
             let mut auth = redis::cmd("AUTH");
@@ -54,7 +60,9 @@ impl<'a> Session<'a> {
             session.ask(auth.arg(password)).await?;
         }
         // For the operator's eyes, and to know ourselves again in the list of clients; old servers know neither.
-        let _ = session.ask(redis::cmd("CLIENT").arg("SETNAME").arg("headcount-events")).await;
+        let _ = session
+            .ask(redis::cmd("CLIENT").arg("SETNAME").arg("headcount-events"))
+            .await;
         if let Ok(Said::Number(id)) = session.ask(redis::cmd("CLIENT").arg("ID")).await {
             session.id = u64::try_from(id).ok();
             broker.own_connections().extend(session.id);
@@ -62,13 +70,18 @@ impl<'a> Session<'a> {
         // The events last: nothing else is read before the lane stands.
         let own_channel = session.own_channel.clone();
         session.ask(redis::cmd("SUBSCRIBE").arg(own_channel)).await?;
-        session.ask(redis::cmd("PSUBSCRIBE").arg(broker.wire.event_pattern(broker.address.db))).await?;
+        session
+            .ask(redis::cmd("PSUBSCRIBE").arg(broker.wire.event_pattern(broker.address.db)))
+            .await?;
         Ok(session)
     }
 
     /// One command, and its answer.
     async fn ask(&mut self, command: &Cmd) -> Result<Said, BrokerError> {
-        self.stream.write_all(&command.get_packed_command()).await.map_err(|error| lost(&error))?;
+        self.stream
+            .write_all(&command.get_packed_command())
+            .await
+            .map_err(|error| lost(&error))?;
         self.stream.flush().await.map_err(|error| lost(&error))?;
         loop {
             match self.reader.next().map_err(protocol)? {

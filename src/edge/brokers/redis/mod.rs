@@ -75,7 +75,10 @@ impl Redis {
     async fn publish_by(&self, control: &Control, channel: &str, payload: Vec<u8>) -> Result<(), BrokerError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(channel).arg(payload);
-        publish.query_async(&mut control.commands.handle()).await.map_err(|error| control.commands.what(&error))
+        publish
+            .query_async(&mut control.commands.handle())
+            .await
+            .map_err(|error| control.commands.what(&error))
     }
 
     fn own_connections(&self) -> MutexGuard<'_, BTreeSet<u64>> {

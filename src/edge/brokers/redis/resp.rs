@@ -64,7 +64,12 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER], start: 0, end: 0, skip: 0 }
+        Self {
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            skip: 0,
+        }
     }
 
     /// Reads what is there, once. Nothing is lost if the future is dropped.
@@ -107,7 +112,11 @@ impl Reader {
         if self.skip > 0 {
             return Ok(None);
         }
-        let mut cursor = Cursor { bytes: self.buffer.get(self.start..self.end).unwrap_or_default(), at: 0, beyond: 0 };
+        let mut cursor = Cursor {
+            bytes: self.buffer.get(self.start..self.end).unwrap_or_default(),
+            at: 0,
+            beyond: 0,
+        };
         let frame = cursor.frame()?;
         if frame.is_some() {
             self.start += cursor.at;
@@ -126,7 +135,9 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn frame(&mut self) -> Result<Option<Frame<'a>>, NotResp> {
-        let Some((kind, line)) = self.line()? else { return Ok(None) };
+        let Some((kind, line)) = self.line()? else {
+            return Ok(None);
+        };
         Ok(Some(match kind {
             b'+' => Frame::Simple(line),
             b'-' => Frame::Error(line),
@@ -144,11 +155,15 @@ impl<'a> Cursor<'a> {
     }
 
     fn array(&mut self, line: &[u8]) -> Result<Option<Frame<'a>>, NotResp> {
-        let count = usize::try_from(number(line)?).ok().filter(|count| (1..=MAX_ITEMS).contains(count));
+        let count = usize::try_from(number(line)?)
+            .ok()
+            .filter(|count| (1..=MAX_ITEMS).contains(count));
         let count = count.ok_or(NotResp("an array of a length that no subscriber is sent"))?;
         let mut items: [&'a [u8]; MAX_ITEMS] = [b""; MAX_ITEMS];
         for (place, item) in items.iter_mut().enumerate().take(count) {
-            let Some((kind, line)) = self.line()? else { return Ok(None) };
+            let Some((kind, line)) = self.line()? else {
+                return Ok(None);
+            };
             *item = match kind {
                 b':' => line,
                 b'$' => {
@@ -182,7 +197,9 @@ impl<'a> Cursor<'a> {
         } else {
             return Err(NotResp("a channel name longer than any"));
         };
-        let Some(bulk) = self.bytes.get(self.at..self.at + kept) else { return Ok(None) };
+        let Some(bulk) = self.bytes.get(self.at..self.at + kept) else {
+            return Ok(None);
+        };
         if kept < length {
             self.at += kept;
             self.beyond = length - kept + 2;
@@ -202,7 +219,11 @@ impl<'a> Cursor<'a> {
     fn line(&mut self) -> Result<Option<(u8, &'a [u8])>, NotResp> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(end) = rest.iter().take(MAX_LINE).position(|byte| *byte == b'\n') else {
-            return if rest.len() < MAX_LINE { Ok(None) } else { Err(NotResp("a line longer than any")) };
+            return if rest.len() < MAX_LINE {
+                Ok(None)
+            } else {
+                Err(NotResp("a line longer than any"))
+            };
         };
         match rest.get(..end) {
             Some([kind, line @ .., b'\r']) => {
@@ -215,7 +236,10 @@ impl<'a> Cursor<'a> {
 }
 
 fn number(digits: &[u8]) -> Result<i64, NotResp> {
-    std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(NotResp("not a number"))
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(NotResp("not a number"))
 }
 
 #[cfg(test)]
@@ -311,7 +335,11 @@ mod tests {
             b"*2\r\n$99999999\r\n",
             &endless,
         ] {
-            assert!(messages(bytes, bytes.len()).await.is_err(), "{:?}", String::from_utf8_lossy(bytes));
+            assert!(
+                messages(bytes, bytes.len()).await.is_err(),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }

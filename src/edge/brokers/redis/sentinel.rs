@@ -36,7 +36,9 @@ pub(super) async fn master(address: &Address, sentinels: &Sentinels) -> Result<S
         }
     }
     Err(match last {
-        BrokerError::Connect(why) => BrokerError::Connect(format!("of {} Sentinels the last: {why}", sentinels.places.len())),
+        BrokerError::Connect(why) => {
+            BrokerError::Connect(format!("of {} Sentinels the last: {why}", sentinels.places.len()))
+        }
         other => other,
     })
 }
@@ -56,6 +58,9 @@ async fn ask(address: &Address, sentinels: &Sentinels, place: &Place) -> Result<
     };
     match answer {
         Some((host, port)) => Ok(Place::Tcp { host, port }),
-        None => Err(BrokerError::Connect(format!("the Sentinels know no master named {}", sentinels.master))),
+        None => Err(BrokerError::Connect(format!(
+            "the Sentinels know no master named {}",
+            sentinels.master
+        ))),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::blocks::message;
 use crate::notifiers::samples;
@@ -34,17 +34,6 @@ fn read(payloads: &Value) -> Output {
         })
 }
 
-fn complaints(payload: Value) -> String {
-    let output = read(&json!({ "bad": payload }));
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[test]
 fn every_payload_is_as_slack_wants_it() {
     let payloads: serde_json::Map<_, _> = samples::all()
@@ -64,18 +53,48 @@ fn every_payload_is_as_slack_wants_it() {
 #[test]
 fn the_reader_finds_what_is_wrong() {
     let good = message(&samples::opened());
-    let with = |pointer: &str, value: Value| {
+    let table = [
+        (
+            "long_header",
+            "/blocks/0/text/text",
+            Value::from("x".repeat(151)),
+            "150",
+        ),
+        ("long_section", "/blocks/1/text/text", "x".repeat(3_001).into(), "3000"),
+        ("mention", "/blocks/2/text/text", "a <!channel> b".into(), "<!channel>"),
+        ("unescaped", "/blocks/1/text/text", "a <b".into(), "unescaped"),
+        ("not_verbatim", "/blocks/2/text/verbatim", false.into(), "verbatim"),
+        ("no_such_block", "/blocks/0/type", "heading".into(), "heading"),
+        (
+            "many_blocks",
+            "/blocks",
+            vec![good["blocks"][1].clone(); 51].into(),
+            "50",
+        ),
+        ("no_text", "/text", "".into(), "text of 0"),
+        ("long_text", "/text", "x".repeat(4_001).into(), "4000"),
+    ];
+    let bad = |at: &str, value: &Value| {
         let mut bad = good.clone();
-        *bad.pointer_mut(pointer).unwrap() = value;
-        complaints(bad)
+        *bad.pointer_mut(at).unwrap() = value.clone();
+        bad
     };
-    assert!(with("/blocks/0/text/text", "x".repeat(151).into()).contains("150"));
-    assert!(with("/blocks/1/text/text", "x".repeat(3_001).into()).contains("3000"));
-    assert!(with("/blocks/2/text/text", "a <!channel> b".into()).contains("<!channel>"));
-    assert!(with("/blocks/1/text/text", "a <b".into()).contains("unescaped"));
-    assert!(with("/blocks/2/text/verbatim", false.into()).contains("verbatim"));
-    assert!(with("/blocks/0/type", "heading".into()).contains("heading"));
-    assert!(with("/blocks", vec![good["blocks"][1].clone(); 51].into()).contains("50"));
-    assert!(with("/text", "".into()).contains("text"));
-    assert!(with("/text", "x".repeat(4_001).into()).contains("4000"));
+    let payloads: serde_json::Map<_, _> = table
+        .iter()
+        .map(|(name, at, value, _)| ((*name).to_owned(), bad(at, value)))
+        .collect();
+    let output = read(&payloads.into());
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let out = String::from_utf8(output.stdout).unwrap();
+    for (name, .., complaint) in table {
+        let found = out
+            .lines()
+            .any(|line| line.starts_with(&format!("{name}: ")) && line.contains(complaint));
+        assert!(found, "{name}: {out}");
+    }
 }

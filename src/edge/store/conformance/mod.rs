@@ -85,7 +85,9 @@ fn resolved(mut incident: Incident, when: i64) -> Incident {
 pub(super) fn told(recovered: bool) -> Told {
     Told {
         severity: Severity::Degraded,
+        shown_severity: Severity::Degraded,
         missing: 1,
+        shown_missing: 1,
         recovered,
         at: at(0),
     }

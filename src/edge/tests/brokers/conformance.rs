@@ -34,7 +34,10 @@ pub(crate) struct Sight {
 }
 
 fn names(hostnames: &[&str]) -> Vec<CompactString> {
-    hostnames.iter().map(|hostname| CompactString::from(*hostname)).collect()
+    hostnames
+        .iter()
+        .map(|hostname| CompactString::from(*hostname))
+        .collect()
 }
 
 async fn probe_one(broker: &Arc<dyn Broker>, hostname: &str, timeout: Duration) -> Probe {
@@ -49,18 +52,30 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
     let broker = broker(url);
     let mut listener = Listener::start(&broker).await;
     let mut workers = Worker::start_all(url, &["sms@h1", "sms@h2"], &WorkerOptions::default());
-    listener.until("events of both workers", |heard| heard.workers.len() == 2).await;
+    listener
+        .until("events of both workers", |heard| heard.workers.len() == 2)
+        .await;
     let heard = listener.until("two canaries", |heard| heard.canaries.len() >= 2).await;
     assert_eq!(heard.malformed, []);
 
     let targets = names(&["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]);
     let probes = broker.probe(&targets, ANSWER.min(SILENCE * 4)).await.unwrap();
-    assert_eq!(probes.iter().map(|probe| probe.hostname.clone()).collect::<Vec<_>>(), targets);
+    assert_eq!(
+        probes.iter().map(|probe| probe.hostname.clone()).collect::<Vec<_>>(),
+        targets
+    );
     for alive in [0, 2, 3] {
-        assert_eq!((probes[alive].answers, probes[alive].presence), (1, sight.answering), "{probes:?}");
+        assert_eq!(
+            (probes[alive].answers, probes[alive].presence),
+            (1, sight.answering),
+            "{probes:?}"
+        );
         assert!(probes[alive].answer.unwrap() < ANSWER);
     }
-    assert_eq!((probes[1].answers, probes[1].answer, probes[1].presence), (0, None, sight.gone));
+    assert_eq!(
+        (probes[1].answers, probes[1].answer, probes[1].presence),
+        (0, None, sight.gone)
+    );
 
     inspects(&broker).await;
 
@@ -80,7 +95,11 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
 
 async fn inspects(broker: &Arc<dyn Broker>) {
     let ask = |method, destination: Option<&[&str]>, timeout| {
-        broker.inspect(Inspect { method, destination: destination.map(names), timeout })
+        broker.inspect(Inspect {
+            method,
+            destination: destination.map(names),
+            timeout,
+        })
     };
     let sorted = |replies: Result<Vec<Reply>, BrokerError>| {
         let mut replies = replies.unwrap();
@@ -101,9 +120,17 @@ async fn inspects(broker: &Arc<dyn Broker>) {
         assert_eq!(reply.hostname, *hostname);
     }
     assert_eq!((stats.len(), queues.len(), one.len(), all.len()), (2, 2, 1, 2));
-    assert!(stats.iter().all(|reply| reply.body["pid"].is_u64() && reply.body["pool"].is_object()), "{stats:?}");
+    assert!(
+        stats
+            .iter()
+            .all(|reply| reply.body["pid"].is_u64() && reply.body["pool"].is_object()),
+        "{stats:?}"
+    );
     assert!(queues.iter().all(|reply| reply.body[0]["name"] == "sms"), "{queues:?}");
-    assert!(all.iter().chain(&one).all(|reply| reply.body["ok"] == "pong"), "{all:?}");
+    assert!(
+        all.iter().chain(&one).all(|reply| reply.body["ok"] == "pong"),
+        "{all:?}"
+    );
     assert_eq!(one[0].hostname, "sms@h2");
     let unknown = ask("no_such_method", Some(&["sms@h1"]), ANSWER).await.unwrap();
     assert!(unknown[0].body["error"].is_string(), "{unknown:?}");
@@ -127,13 +154,21 @@ pub(crate) fn hostile_bodies() -> Vec<Vec<u8>> {
 /// Hostile messages, which were published while `listener` listened, came through, and the stream went on.
 pub(crate) async fn hears_hostile(listener: &mut Listener) {
     let count = hostile_bodies().len();
-    let heard = listener.until("the hostile messages", |heard| heard.malformed.len() >= count).await;
+    let heard = listener
+        .until("the hostile messages", |heard| heard.malformed.len() >= count)
+        .await;
     assert_eq!(heard.malformed.len(), count, "{:?}", heard.malformed);
-    let too_large: Vec<_> = heard.malformed.iter().filter(|(why, _)| *why == Malformed::TooLarge).collect();
+    let too_large: Vec<_> = heard
+        .malformed
+        .iter()
+        .filter(|(why, _)| *why == Malformed::TooLarge)
+        .collect();
     assert_eq!(too_large.len(), 1, "{:?}", heard.malformed);
     assert!(too_large[0].1 > MAX_BODY);
     let canaries = heard.canaries.len();
-    listener.until("a canary after them", |heard| heard.canaries.len() > canaries).await;
+    listener
+        .until("a canary after them", |heard| heard.canaries.len() > canaries)
+        .await;
 }
 
 /// The broker was killed: the session ends, and whoever asks is told that nobody is there.
@@ -166,7 +201,12 @@ pub(crate) async fn refused(url: &str, password: &str) {
     };
     let asked = broker.probe(&names(&["sms@h1"]), SILENCE).await.unwrap_err();
     assert!(matches!(asked, BrokerError::Refused(_)), "{asked:?}");
-    for shown in [error.to_string(), asked.to_string(), format!("{error:?}"), broker.address()] {
+    for shown in [
+        error.to_string(),
+        asked.to_string(),
+        format!("{error:?}"),
+        broker.address(),
+    ] {
         assert!(password.is_empty() || !shown.contains(password), "{shown}");
     }
 }

@@ -81,7 +81,11 @@ impl Listener {
     pub(crate) async fn start(broker: &Arc<dyn Broker>) -> Self {
         let (shown, heard) = watch::channel(Heard::default());
         let broker = Arc::clone(broker);
-        let mut recorder = Recorder { decoder: Decoder::new(), pending: Heard::default(), shown };
+        let mut recorder = Recorder {
+            decoder: Decoder::new(),
+            pending: Heard::default(),
+            shown,
+        };
         let session = tokio::spawn(async move { broker.listen(&mut recorder).await });
         let mut listener = Self { heard, session };
         listener.until("the session stands", |heard| heard.opened).await;
@@ -89,7 +93,9 @@ impl Listener {
     }
 
     pub(crate) async fn until(&mut self, what: &str, condition: impl FnMut(&Heard) -> bool) -> Heard {
-        let waited = timeout(PATIENCE, self.heard.wait_for(condition)).await.map(|seen| seen.map(|heard| heard.clone()));
+        let waited = timeout(PATIENCE, self.heard.wait_for(condition))
+            .await
+            .map(|seen| seen.map(|heard| heard.clone()));
         match waited {
             Ok(Ok(heard)) => heard,
             Ok(Err(_)) => panic!("the session ended before {what}"),
@@ -98,7 +104,10 @@ impl Listener {
     }
 
     pub(crate) async fn end(self) -> SessionEnd {
-        timeout(PATIENCE, self.session).await.expect("the session ends").expect("and does not panic")
+        timeout(PATIENCE, self.session)
+            .await
+            .expect("the session ends")
+            .expect("and does not panic")
     }
 
     /// Drops the session's future.
@@ -111,6 +120,10 @@ impl Listener {
 /// How a session that cannot be opened ends.
 pub(crate) async fn refused_session(broker: &Arc<dyn Broker>) -> SessionEnd {
     let (shown, _heard) = watch::channel(Heard::default());
-    let mut recorder = Recorder { decoder: Decoder::new(), pending: Heard::default(), shown };
+    let mut recorder = Recorder {
+        decoder: Decoder::new(),
+        pending: Heard::default(),
+        shown,
+    };
     timeout(PATIENCE, broker.listen(&mut recorder)).await.expect("it ends")
 }

@@ -11,7 +11,9 @@ use crate::listener::Listener;
 
 async fn client(rabbit: &RabbitMq) -> (Connection, Channel) {
     let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", rabbit.port());
-    let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)
 }
@@ -26,7 +28,11 @@ async fn rabbitmq_is_watched() {
     conformance::absent(&broker(&format!("amqp://guest:guest@127.0.0.1:{}//", free_port()))).await;
     queues(&rabbit).await;
 
-    let sight = Sight { answering: Presence::Here, silent: Presence::Here, gone: Presence::Gone };
+    let sight = Sight {
+        answering: Presence::Here,
+        silent: Presence::Here,
+        gone: Presence::Gone,
+    };
     let (broker, mut listener, worker) = conformance::watches_workers(&rabbit.url(), &sight).await;
     assert_eq!(broker.connections().await.unwrap(), None);
 
@@ -34,7 +40,13 @@ async fn rabbitmq_is_watched() {
     for body in conformance::hostile_bodies() {
         let properties = BasicProperties::default().with_content_type("application/json".into());
         channel
-            .basic_publish("celeryev".into(), "worker.x".into(), BasicPublishOptions::default(), &body, properties)
+            .basic_publish(
+                "celeryev".into(),
+                "worker.x".into(),
+                BasicPublishOptions::default(),
+                &body,
+                properties,
+            )
             .await
             .unwrap();
     }
@@ -51,18 +63,33 @@ async fn queues(rabbit: &RabbitMq) {
     let (_connection, channel) = client(rabbit).await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-priority".into(), AMQPValue::LongInt(10));
-    channel.queue_declare("work".into(), QueueDeclareOptions::default(), arguments).await.unwrap();
+    channel
+        .queue_declare("work".into(), QueueDeclareOptions::default(), arguments)
+        .await
+        .unwrap();
     for priority in [0, 3, 9] {
         let properties = BasicProperties::default().with_priority(priority);
         let confirm = channel
-            .basic_publish("".into(), "work".into(), BasicPublishOptions::default(), b"m", properties)
+            .basic_publish(
+                "".into(),
+                "work".into(),
+                BasicPublishOptions::default(),
+                b"m",
+                properties,
+            )
             .await;
         confirm.unwrap();
     }
-    channel.queue_declare("empty".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
+    channel
+        .queue_declare("empty".into(), QueueDeclareOptions::default(), FieldTable::default())
+        .await
+        .unwrap();
     let asked = ["missing".into(), "work".into(), "also missing".into(), "empty".into()];
     let broker = broker(&rabbit.url());
     let queues = broker.queues(&asked).await.unwrap();
-    let seen: Vec<_> = queues.iter().map(|queue| (queue.name.as_str(), queue.length, queue.consumers)).collect();
+    let seen: Vec<_> = queues
+        .iter()
+        .map(|queue| (queue.name.as_str(), queue.length, queue.consumers))
+        .collect();
     assert_eq!(seen, [("work", 3, Some(0)), ("empty", 0, Some(0))]);
 }

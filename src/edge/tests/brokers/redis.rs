@@ -14,7 +14,11 @@ use crate::conformance::{self, Sight, broker};
 use crate::listener::{Listener, PATIENCE};
 
 async fn client(redis: &Redis) -> MultiplexedConnection {
-    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+    redis::Client::open(redis.url())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap()
 }
 
 /// Waits until a question has the answer that it should have.
@@ -30,26 +34,42 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 async fn own_keys(redis: &Redis) -> Vec<String> {
-    redis::cmd("KEYS").arg("*headcount*").query_async(&mut client(redis).await).await.unwrap()
+    redis::cmd("KEYS")
+        .arg("*headcount*")
+        .query_async(&mut client(redis).await)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_watched() {
     let redis = Redis::start();
-    let sight =
-        Sight { answering: Presence::Unknown, silent: Presence::Unknown, gone: Presence::Unknown };
+    let sight = Sight {
+        answering: Presence::Unknown,
+        silent: Presence::Unknown,
+        gone: Presence::Unknown,
+    };
     let (broker, mut listener, worker) = conformance::watches_workers(&redis.url(), &sight).await;
 
     // Each worker has two subscriptions; the killed one has none any more, and ours do not count.
     let connections = until("two connections of one worker", async || {
-        broker.connections().await.unwrap().filter(|connections| connections.len() == 2)
+        broker
+            .connections()
+            .await
+            .unwrap()
+            .filter(|connections| connections.len() == 2)
     })
     .await;
-    assert!(connections.iter().all(|connection| connection.peer == "127.0.0.1"), "{connections:?}");
+    assert!(
+        connections.iter().all(|connection| connection.peer == "127.0.0.1"),
+        "{connections:?}"
+    );
 
     let mut client = client(&redis).await;
     for body in conformance::hostile_bodies() {
@@ -68,12 +88,19 @@ async fn redis_is_watched() {
 
     // Dropping the session ends its connection.
     let own = async || {
-        let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut client.clone()).await.unwrap();
+        let list: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .query_async(&mut client.clone())
+            .await
+            .unwrap();
         list.matches("name=headcount-events").count()
     };
     assert_eq!(own().await, 1);
     listener.drop_session().await;
-    until("the session's connection has ended", async || (own().await == 0).then_some(())).await;
+    until("the session's connection has ended", async || {
+        (own().await == 0).then_some(())
+    })
+    .await;
 
     let listener = Listener::start(&broker).await;
     redis.kill();
@@ -86,7 +113,11 @@ async fn redis_keeps_nothing_of_ours() {
     let redis = Redis::start();
     let worker = Worker::start(&redis.url(), "sms@h1", WorkerOptions::default());
     let ping = async |broker: &Arc<dyn Broker>, timeout| {
-        broker.probe(&["sms@h1".into()], Duration::from_millis(timeout)).await.unwrap().remove(0)
+        broker
+            .probe(&["sms@h1".into()], Duration::from_millis(timeout))
+            .await
+            .unwrap()
+            .remove(0)
     };
 
     let first = broker(&redis.url());
@@ -103,7 +134,11 @@ async fn redis_keeps_nothing_of_ours() {
     worker.sigcont();
     let mut client = client(&redis).await;
     until("the late answer", async || {
-        let length: u64 = redis::cmd("LLEN").arg(&left).query_async(&mut client.clone()).await.unwrap();
+        let length: u64 = redis::cmd("LLEN")
+            .arg(&left)
+            .query_async(&mut client.clone())
+            .await
+            .unwrap();
         (length == 2).then_some(())
     })
     .await;
@@ -115,7 +150,10 @@ async fn redis_keeps_nothing_of_ours() {
 async fn redis_counts_two_workers_of_one_name() {
     let redis = Redis::start();
     let _workers = Worker::start_all(&redis.url(), &["sms@h1", "sms@h1"], &WorkerOptions::default());
-    let probes = broker(&redis.url()).probe(&["sms@h1".into()], Duration::from_secs(10)).await.unwrap();
+    let probes = broker(&redis.url())
+        .probe(&["sms@h1".into()], Duration::from_secs(10))
+        .await
+        .unwrap();
     assert_eq!(probes[0].answers, 2);
 }
 
@@ -124,15 +162,32 @@ async fn redis_queues_are_their_priority_lists() {
     let redis = Redis::start();
     let mut client = client(&redis).await;
     for key in ["q", "q\x06\x163", "q\x06\x163", "q\x06\x169", "pre.q"] {
-        let () = redis::cmd("LPUSH").arg(key).arg("m").query_async(&mut client).await.unwrap();
+        let () = redis::cmd("LPUSH")
+            .arg(key)
+            .arg("m")
+            .query_async(&mut client)
+            .await
+            .unwrap();
     }
-    let () = redis::cmd("SET").arg("not a queue").arg("m").query_async(&mut client).await.unwrap();
+    let () = redis::cmd("SET")
+        .arg("not a queue")
+        .arg("m")
+        .query_async(&mut client)
+        .await
+        .unwrap();
     let asked = ["q".into(), "not a queue".into(), "empty".into()];
     let queues = broker(&redis.url()).queues(&asked).await.unwrap();
-    let seen: Vec<_> = queues.iter().map(|queue| (queue.name.as_str(), queue.length, queue.consumers)).collect();
+    let seen: Vec<_> = queues
+        .iter()
+        .map(|queue| (queue.name.as_str(), queue.length, queue.consumers))
+        .collect();
     assert_eq!(seen, [("q", 4, None), ("empty", 0, None)]);
 
-    let prefixed = open(Config { global_keyprefix: Some("pre.".into()), ..Config::new("main", redis.url()) }).unwrap();
+    let prefixed = open(Config {
+        global_keyprefix: Some("pre.".into()),
+        ..Config::new("main", redis.url())
+    })
+    .unwrap();
     assert_eq!(prefixed.queues(&["q".into()]).await.unwrap()[0].length, 1);
 }
 
@@ -142,7 +197,10 @@ async fn redis_that_does_not_let_us_in_or_is_not_there() {
     conformance::refused(&format!("redis://:hunter2@127.0.0.1:{}/0", redis.port()), "hunter2").await;
     conformance::refused(&format!("redis://127.0.0.1:{}/0", redis.port()), "").await;
     let right = broker(&format!("redis://:the%20right%20one@127.0.0.1:{}/0", redis.port()));
-    Listener::start(&right).await.until("a canary", |heard| !heard.canaries.is_empty()).await;
+    Listener::start(&right)
+        .await
+        .until("a canary", |heard| !heard.canaries.is_empty())
+        .await;
     conformance::absent(&broker(&format!("redis://127.0.0.1:{}/0", free_port()))).await;
 }
 
@@ -158,5 +216,8 @@ async fn redis_that_goes_silent_ends_the_session() {
         other => panic!("{other:?}"),
     }
     redis.resume();
-    Listener::start(&broker).await.until("a canary again", |heard| !heard.canaries.is_empty()).await;
+    Listener::start(&broker)
+        .await
+        .until("a canary again", |heard| !heard.canaries.is_empty())
+        .await;
 }

@@ -1,0 +1,36 @@
+# What a person types. Each target prints what it does; `make` alone lists them.
+SHELL := /bin/bash
+# Where rustup puts cargo, for shells that were started before it did.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Live scenarios mostly wait: four at once keep two cores busy without making them late.
+TEST_THREADS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak bench lint fmt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## install what is missing: Debian packages (as root), and a pinned Celery in .cache/venv
+	@scripts/install.sh
+
+demo: install ## real fleets, a kill, what Slack is told, and the return; until Ctrl-C (ONCE=1: ends by itself)
+	@echo "demo: building Headcount and the demo (a debug build, which takes half the time of a release; 2 to 4 min the first time)"
+	@cargo build --bin headcount --example demo
+	@ONCE=$(ONCE) exec cargo run --quiet --example demo
+
+test: install ## all tests, with real brokers and real Celery workers
+	cargo test --workspace --features fault-points -- --test-threads $(TEST_THREADS)
+
+soak: install ## what takes ten minutes: a long time of nothing, memory and threads flat
+	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture
+
+bench: install ## the event lane against real servers (a release build)
+	cargo bench
+
+lint: ## clippy, warnings are errors
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all

@@ -1,0 +1,224 @@
+//! `BrokerListener`: one for each broker. It keeps a listening session open, and says whether the broker is heard.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
+use headcount_core::detect::broker::BrokerDetector;
+use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::roster::Roster;
+use headcount_core::detect::table::WorkerTable;
+use headcount_core::detect::{BrokerState, Sight};
+use headcount_core::status::BrokerStatus;
+use headcount_core::time::{Mono, Now, Wall};
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::fleets::FleetDirectory;
+use crate::lane::{EventLane, LaneParts};
+use crate::messages::{BrokerReported, TasksCounted};
+use crate::meters::Meters;
+use crate::ports::{BrokerError, SessionEnd, SharedBroker};
+use crate::session::{Hearing, SharedSession};
+
+/// How often it looks at its session.
+const TICK: Duration = Duration::from_millis(250);
+/// How often the broker's connections are listed, where presence is read from them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it reports even if nothing has changed, so that an aggregator that was restarted knows soon.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+
+/// What a listener is connected to.
+#[derive(Clone)]
+pub struct Listening {
+    /// The broker.
+    pub broker: SharedBroker,
+    /// Its fleets.
+    pub roster: Roster,
+    /// Where sightings go.
+    pub directory: FleetDirectory,
+    /// What the probers read: whether Headcount sees.
+    pub sight: Arc<watch::Sender<Sight>>,
+    /// Shared with the probers.
+    pub ledger: Arc<Mutex<ConnectionLedger>>,
+    /// Where counts of tasks go.
+    pub stats: Recipient<TasksCounted>,
+    /// Whom it reports to.
+    pub aggregator: Recipient<BrokerReported>,
+    /// The program's metrics.
+    pub meters: Meters,
+    /// Whether an incident of the broker was open when Headcount started.
+    pub was_down: bool,
+}
+
+/// The actor.
+pub struct BrokerListener {
+    with: Listening,
+    session: SharedSession,
+    detector: BrokerDetector,
+    last: Option<(BrokerStatus, bool)>,
+    since: Wall,
+    next_look: Mono,
+    next_report: Mono,
+    looking: bool,
+}
+
+impl BrokerListener {
+    /// A listener that has not tried its broker yet.
+    pub fn new(with: Listening) -> Self {
+        let now = Clock.now();
+        Self {
+            session: SharedSession::default(),
+            detector: BrokerDetector::new(now, with.was_down),
+            last: None,
+            since: now.wall,
+            next_look: now.mono,
+            next_report: now.mono,
+            looking: false,
+            with,
+        }
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        let now = Clock.now();
+        let hearing = self.session.hearing(now.mono);
+        let before = self.detector.state();
+        match &hearing {
+            Hearing::Heard => {
+                if let Some(outage) = self.detector.heard(now) {
+                    tracing::info!(broker = self.with.broker.name(), "listening to events");
+                    self.with.sight.send_replace(Sight::ClearAfterOutage(outage));
+                }
+            }
+            Hearing::Deaf { why, .. } => {
+                if before == BrokerState::Heard {
+                    tracing::warn!(
+                        broker = self.with.broker.name(),
+                        why,
+                        "no longer heard; its fleets are unknown until it is"
+                    );
+                    self.with.sight.send_replace(Sight::Blind);
+                    self.ledger(ConnectionLedger::reset);
+                }
+                self.detector.lost(now);
+            }
+        }
+        if before != self.detector.state() {
+            self.since = now.wall;
+        }
+        self.report(now, &hearing);
+        if hearing == Hearing::Heard && now.mono >= self.next_look && !self.looking {
+            self.next_look = now.mono + LOOK_EVERY;
+            self.look(context);
+        }
+    }
+
+    fn report(&mut self, now: Now, hearing: &Hearing) {
+        let (error, retry_at) = match hearing {
+            Hearing::Heard => (None, None),
+            Hearing::Deaf { why, retry_at } => (Some(why.clone()), retry_at.map(|at| now.wall_at(at))),
+        };
+        let status = BrokerStatus {
+            name: self.with.broker.name().into(),
+            address: self.with.broker.address(),
+            state: self.detector.state(),
+            since: self.since,
+            error,
+            retry_at,
+        };
+        let report = (status, self.detector.is_down());
+        let same = self.last.as_ref().is_some_and(|(status, down)| {
+            status.state == report.0.state && status.error == report.0.error && *down == report.1
+        });
+        if same && now.mono < self.next_report {
+            return;
+        }
+        self.next_report = now.mono + REPORT_EVERY;
+        let message = BrokerReported {
+            status: report.0.clone(),
+            down: report.1,
+        };
+        // What the aggregator does not take now is offered again at the next tick.
+        self.last = self.with.aggregator.try_send(message).is_ok().then_some(report);
+    }
+
+    /// Looks at the broker's connections, where it has no mailboxes that show presence.
+    fn look(&mut self, context: &mut Context<Self>) {
+        self.looking = true;
+        let broker = self.with.broker.clone();
+        let looked = async move { broker.connections().await };
+        context.spawn(looked.into_actor(self).map(|connections, actor, _| {
+            actor.looking = false;
+            match connections {
+                Ok(Some(connections)) => {
+                    let at = Clock.mono();
+                    actor.ledger(|ledger| ledger.look(at, connections.iter().map(|connection| connection.id)));
+                }
+                // It has mailboxes, or does not permit the question: it is asked again, permissions may change.
+                Ok(None) => actor.next_look = Clock.mono() + LOOK_EVERY * 60,
+                Err(error) => {
+                    tracing::debug!(broker = actor.with.broker.name(), %error, "its connections cannot be listed")
+                }
+            }
+        }));
+    }
+
+    fn ledger(&self, change: impl FnOnce(&mut ConnectionLedger)) {
+        change(&mut self.with.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lane(&self) -> EventLane {
+        EventLane::new(LaneParts {
+            broker: self.with.broker.name().into(),
+            table: WorkerTable::new(self.with.roster.clone()),
+            session: self.session.clone(),
+            ledger: self.with.ledger.clone(),
+            directory: self.with.directory.clone(),
+            stats: self.with.stats.clone(),
+            meters: self.with.meters.clone(),
+        })
+    }
+}
+
+/// Opens one session after the other, for ever.
+async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLane) {
+    let mut backoff = Backoff::for_brokers(broker.name());
+    loop {
+        let began = Clock.mono();
+        let end = broker.listen(&mut lane).await;
+        let stood = Clock.mono().since(began);
+        let rest = match &end {
+            SessionEnd::NotOpened(BrokerError::Refused(_)) => backoff.after_refusal(),
+            SessionEnd::NotOpened(_) => backoff.after_failure(),
+            SessionEnd::Broke(_) => backoff.after_session(stood),
+        };
+        let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
+        tracing::warn!(broker = broker.name(), address = broker.address(), %error, retry_in = ?rest, "broker not heard");
+        session.ended(error.to_string(), Clock.mono() + rest);
+        tokio::time::sleep(rest).await;
+    }
+}
+
+impl Actor for BrokerListener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        let listening = listen(self.with.broker.clone(), self.session.clone(), self.lane());
+        context.spawn(listening.into_actor(self));
+        context.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Supervised for BrokerListener {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        // The session dies with the panic, and a new one is opened. Whether people have been told that the broker is
+        // down is the aggregator's to know.
+        let was_down = self.detector.is_down();
+        self.with.sight.send_replace(Sight::Blind);
+        *self = Self::new(Listening {
+            was_down,
+            ..self.with.clone()
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! `Debouncer`: decides what people are told about an incident, and when, and puts it into the outbox.
+//!
+//! It compares each incident with what has been told of it, both from the store, so whatever happens in between — a
+//! panic, a kill — it decides the same again: nothing is lost, and nothing is said twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
+use compact_str::CompactString;
+use headcount_core::alert::debounce::{self, Decision};
+use headcount_core::alert::{Incident, IncidentId, Notice, Told, Turn};
+use headcount_core::time::Mono;
+
+use crate::clock::Clock;
+use crate::messages::{IncidentChanged, OutboxGrew};
+use crate::ports::{Act, Owed, SharedStore};
+
+/// How often held messages are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How long after a failure of the store it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the store is asked for incidents that did not arrive as a message.
+const RECALL_EVERY: Duration = Duration::from_secs(60);
+
+/// A notifier, as far as the debouncer needs to know it.
+#[derive(Clone)]
+pub struct Addressee {
+    /// Its name in the outbox.
+    pub name: CompactString,
+    /// Whether it has threads.
+    pub has_threads: bool,
+    /// Whom to wake when something is owed.
+    pub wake: Recipient<OutboxGrew>,
+}
+
+/// What the debouncer is connected to.
+#[derive(Clone)]
+pub struct Debouncing {
+    /// Where incidents and the outbox are.
+    pub store: SharedStore,
+    /// The notifiers.
+    pub notifiers: Vec<Addressee>,
+    /// Headcount's own address, for links; without a slash at its end.
+    pub public_url: Option<String>,
+}
+
+/// An incident of which something may have to be told.
+struct Pending {
+    incident: Incident,
+    unsettled: bool,
+    since: Mono,
+}
+
+/// The actor.
+pub struct Debouncer {
+    with: Debouncing,
+    pending: BTreeMap<IncidentId, Pending>,
+    /// What has been told, of all incidents that are open or whose end is not told.
+    told: BTreeMap<IncidentId, Told>,
+    ready: bool,
+    busy: bool,
+}
+
+impl Debouncer {
+    /// A debouncer that has not read the store yet.
+    pub fn new(with: Debouncing) -> Self {
+        Self {
+            with,
+            pending: BTreeMap::new(),
+            told: BTreeMap::new(),
+            ready: false,
+            busy: false,
+        }
+    }
+
+    fn recall(&mut self, context: &mut Context<Self>) {
+        let store = self.with.store.clone();
+        let reading = async move { store.load().await };
+        context.spawn(reading.into_actor(self).map(|loaded, actor, context| {
+            let again = match loaded {
+                Ok(remembered) => {
+                    actor.remember(remembered.incidents);
+                    actor.ready = true;
+                    RECALL_EVERY
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot read what has been told, trying again; nothing is told until then");
+                    RETRY
+                }
+            };
+            context.run_later(again, Self::recall);
+        }));
+    }
+
+    fn remember(&mut self, incidents: Vec<Incident>) {
+        let since = Clock.mono();
+        for incident in incidents {
+            // What came as a message is newer than what was read.
+            if let Some(told) = &incident.told {
+                self.told.entry(incident.id.clone()).or_insert_with(|| told.clone());
+            }
+            let pending = Pending {
+                incident,
+                unsettled: false,
+                since,
+            };
+            self.pending.entry(pending.incident.id.clone()).or_insert(pending);
+        }
+    }
+
+    /// Tells the first incident that is due; the next follows when it is in the outbox.
+    fn tell_due(&mut self, context: &mut Context<Self>) {
+        if !self.ready || self.busy {
+            return;
+        }
+        let now = Clock.now();
+        let mut due = None;
+        let told = &self.told;
+        self.pending.retain(|id, pending| {
+            pending.incident.told = told.get(id).cloned();
+            match debounce::decide(now.mono, &pending.incident, pending.unsettled, pending.since) {
+                Decision::Nothing => false,
+                Decision::Hold => true,
+                Decision::Tell(turn) => {
+                    due.get_or_insert_with(|| (pending.incident.clone(), turn));
+                    true
+                }
+            }
+        });
+        if let Some((incident, turn)) = due {
+            self.tell(incident, turn, context);
+        }
+    }
+
+    fn tell(&mut self, incident: Incident, turn: Turn, context: &mut Context<Self>) {
+        self.busy = true;
+        let at = Clock.now().wall;
+        let told = debounce::told(&incident, turn, at);
+        let link = self
+            .with
+            .public_url
+            .as_ref()
+            .map(|url| format!("{url}/api/v1/incidents/{}", incident.id));
+        let notice = Notice {
+            turn,
+            at,
+            incident,
+            link,
+        };
+        let owed = self.owed(&notice);
+        let store = self.with.store.clone();
+        let telling = async move {
+            let id = notice.incident.id.clone();
+            let done = store.tell(id, told.clone(), owed).await;
+            (done, notice, told)
+        };
+        context.spawn(telling.into_actor(self).map(|(done, notice, told), actor, context| match done {
+            Ok(()) => {
+                actor.busy = false;
+                actor.was_told(notice.incident.id, told);
+                actor.tell_due(context);
+            }
+            Err(error) => {
+                tracing::error!(%error, text = notice.text(), "cannot put a message into the outbox, trying again");
+                context.run_later(RETRY, |actor, _| actor.busy = false);
+            }
+        }));
+    }
+
+    /// What each notifier owes for a notice: improvements are told only where there are threads.
+    fn owed(&self, notice: &Notice) -> Vec<Owed> {
+        let acts = |has_threads: bool| -> &'static [Act] {
+            match (notice.turn, has_threads) {
+                (Turn::Opened, _) => &[Act::Post],
+                (Turn::Eased, false) => &[],
+                (_, true) => &[Act::Post, Act::Refresh],
+                (_, false) => &[Act::Post],
+            }
+        };
+        self.with
+            .notifiers
+            .iter()
+            .flat_map(|to| acts(to.has_threads).iter().map(|act| (to.name.clone(), *act)))
+            .map(|(notifier, act)| Owed {
+                notifier,
+                act,
+                notice: notice.clone(),
+            })
+            .collect()
+    }
+
+    fn was_told(&mut self, id: IncidentId, told: Told) {
+        if told.recovered {
+            self.told.remove(&id);
+            // Its end is told: unless the same id came again, which it never does, nothing of it is pending.
+            self.pending.remove(&id);
+        } else {
+            self.told.insert(id, told);
+        }
+        for notifier in &self.with.notifiers {
+            // One whose mailbox is full is awake, and looks at the outbox again anyway.
+            let _ = notifier.wake.try_send(OutboxGrew);
+        }
+    }
+}
+
+impl Actor for Debouncer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.recall(context);
+        context.run_interval(TICK, Self::tell_due);
+    }
+}
+
+impl Supervised for Debouncer {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.with.clone());
+    }
+}
+
+impl Handler<IncidentChanged> for Debouncer {
+    type Result = ();
+
+    fn handle(&mut self, message: IncidentChanged, context: &mut Context<Self>) {
+        let IncidentChanged { incident, unsettled } = message;
+        let id = incident.id.clone();
+        let since = self
+            .pending
+            .get(&id)
+            .map_or_else(|| Clock.mono(), |pending| pending.since);
+        self.pending.insert(
+            id,
+            Pending {
+                incident,
+                unsettled,
+                since,
+            },
+        );
+        self.tell_due(context);
+    }
+}

@@ -1,0 +1,341 @@
+//! `FleetProber`: one for each fleet. It owns the fleet's detector, asks what the detector wants asked, and reports.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
+use compact_str::CompactString;
+use headcount_core::celery::inspect;
+use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::rules::PROBE_TIMEOUT;
+use headcount_core::detect::{FleetDetector, FleetSpec, Input, Learned, Output, Probed, Sight, Target, WorkerMemory};
+use headcount_core::status::QueueStatus;
+use headcount_core::time::Mono;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::messages::{FleetReported, Sighted};
+use crate::meters::{FleetLabel, Meters};
+use crate::ports::{BrokerError, Inspect, Presence, Probe, Reply, SharedBroker, SharedStore};
+
+/// How often time passes for the detector: well under the second that its observed clock takes for a pause.
+const TICK: Duration = Duration::from_millis(250);
+/// How often it reports even if the verdict stands: the signals' ages move.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// How often what it knows of its workers is written down, if that has changed.
+const REMEMBER_EVERY: Duration = Duration::from_secs(2);
+/// How long `stats` and `active_queues` may take.
+const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Probes of one fleet that may be under way: one of the suspects each second, and one of all others.
+const MAX_PROBES: usize = 4;
+
+/// What a prober is connected to.
+#[derive(Clone)]
+pub struct Probing {
+    /// The fleet.
+    pub spec: FleetSpec,
+    /// Its broker.
+    pub broker: SharedBroker,
+    /// Whether Headcount sees.
+    pub sight: watch::Receiver<Sight>,
+    /// The broker's connections, where presence is read from them.
+    pub ledger: Arc<Mutex<ConnectionLedger>>,
+    /// Whom it reports to.
+    pub aggregator: Recipient<FleetReported>,
+    /// Where it remembers its workers.
+    pub store: SharedStore,
+    /// The program's metrics.
+    pub meters: Meters,
+}
+
+/// The actor.
+pub struct FleetProber {
+    with: Probing,
+    /// None until what is remembered has been read.
+    detector: Option<FleetDetector>,
+    remembered: Option<Vec<WorkerMemory>>,
+    kept: Vec<WorkerMemory>,
+    saving: bool,
+    probes: usize,
+    learning: bool,
+    asking_queues: bool,
+    report_due: bool,
+    next_report: Mono,
+    next_save: Mono,
+}
+
+impl FleetProber {
+    /// A prober with what is remembered of its workers from before a restart of the program.
+    pub fn new(with: Probing, remembered: Vec<WorkerMemory>) -> Self {
+        Self {
+            remembered: Some(remembered),
+            ..Self::forgetful(with)
+        }
+    }
+
+    /// One that has to ask the store first.
+    fn forgetful(with: Probing) -> Self {
+        let now = Clock.mono();
+        Self {
+            with,
+            detector: None,
+            remembered: None,
+            kept: Vec::new(),
+            saving: false,
+            probes: 0,
+            learning: false,
+            asking_queues: false,
+            report_due: true,
+            next_report: now,
+            next_save: now,
+        }
+    }
+
+    fn begin(&mut self, remembered: Vec<WorkerMemory>) {
+        self.kept.clone_from(&remembered);
+        self.detector = Some(FleetDetector::new(self.with.spec.clone(), remembered, Clock.now()));
+        self.with.sight.mark_changed();
+    }
+
+    /// Reads what is remembered, after a restart of this actor alone.
+    fn recall(&mut self, context: &mut Context<Self>) {
+        let store = self.with.store.clone();
+        let reading = async move { store.load().await };
+        context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
+            Ok(all) => {
+                let own = all.workers.into_iter().find(|(fleet, _)| *fleet == actor.with.spec.name);
+                actor.begin(own.map(|(_, workers)| workers).unwrap_or_default());
+            }
+            Err(error) => {
+                tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot read what is remembered of the fleet, trying again");
+                context.run_later(REMEMBER_EVERY, Self::recall);
+            }
+        }));
+    }
+
+    fn step(&mut self, input: Input<'_>, context: &mut Context<Self>) {
+        let Some(detector) = &mut self.detector else { return };
+        let mut outputs = Vec::new();
+        detector.step(Clock.now(), input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Probe(targets) => self.probe(targets, context),
+                Output::Learn(hostnames) => self.learn(hostnames, context),
+                Output::AskQueues(names) => self.ask_queues(names, context),
+                Output::Changed => self.report_due = true,
+            }
+        }
+        if self.report_due {
+            self.report();
+        }
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        if self.detector.is_some() && self.with.sight.has_changed().unwrap_or(false) {
+            let sight = *self.with.sight.borrow_and_update();
+            self.step(Input::Sight(sight), context);
+        }
+        self.step(Input::Tick, context);
+        let now = Clock.mono();
+        if now >= self.next_report {
+            self.report();
+        }
+        if now >= self.next_save {
+            self.next_save = now + REMEMBER_EVERY;
+            self.remember(context);
+        }
+    }
+
+    fn report(&mut self) {
+        let Some(detector) = &self.detector else { return };
+        let now = Clock.now();
+        self.next_report = now.mono + REPORT_EVERY;
+        // What the aggregator does not take now is due again at the next tick.
+        self.report_due = self
+            .with
+            .aggregator
+            .try_send(FleetReported(detector.report(now)))
+            .is_err();
+    }
+
+    // ------------------------------------------------------------ asking
+
+    fn probe(&mut self, targets: Vec<Target>, context: &mut Context<Self>) {
+        if self.probes >= MAX_PROBES {
+            return;
+        }
+        self.probes += 1;
+        let broker = self.with.broker.clone();
+        let probing = async move {
+            let hostnames: Vec<CompactString> = targets.iter().map(|target| target.hostname.clone()).collect();
+            (broker.probe(&hostnames, PROBE_TIMEOUT).await, targets)
+        };
+        context.spawn(probing.into_actor(self).map(|(probed, targets), actor, context| {
+            actor.probes -= 1;
+            match probed {
+                Ok(probes) => actor.probed(&targets, &probes, context),
+                // Our own way to the broker failed: that says nothing of any worker.
+                Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "a probe could not be made"),
+            }
+        }));
+    }
+
+    fn probed(&mut self, targets: &[Target], probes: &[Probe], context: &mut Context<Self>) {
+        let at = Clock.mono();
+        let label = FleetLabel {
+            fleet: self.with.spec.name.to_string(),
+        };
+        let seconds = self.with.meters.probe_seconds.get_or_create(&label).clone();
+        let mut results = Vec::with_capacity(probes.len());
+        {
+            let mut ledger = self.with.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            for (target, probe) in targets.iter().zip(probes) {
+                if let Some(latency) = probe.answer {
+                    seconds.observe(latency.as_secs_f64());
+                }
+                let present = match probe.presence {
+                    Presence::Here => Some(true),
+                    Presence::Gone => Some(false),
+                    // Who answers is connected, whatever the ledger makes of it.
+                    Presence::Unknown if probe.answer.is_some() => Some(true),
+                    Presence::Unknown => ledger.presence(at, target),
+                };
+                results.push((
+                    probe.hostname.clone(),
+                    Probed {
+                        answer: probe.answer,
+                        present,
+                    },
+                ));
+            }
+        }
+        self.step(Input::Probed(&results), context);
+    }
+
+    fn learn(&mut self, hostnames: Vec<CompactString>, context: &mut Context<Self>) {
+        if self.learning {
+            return;
+        }
+        self.learning = true;
+        let broker = self.with.broker.clone();
+        let asking = async move {
+            let ask = |method| Inspect {
+                method,
+                destination: Some(hostnames.clone()),
+                timeout: LEARN_TIMEOUT,
+            };
+            let stats = broker.inspect(ask("stats")).await?;
+            let queues = broker.inspect(ask("active_queues")).await?;
+            Ok::<_, BrokerError>((stats, queues))
+        };
+        context.spawn(asking.into_actor(self).map(|learned, actor, context| {
+            actor.learning = false;
+            match learned {
+                Ok((stats, queues)) => {
+                    stats.iter().for_each(|reply| actor.learned(reply, context));
+                    queues.iter().for_each(|reply| actor.learned_queues(reply, context));
+                }
+                Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked"),
+            }
+        }));
+    }
+
+    fn learned(&mut self, reply: &Reply, context: &mut Context<Self>) {
+        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
+        self.step(Input::Learned(&reply.hostname, Learned { pool, queues: None }), context);
+    }
+
+    fn learned_queues(&mut self, reply: &Reply, context: &mut Context<Self>) {
+        let queues = inspect::active_queues(&reply.body);
+        self.step(Input::Learned(&reply.hostname, Learned { pool: None, queues }), context);
+    }
+
+    fn ask_queues(&mut self, names: Vec<CompactString>, context: &mut Context<Self>) {
+        if self.asking_queues {
+            return;
+        }
+        self.asking_queues = true;
+        let broker = self.with.broker.clone();
+        let asking = async move { broker.queues(&names).await };
+        context.spawn(asking.into_actor(self).map(|queues, actor, context| {
+            actor.asking_queues = false;
+            match queues {
+                Ok(queues) => {
+                    let status = |queue: crate::ports::Queue| QueueStatus {
+                        name: queue.name,
+                        length: queue.length,
+                        consumers: queue.consumers,
+                    };
+                    actor.step(Input::Queues(queues.into_iter().map(status).collect()), context);
+                }
+                Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "its queues could not be read"),
+            }
+        }));
+    }
+
+    // ------------------------------------------------------------ remembering
+
+    fn remember(&mut self, context: &mut Context<Self>) {
+        let Some(detector) = &self.detector else { return };
+        let memory = detector.memory();
+        if self.saving || (memory.len() == self.kept.len() && memory.iter().zip(&self.kept).all(|(a, b)| same(a, b))) {
+            return;
+        }
+        self.saving = true;
+        let (store, fleet) = (self.with.store.clone(), self.with.spec.name.clone());
+        let saving = async move {
+            let saved = store.save_workers(&fleet, memory.clone()).await;
+            (saved, memory)
+        };
+        context.spawn(saving.into_actor(self).map(|(saved, memory), actor, _| {
+            actor.saving = false;
+            match saved {
+                Ok(()) => actor.kept = memory,
+                Err(error) => tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot remember the fleet's workers, trying again"),
+            }
+        }));
+    }
+}
+
+/// Whether two memories differ in nothing but when the worker was last seen, or by less than [`LAST_SEEN_STEP`] in that.
+fn same(a: &WorkerMemory, b: &WorkerMemory) -> bool {
+    let close = match (a.last_seen, b.last_seen) {
+        (Some(a), Some(b)) => a.since(b).max(b.since(a)) < LAST_SEEN_STEP,
+        (a, b) => a == b,
+    };
+    close
+        && *a
+            == WorkerMemory {
+                last_seen: a.last_seen,
+                ..b.clone()
+            }
+}
+
+/// How old a remembered last sign of life may be: it is shown after a restart, and nothing is judged by it.
+const LAST_SEEN_STEP: Duration = Duration::from_secs(60);
+
+impl Actor for FleetProber {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        match self.remembered.take() {
+            Some(remembered) => self.begin(remembered),
+            None => self.recall(context),
+        }
+        context.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Supervised for FleetProber {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::forgetful(self.with.clone());
+    }
+}
+
+impl Handler<Sighted> for FleetProber {
+    type Result = ();
+
+    fn handle(&mut self, message: Sighted, context: &mut Context<Self>) {
+        self.step(Input::Sighted(&message.0), context);
+    }
+}

@@ -1,0 +1,223 @@
+//! `HealthAggregator`: the owner of the one status model. Reports come in; incidents and the status go out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
+use compact_str::CompactString;
+use headcount_core::alert::{Incident, IncidentBook};
+use headcount_core::detect::FleetReport;
+use headcount_core::status::{BrokerStatus, Status};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::messages::{BrokerReported, FleetReported, IncidentChanged};
+use crate::ports::SharedStore;
+
+/// How often changes are written down, told and shown: many that come together are one.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the aggregator is connected to.
+#[derive(Clone)]
+pub struct Aggregating {
+    /// Where incidents are kept.
+    pub store: SharedStore,
+    /// Who decides what people are told.
+    pub debouncer: Recipient<IncidentChanged>,
+    /// Where everybody reads the status.
+    pub view: Arc<watch::Sender<Arc<Status>>>,
+    /// The brokers, in the order of the configuration.
+    pub brokers: Vec<CompactString>,
+}
+
+/// The actor.
+pub struct HealthAggregator {
+    with: Aggregating,
+    /// None until the open incidents have been read.
+    book: Option<IncidentBook>,
+    brokers: BTreeMap<CompactString, (BrokerStatus, bool)>,
+    fleets: BTreeMap<CompactString, FleetReport>,
+    /// Incidents that have changed and are not in the store yet, in the order of the changes.
+    changed: Vec<IncidentChanged>,
+    saving: bool,
+    stale: bool,
+}
+
+impl HealthAggregator {
+    /// An aggregator that knows nothing yet.
+    pub fn new(with: Aggregating) -> Self {
+        Self {
+            with,
+            book: None,
+            brokers: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            changed: Vec::new(),
+            saving: false,
+            stale: false,
+        }
+    }
+
+    fn recall(&mut self, context: &mut Context<Self>) {
+        let store = self.with.store.clone();
+        let reading = async move { store.load().await };
+        context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
+            Ok(remembered) => actor.book = Some(IncidentBook::resume(remembered.incidents)),
+            Err(error) => {
+                tracing::error!(%error, "cannot read the open incidents, trying again; nothing is told until then");
+                context.run_later(RETRY, Self::recall);
+            }
+        }));
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        self.judge();
+        self.save(context);
+        if self.stale && self.book.is_some() {
+            self.stale = false;
+            self.publish();
+        }
+    }
+
+    /// Takes every report to the book: what has not changed changes nothing there.
+    fn judge(&mut self) {
+        let Some(book) = &mut self.book else { return };
+        let now = Clock.now().wall;
+        for (broker, down) in self.brokers.values() {
+            let of_it = self
+                .fleets
+                .values()
+                .filter(|fleet| fleet.verdict.fleet.broker == broker.name);
+            let fleets: Vec<_> = of_it.map(|fleet| fleet.verdict.fleet.name.clone()).collect();
+            if let Some(incident) = book.broker(now, broker, *down, &fleets) {
+                log(&incident);
+                self.changed.push(IncidentChanged {
+                    incident,
+                    unsettled: false,
+                });
+                self.stale = true;
+            }
+        }
+        for report in self.fleets.values() {
+            if let Some(incident) = book.fleet(now, &report.verdict) {
+                log(&incident);
+                self.changed.push(IncidentChanged {
+                    incident,
+                    unsettled: report.verdict.unsettled,
+                });
+                self.stale = true;
+            }
+        }
+    }
+
+    /// Writes changed incidents down, and only then passes them on.
+    fn save(&mut self, context: &mut Context<Self>) {
+        if self.saving || self.changed.is_empty() {
+            return;
+        }
+        self.saving = true;
+        let changed = std::mem::take(&mut self.changed);
+        let store = self.with.store.clone();
+        let saving = async move {
+            let incidents = changed.iter().map(|change| change.incident.clone()).collect();
+            (store.save_incidents(incidents).await, changed)
+        };
+        context.spawn(saving.into_actor(self).map(|(saved, mut changed), actor, context| match saved {
+            Ok(()) => {
+                actor.saving = false;
+                actor.pass_on(changed);
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot write an incident down, trying again; it is told as soon as that succeeds");
+                changed.append(&mut actor.changed);
+                actor.changed = changed;
+                context.run_later(RETRY, |actor, _| actor.saving = false);
+            }
+        }));
+    }
+
+    fn pass_on(&mut self, changed: Vec<IncidentChanged>) {
+        for change in changed {
+            // The debouncer reads the store when it starts, and asks it again from time to time: nothing is lost here.
+            if self.with.debouncer.try_send(change).is_err() {
+                tracing::warn!("the debouncer takes no messages; it will find the incident in the store");
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let by_config = |broker: &BrokerStatus| self.with.brokers.iter().position(|name| *name == broker.name);
+        let mut brokers: Vec<_> = self.brokers.values().map(|(broker, _)| broker.clone()).collect();
+        brokers.sort_by_key(by_config);
+        let status = Status {
+            at: Clock.now().wall,
+            brokers,
+            fleets: self
+                .fleets
+                .values()
+                .map(|report| report.verdict.fleet.clone())
+                .collect(),
+            workers: self
+                .fleets
+                .values()
+                .flat_map(|report| report.workers.iter().cloned())
+                .collect(),
+            incidents: self.book.as_ref().map(IncidentBook::open).unwrap_or_default(),
+        };
+        self.with.view.send_replace(Arc::new(status));
+    }
+}
+
+/// How long after a failure of the store it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+fn log(incident: &Incident) {
+    let (id, subject) = (&incident.id, &incident.subject);
+    let headline = incident.severity.headline();
+    match incident.resolved_at {
+        Some(_) => tracing::info!(%id, %subject, "incident resolved"),
+        None => {
+            let (up, expected) = (incident.scene.up, incident.scene.expected);
+            tracing::warn!(%id, %subject, headline, up, expected, "incident");
+        }
+    }
+}
+
+impl Actor for HealthAggregator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.recall(context);
+        context.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Supervised for HealthAggregator {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        // Incidents come back from the store; the reports come again within two seconds, and what everybody sees
+        // meanwhile is the last whole status.
+        let last = self.with.view.borrow().clone();
+        *self = Self::new(self.with.clone());
+        tracing::info!(fleets = last.fleets.len(), "waiting for the fleets to report again");
+    }
+}
+
+impl Handler<FleetReported> for HealthAggregator {
+    type Result = ();
+
+    fn handle(&mut self, message: FleetReported, _: &mut Context<Self>) {
+        let report = message.0;
+        self.fleets.insert(report.verdict.fleet.name.clone(), report);
+        self.stale = true;
+    }
+}
+
+impl Handler<BrokerReported> for HealthAggregator {
+    type Result = ();
+
+    fn handle(&mut self, message: BrokerReported, _: &mut Context<Self>) {
+        self.brokers
+            .insert(message.status.name.clone(), (message.status, message.down));
+        self.stale = true;
+    }
+}

@@ -1,0 +1,269 @@
+//! The event lane: from a message's bytes to a worker's row, on the task that reads the socket. Nothing here locks,
+//! clones or formats for an event; only what a verdict needs leaves it, as one sighting for each worker that changed.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::Recipient;
+use actix::prelude::SendError;
+use compact_str::CompactString;
+use headcount_core::celery::decode::Decoder;
+use headcount_core::celery::{Event, Malformed, RawMessage};
+use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::table::{FleetIndex, WorkerTable};
+use headcount_core::detect::{Sighting, Word};
+use headcount_core::stats::tally::Tally;
+use headcount_core::time::{Mono, Now};
+use prometheus_client::metrics::counter::Counter;
+
+use crate::clock::Clock;
+use crate::fleets::FleetDirectory;
+use crate::messages::{Sighted, TasksCounted};
+use crate::meters::{BrokerLabel, Meters};
+use crate::ports::Lane;
+use crate::session::SharedSession;
+
+/// How often changed rows are told, at most. Raising it makes fewer messages, and delays each sign of life.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often counts of tasks are handed over, at most.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The clock is read once for so many messages of one batch.
+const CLOCK_EVERY: u32 = 256;
+/// One malformed message in so many is logged with its reason: all are counted.
+const LOG_ONE_IN: u64 = 1_000;
+
+/// The lane of one broker. It outlives the sessions, so what it has learned stays.
+pub struct EventLane {
+    broker: CompactString,
+    decoder: Decoder,
+    table: WorkerTable,
+    tally: Tally,
+    session: SharedSession,
+    ledger: Arc<Mutex<ConnectionLedger>>,
+    directory: FleetDirectory,
+    stats: Recipient<TasksCounted>,
+    /// By [`FleetIndex`].
+    fleets: Vec<FleetDoor>,
+    unsent_counts: Option<TasksCounted>,
+    counters: Counters,
+    clock: Clock,
+    now: Now,
+    messages: u32,
+    told: Mono,
+    counted: Mono,
+}
+
+/// The way to one fleet's prober.
+struct FleetDoor {
+    name: CompactString,
+    prober: Recipient<Sighted>,
+    outgoing: Vec<Sighting>,
+}
+
+/// Added to once a batch.
+struct Counters {
+    received: Counter<u64, AtomicU64>,
+    malformed: Counter<u64, AtomicU64>,
+    lost: Counter<u64, AtomicU64>,
+    events: u64,
+    bad: u64,
+    bad_total: u64,
+}
+
+impl std::fmt::Debug for EventLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLane")
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a lane is connected to.
+#[derive(Debug)]
+pub struct LaneParts {
+    /// The broker's name.
+    pub broker: CompactString,
+    /// The table, with the roster of the broker's fleets.
+    pub table: WorkerTable,
+    /// Shared with the listener.
+    pub session: SharedSession,
+    /// Shared with the listener and the probers; told of goodbyes.
+    pub ledger: Arc<Mutex<ConnectionLedger>>,
+    /// Where sightings go.
+    pub directory: FleetDirectory,
+    /// Where counts of tasks go.
+    pub stats: Recipient<TasksCounted>,
+    /// The program's metrics.
+    pub meters: Meters,
+}
+
+impl EventLane {
+    /// A lane that has heard nothing yet.
+    pub fn new(parts: LaneParts) -> Self {
+        let label = BrokerLabel {
+            broker: parts.broker.to_string(),
+        };
+        let clock = Clock;
+        let now = clock.now();
+        Self {
+            decoder: Decoder::new(),
+            table: parts.table,
+            tally: Tally::default(),
+            session: parts.session,
+            ledger: parts.ledger,
+            directory: parts.directory,
+            stats: parts.stats,
+            fleets: Vec::new(),
+            unsent_counts: None,
+            counters: Counters {
+                received: parts.meters.events_received.get_or_create(&label).clone(),
+                malformed: parts.meters.events_malformed.get_or_create(&label).clone(),
+                lost: parts.meters.events_lost.get_or_create(&label).clone(),
+                events: 0,
+                bad: 0,
+                bad_total: 0,
+            },
+            broker: parts.broker,
+            clock,
+            now,
+            messages: 0,
+            told: now.mono,
+            counted: now.mono,
+        }
+    }
+
+    /// Tells the probers what has changed, and the stats processor what was counted.
+    fn tell(&mut self) {
+        self.told = self.now.mono;
+        self.open_doors();
+        let fleets = &mut self.fleets;
+        let mut goodbyes = 0_u32;
+        self.table.drain(|fleet, sighting| {
+            let Some(door) = fleets.get_mut(fleet.get()) else {
+                return false;
+            };
+            // A prober whose mailbox was full still has its last load here: its rows go on folding.
+            if door.outgoing.len() >= MAX_LOAD {
+                return false;
+            }
+            goodbyes += u32::from(sighting.word == Word::Goodbye);
+            door.outgoing.push(sighting);
+            true
+        });
+        for door in fleets.iter_mut().filter(|door| !door.outgoing.is_empty()) {
+            match door.prober.try_send(Sighted(std::mem::take(&mut door.outgoing))) {
+                Ok(()) | Err(SendError::Closed(_)) => {}
+                Err(SendError::Full(Sighted(kept))) => door.outgoing = kept,
+            }
+        }
+        if goodbyes > 0 {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            (0..goodbyes).for_each(|_| ledger.goodbye(self.now.mono));
+        }
+        let refused = self.table.take_refused();
+        if refused > 0 {
+            self.counters.lost.inc_by(refused);
+            tracing::warn!(broker = %self.broker, refused, "events of more workers or fleets than one broker may have were left out");
+        }
+    }
+
+    /// Opens a way to each fleet that the table has heard of since.
+    fn open_doors(&mut self) {
+        for name in self.table.fleets().iter().skip(self.fleets.len()) {
+            let (name, prober) = self.directory.of(&self.broker, name);
+            self.fleets.push(FleetDoor {
+                name,
+                prober,
+                outgoing: Vec::new(),
+            });
+        }
+    }
+
+    fn hand_over_counts(&mut self) {
+        self.counted = self.now.mono;
+        // What was not taken is offered again before anything newer: meanwhile the tally goes on adding up.
+        if self.unsent_counts.is_none() && !self.tally.is_empty() {
+            self.open_doors();
+            let fleets = &self.fleets;
+            let name = |fleet: FleetIndex| {
+                fleets
+                    .get(fleet.get())
+                    .map(|door| door.name.clone())
+                    .unwrap_or_default()
+            };
+            self.unsent_counts = Some(TasksCounted(self.tally.drain(name)));
+        }
+        if let Some(counts) = self.unsent_counts.take()
+            && let Err(SendError::Full(counts)) = self.stats.try_send(counts)
+        {
+            self.unsent_counts = Some(counts);
+        }
+    }
+
+    fn log_malformed(&mut self, count: usize, why: Option<Malformed>) {
+        let before = self.counters.bad_total;
+        self.counters.bad += count as u64;
+        self.counters.bad_total += count as u64;
+        let first_of_many = before == 0 || before / LOG_ONE_IN != self.counters.bad_total / LOG_ONE_IN;
+        if first_of_many && let Some(why) = why {
+            let total = self.counters.bad_total;
+            tracing::warn!(broker = %self.broker, %why, total, "a message that is no event was left out; one in {LOG_ONE_IN} is logged");
+        }
+    }
+}
+
+/// So many sightings wait for one prober; what changes beyond stays in the table, and loses nothing.
+const MAX_LOAD: usize = 10_000;
+
+impl Lane for EventLane {
+    fn opened(&mut self) {
+        self.session.opened();
+    }
+
+    fn message(&mut self, message: RawMessage<'_>) {
+        if self.messages.is_multiple_of(CLOCK_EVERY) {
+            self.now = self.clock.now();
+        }
+        self.messages = self.messages.wrapping_add(1);
+        let (table, tally, now) = (&mut self.table, &mut self.tally, self.now);
+        let decoded = self.decoder.decode(message, |event| match event {
+            Event::Worker(event) => table.worker(now.mono, &event),
+            Event::Task(event) => {
+                if let Some(fleet) = table.task(now.mono, &event) {
+                    tally.count(now.wall, fleet, &event);
+                }
+            }
+            Event::Other => {}
+        });
+        self.counters.events += decoded.events as u64;
+        if decoded.malformed > 0 {
+            self.log_malformed(decoded.malformed, decoded.why);
+        }
+    }
+
+    fn batch_end(&mut self) {
+        self.messages = 0;
+        self.counters.received.inc_by(std::mem::take(&mut self.counters.events));
+        self.counters.malformed.inc_by(std::mem::take(&mut self.counters.bad));
+        self.now = self.clock.now();
+        if self.now.mono.since(self.told) >= TELL_EVERY {
+            self.tell();
+        }
+        if self.now.mono.since(self.counted) >= COUNT_EVERY {
+            self.hand_over_counts();
+        }
+    }
+
+    fn canary(&mut self, _round_trip: Duration) {
+        self.now = self.clock.now();
+        self.session.canary(self.now.mono);
+        // Once a second, so that the last events before a pause do not wait for the next ones.
+        self.tell();
+        self.hand_over_counts();
+    }
+
+    fn blocked(&mut self, blocked: bool) {
+        self.session.blocked(blocked);
+    }
+}

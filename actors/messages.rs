@@ -1,0 +1,54 @@
+//! Every message that one actor sends another. One struct a message; all are sent with `try_send`, which respects the
+//! receiver's bound, and every sender keeps what was not taken and offers it again.
+
+use actix::Message;
+use headcount_core::alert::Incident;
+use headcount_core::detect::{FleetReport, Sighting};
+use headcount_core::stats::TaskCount;
+use headcount_core::status::BrokerStatus;
+
+/// Broker listener → fleet prober: these workers have been heard of.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Sighted(pub Vec<Sighting>);
+
+/// Broker listener → health aggregator: how the broker stands.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BrokerReported {
+    /// How it stands.
+    pub status: BrokerStatus,
+    /// Whether it has been lost for so long that people should know.
+    pub down: bool,
+}
+
+/// Broker listener → stats processor: these task events were counted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TasksCounted(pub Vec<TaskCount>);
+
+/// Fleet prober → health aggregator: how the fleet stands.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct FleetReported(pub FleetReport);
+
+/// Health aggregator → debouncer: an incident was opened, has changed or was resolved, and is in the store.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct IncidentChanged {
+    /// The incident as it stands.
+    pub incident: Incident,
+    /// More may be found within moments.
+    pub unsettled: bool,
+}
+
+/// Debouncer → notifiers: there is something in the outbox.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct OutboxGrew;
+
+/// Test → any actor: panic, so that it can be seen that only this one restarts.
+#[cfg(feature = "fault-points")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Provoke;

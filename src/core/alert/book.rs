@@ -1,0 +1,203 @@
+//! The book of incidents: verdicts go in, incidents come out. One trouble of one subject is one incident.
+
+use std::collections::BTreeMap;
+
+use compact_str::{CompactString, format_compact};
+
+use super::incident::{Evidence, Incident, IncidentId, Kind, Scene, Severity};
+use crate::detect::{BrokerState, Diagnosis, FleetState, FleetVerdict};
+use crate::status::BrokerStatus;
+use crate::time::Wall;
+
+/// All open incidents.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentBook {
+    open: BTreeMap<(Kind, CompactString), Incident>,
+    /// The last moment that an id was made from: ids never repeat.
+    last_id: i64,
+}
+
+impl IncidentBook {
+    /// A book that goes on where an earlier one ended.
+    pub fn resume(remembered: impl IntoIterator<Item = Incident>) -> Self {
+        let open = remembered.into_iter().filter(Incident::is_open);
+        Self {
+            open: open
+                .map(|incident| ((incident.kind, incident.subject.clone()), incident))
+                .collect(),
+            last_id: 0,
+        }
+    }
+
+    /// The open incidents, the oldest first.
+    pub fn open(&self) -> Vec<Incident> {
+        let mut open: Vec<_> = self.open.values().cloned().collect();
+        open.sort_by_key(|incident| incident.opened_at);
+        open
+    }
+
+    /// Whether an incident of this subject is open.
+    pub fn is_open(&self, kind: Kind, subject: &str) -> bool {
+        self.open.contains_key(&(kind, subject.into()))
+    }
+
+    /// Takes a fleet's verdict; returns its incident if that has changed. A fleet that cannot be seen changes nothing.
+    pub fn fleet(&mut self, now: Wall, verdict: &FleetVerdict) -> Option<Incident> {
+        let fleet = &verdict.fleet;
+        let severity = match fleet.state {
+            FleetState::Unknown => return None,
+            FleetState::Healthy => None,
+            FleetState::Degraded => Some(Severity::Degraded),
+            FleetState::Down => Some(Severity::Down),
+        };
+        let scene = Scene {
+            up: fleet.up,
+            expected: fleet.expected,
+            minimum: fleet.minimum,
+            missing: verdict.missing.clone(),
+            fleets: Vec::new(),
+        };
+        let diagnosis = shared(verdict.missing.iter().map(|missing| missing.diagnosis));
+        self.judge(
+            now,
+            Kind::Fleet,
+            &fleet.name,
+            &fleet.broker,
+            severity,
+            scene,
+            diagnosis,
+            verdict.evidence.clone(),
+        )
+    }
+
+    /// Takes a broker's state; `down` once it has been lost for long enough. Returns its incident if that has changed.
+    pub fn broker(
+        &mut self,
+        now: Wall,
+        broker: &BrokerStatus,
+        down: bool,
+        fleets: &[CompactString],
+    ) -> Option<Incident> {
+        if !down && broker.state != BrokerState::Heard {
+            return None;
+        }
+        let evidence = Evidence {
+            at: now,
+            subject: broker.name.clone(),
+            signal: None,
+            says: match &broker.error {
+                Some(error) => format!("{}: {error}", broker.address),
+                None => format!("{}: heard again", broker.address),
+            },
+        };
+        let fleets = fleets.iter().take(Scene::MAX_FLEETS).cloned().collect();
+        let scene = Scene {
+            fleets,
+            ..Scene::default()
+        };
+        let severity = down.then_some(Severity::BrokerDown);
+        self.judge(
+            now,
+            Kind::Broker,
+            &broker.name,
+            &broker.name,
+            severity,
+            scene,
+            None,
+            vec![evidence],
+        )
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one private meeting point of the two kinds of verdict"
+    )]
+    fn judge(
+        &mut self,
+        now: Wall,
+        kind: Kind,
+        subject: &CompactString,
+        broker: &CompactString,
+        severity: Option<Severity>,
+        scene: Scene,
+        diagnosis: Option<Diagnosis>,
+        evidence: Vec<Evidence>,
+    ) -> Option<Incident> {
+        let key = (kind, subject.clone());
+        match (severity, self.open.get_mut(&key)) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                let mut incident = self.open.remove(&key)?;
+                incident.scene = scene;
+                incident.changed_at = now;
+                incident.resolved_at = Some(now.max(incident.opened_at));
+                Some(incident)
+            }
+            (Some(severity), Some(incident)) => {
+                if incident.severity == severity && incident.scene == scene {
+                    return None;
+                }
+                incident.severity = severity;
+                incident.scene = scene;
+                incident.diagnosis = diagnosis;
+                incident.changed_at = now;
+                incident.witness(evidence);
+                Some(incident.clone())
+            }
+            (Some(severity), None) => {
+                let mut incident = Incident {
+                    id: self.next_id(kind, now),
+                    kind,
+                    subject: subject.clone(),
+                    broker: broker.clone(),
+                    severity,
+                    diagnosis,
+                    opened_at: now,
+                    changed_at: now,
+                    resolved_at: None,
+                    scene,
+                    evidence: Vec::new(),
+                    told: None,
+                };
+                incident.witness(evidence);
+                self.open.insert(key, incident.clone());
+                Some(incident)
+            }
+        }
+    }
+
+    /// Made of the moment, so that ids sort by age, and of the kind, for the eye: `f-…` is a fleet's.
+    fn next_id(&mut self, kind: Kind, now: Wall) -> IncidentId {
+        self.last_id = now.as_micros().max(self.last_id + 1);
+        let initial = &kind.as_str()[..1];
+        IncidentId(format_compact!("{initial}-{}", base36(self.last_id)))
+    }
+}
+
+impl Incident {
+    /// Adds what was observed, and keeps the newest.
+    fn witness(&mut self, evidence: Vec<Evidence>) {
+        self.evidence.extend(evidence);
+        let surplus = self.evidence.len().saturating_sub(Self::MAX_EVIDENCE);
+        self.evidence.drain(..surplus);
+    }
+}
+
+/// The diagnosis that all share.
+fn shared(mut diagnoses: impl Iterator<Item = Option<Diagnosis>>) -> Option<Diagnosis> {
+    let first = diagnoses.next()??;
+    diagnoses.all(|other| other == Some(first)).then_some(first)
+}
+
+fn base36(number: i64) -> CompactString {
+    let mut rest = number.unsigned_abs();
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit(u32::try_from(rest % 36).unwrap_or(0), 36).unwrap_or('0'));
+        rest /= 36;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.iter().rev().collect()
+}

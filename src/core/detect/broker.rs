@@ -1,0 +1,137 @@
+//! One broker, as Headcount sees it: heard, or lost for long enough to say so.
+
+use std::time::Duration;
+
+use super::observed::{ObservedClock, Seen};
+use super::state::BrokerState;
+use crate::time::Now;
+
+/// How long a broker that was heard must be lost before people are told: long enough to reconnect once or twice, and
+/// within the 5 s in which an outage should be known.
+pub const LOST_FOR: Duration = Duration::from_secs(3);
+/// How long a broker may take to be reached for the first time: it may be starting together with Headcount.
+pub const NEVER_REACHED_FOR: Duration = Duration::from_secs(30);
+
+/// The detector of one broker. Its clock runs while Headcount runs: a pause of our own is no outage.
+#[derive(Clone, Debug)]
+pub struct BrokerDetector {
+    clock: ObservedClock,
+    state: BrokerState,
+    since: Seen,
+    down: bool,
+}
+
+impl BrokerDetector {
+    /// A broker that has not been tried yet; `down` if an incident of it is open from before a restart.
+    pub fn new(now: Now, down: bool) -> Self {
+        let mut clock = ObservedClock::new(now.mono);
+        clock.set_sight(now.mono, true);
+        Self {
+            clock,
+            state: BrokerState::Connecting,
+            since: Seen::default(),
+            down,
+        }
+    }
+
+    /// The broker is heard. Returns how long it was lost, if it was.
+    pub fn heard(&mut self, now: Now) -> Option<Duration> {
+        let t = self.clock.advance(now.mono);
+        let outage = (self.state != BrokerState::Heard).then(|| t.since(self.since));
+        self.enter(BrokerState::Heard, t);
+        self.down = false;
+        outage
+    }
+
+    /// The broker is not heard.
+    pub fn lost(&mut self, now: Now) {
+        let t = self.clock.advance(now.mono);
+        if self.state == BrokerState::Heard {
+            self.enter(BrokerState::Lost, t);
+        }
+        self.tick(now);
+    }
+
+    /// Time passes; expected several times a second.
+    pub fn tick(&mut self, now: Now) {
+        let t = self.clock.advance(now.mono);
+        let patience = match self.state {
+            BrokerState::Heard => return,
+            BrokerState::Lost => LOST_FOR,
+            BrokerState::Connecting => NEVER_REACHED_FOR,
+        };
+        if t.since(self.since) >= patience {
+            self.down = true;
+        }
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> BrokerState {
+        self.state
+    }
+
+    /// Whether it has been lost for so long that people should know.
+    pub fn is_down(&self) -> bool {
+        self.down
+    }
+
+    fn enter(&mut self, state: BrokerState, t: Seen) {
+        if self.state != state {
+            self.state = state;
+            self.since = t;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Mono, Wall};
+
+    fn at(ms: u64) -> Now {
+        Now {
+            mono: Mono::from_micros(ms * 1000),
+            wall: Wall::from_micros(0),
+        }
+    }
+
+    fn run(detector: &mut BrokerDetector, from: u64, to: u64) {
+        for ms in (from..=to).step_by(250) {
+            detector.tick(at(ms));
+        }
+    }
+
+    #[test]
+    fn a_short_break_is_no_outage_and_a_long_one_is() {
+        let mut broker = BrokerDetector::new(at(0), false);
+        broker.heard(at(500));
+        broker.lost(at(1_000));
+        run(&mut broker, 1_000, 3_900);
+        assert!(!broker.is_down());
+        assert_eq!(broker.heard(at(3_950)), Some(Duration::from_millis(2_950)));
+        broker.lost(at(10_000));
+        run(&mut broker, 10_000, 13_000);
+        assert!(broker.is_down());
+        broker.heard(at(20_000));
+        assert!(!broker.is_down());
+    }
+
+    #[test]
+    fn a_broker_that_starts_with_us_gets_time() {
+        let mut broker = BrokerDetector::new(at(0), false);
+        broker.lost(at(100));
+        run(&mut broker, 250, 29_000);
+        assert!(!broker.is_down());
+        run(&mut broker, 29_000, 30_000);
+        assert!(broker.is_down());
+    }
+
+    #[test]
+    fn our_own_pause_is_no_outage() {
+        let mut broker = BrokerDetector::new(at(0), false);
+        broker.heard(at(0));
+        broker.lost(at(1_000));
+        broker.tick(at(120_000));
+        assert!(!broker.is_down());
+    }
+}

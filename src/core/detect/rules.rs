@@ -1,0 +1,113 @@
+//! The deadlines, each with its formula, where it comes from, and what raising it costs.
+
+use std::time::Duration;
+
+/// What may be tuned, for all fleets or for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How often a worker that seems well is asked. Raising it slows nothing but the discovery of what a worker has.
+    pub probe_every: Duration,
+    /// The scale of every deadline below. Raising it delays each DOWN in proportion.
+    pub down_after: Duration,
+    /// How long a worker that vanished stays expected, if nothing else settles it.
+    pub forget_after: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            probe_every: Duration::from_secs(5),
+            down_after: Duration::from_secs(10),
+            forget_after: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// Heartbeat interval of a worker that has not told its own: Celery's default (celery-wire, `freq`).
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
+/// Bounds of a believable heartbeat interval: a hostile `freq` must neither blind us nor make us nervous.
+pub const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// The least that a beat may be late before its worker is looked at. No alert comes from it, only pings.
+pub const MIN_MARGIN: Duration = Duration::from_secs(1);
+/// The most that a worker's own unsteadiness widens that margin.
+pub const MAX_MARGIN: Duration = Duration::from_secs(5);
+/// How often a suspect is asked: the three checks of a crash then span about 3 s.
+pub const SUSPECT_PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long one ping may take to count as an answer: Celery's own `inspect` waits as long.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the broker must say "gone" before it is believed, and how often a ping must be missed.
+pub const CHECKS: u32 = 3;
+/// How many signs of life in a row end a `down`: one alone may be a late flush of what was sent before.
+pub const SIGNS_TO_RETURN: u32 = 3;
+/// A goodbye is a claim: Celery says it also when it only reconnects (back within 1.1 s, measured). After so long
+/// without another sign from the same process it is believed.
+pub const GOODBYE_BELIEVED_AFTER: Duration = Duration::from_secs(10);
+/// How long a worker that said goodbye is awaited before a fleet with a fixed count misses it: a rolling restart.
+pub const ROLLOUT_GRACE: Duration = Duration::from_secs(60);
+/// How long a silent worker of a solo pool is believed to be busy, while its connection stands. It neither beats nor
+/// answers during a task (measured), so nothing distinguishes it from a frozen one until then.
+pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(600);
+/// The same for a worker that has never answered, and of whose connection the broker tells nothing.
+pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);
+/// How long a fleet must have been whole without a vanished worker, under new names, before that one is let go.
+pub const REPLACED_AFTER: Duration = Duration::from_secs(60);
+/// How long a worker that said goodbye is still shown.
+pub const OFFLINE_SHOWN_FOR: Duration = Duration::from_secs(600);
+/// The least that is observed after a start before a loss is told.
+pub const COLD_START: Duration = Duration::from_secs(10);
+
+impl Rules {
+    /// Silence after which a worker whose connection is gone has crashed. A worker that only reconnects is back within
+    /// 1 to 4 s (measured); 0.6 × `down_after`, 6 s by default.
+    pub fn crashed_after(&self) -> Duration {
+        self.down_after.mul_f64(0.6)
+    }
+
+    /// For how long the broker must have said "gone": 0.3 × `down_after`, 3 s by default.
+    pub fn gone_for(&self) -> Duration {
+        self.down_after.mul_f64(0.3)
+    }
+
+    /// Silence after which a worker is down although its connection stands, or nobody can tell: 1.5 × `down_after`,
+    /// 15 s by default. A pause of up to 10 s is healthy (garbage collection, a host that swaps), and a beat may have
+    /// been due at its beginning.
+    pub fn silent_after(&self) -> Duration {
+        self.down_after.mul_f64(1.5)
+    }
+
+    /// How long workers may take to come back after their broker was out for `outage`: Celery retries after 2, 4, 6 …
+    /// 30 s, so after T seconds of outage the next try is about 2·√T away; and some seconds to become ready.
+    pub fn reconnect_grace(&self, outage: Duration) -> Duration {
+        let next_try = (2.0 * outage.as_secs_f64().sqrt()).min(30.0);
+        Duration::from_secs_f64(next_try) + Duration::from_secs(5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_scale_with_down_after() {
+        let rules = Rules::default();
+        assert_eq!(rules.crashed_after(), Duration::from_secs(6));
+        assert_eq!(rules.gone_for(), Duration::from_secs(3));
+        assert_eq!(rules.silent_after(), Duration::from_secs(15));
+        let slow = Rules {
+            down_after: Duration::from_secs(60),
+            ..rules
+        };
+        assert_eq!(slow.silent_after(), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn grace_after_an_outage_follows_celerys_retries() {
+        let rules = Rules::default();
+        assert_eq!(rules.reconnect_grace(Duration::ZERO), Duration::from_secs(5));
+        assert_eq!(rules.reconnect_grace(Duration::from_secs(25)), Duration::from_secs(15));
+        assert_eq!(
+            rules.reconnect_grace(Duration::from_secs(3600)),
+            Duration::from_secs(35)
+        );
+    }
+}

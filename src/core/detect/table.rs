@@ -1,0 +1,480 @@
+//! The event lane's table of workers: each event is folded into its worker's row, and a row that has changed is told as
+//! one [`Sighting`], however many events there were.
+
+use std::time::Duration;
+
+use compact_str::{CompactString, ToCompactString, format_compact};
+use rustc_hash::FxHashMap;
+
+use super::roster::Roster;
+use super::sighting::{Sighting, Word};
+use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::time::Mono;
+
+/// The most workers of one broker that are kept apart; events of others are counted as refused. A row costs about
+/// 200 bytes.
+pub const MAX_ROWS: usize = 100_000;
+/// The most fleets that one broker's workers make, discovered ones included: a hostile name must not start an actor
+/// without end.
+pub const MAX_FLEETS: usize = 500;
+/// A row that has not been touched for so long is dropped when room is needed.
+const IDLE_AFTER: Duration = Duration::from_secs(3600);
+
+/// A fleet's place in the order in which this table first heard of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FleetIndex(u32);
+
+impl FleetIndex {
+    /// As an index.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One worker's row.
+#[derive(Clone, Debug)]
+struct Row {
+    hostname: CompactString,
+    fleet: FleetIndex,
+    pid: Option<u32>,
+    clock: Option<u64>,
+    timestamp: f64,
+    last: Mono,
+    last_beat: Option<Mono>,
+    interval: Option<Duration>,
+    longest_gap: Option<Duration>,
+    active: Option<u64>,
+    processed: Option<u64>,
+    software: CompactString,
+    software_changed: bool,
+    word: Word,
+    /// It has said goodbye, and nothing newer has come of it.
+    left: bool,
+    beats: u32,
+    tasks: u32,
+    dirty: bool,
+}
+
+/// The table. One for each broker, owned by its event lane.
+#[derive(Debug)]
+pub struct WorkerTable {
+    roster: Roster,
+    fleets: Vec<CompactString>,
+    index: FxHashMap<CompactString, Place>,
+    rows: Vec<Row>,
+    dirty: Vec<u32>,
+    refused: u64,
+}
+
+/// Where a hostname's events go.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Row(u32),
+    /// Of no fleet that is watched: remembered, so that the patterns are not tried again for each event.
+    Nowhere,
+}
+
+impl WorkerTable {
+    /// An empty table.
+    pub fn new(roster: Roster) -> Self {
+        Self {
+            roster,
+            fleets: Vec::new(),
+            index: FxHashMap::default(),
+            rows: Vec::new(),
+            dirty: Vec::new(),
+            refused: 0,
+        }
+    }
+
+    /// The fleets heard of so far, by index.
+    pub fn fleets(&self) -> &[CompactString] {
+        &self.fleets
+    }
+
+    /// Events that were left out because the table is full, since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Folds one event of a worker about itself. No allocation, but for a name that is new.
+    pub fn worker(&mut self, at: Mono, event: &WorkerEvent<'_>) {
+        let Some(place) = self.row(at, event.hostname) else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(place as usize) else {
+            return;
+        };
+        if row.fold(at, event) && !row.dirty {
+            row.dirty = true;
+            self.dirty.push(place);
+        }
+    }
+
+    /// Folds one event about a task: a sign of life of a worker that is known. Returns its fleet.
+    pub fn task(&mut self, at: Mono, event: &TaskEvent<'_>) -> Option<FleetIndex> {
+        let place = match self.index.get(event.hostname) {
+            Some(Place::Row(place)) => *place,
+            _ => return None,
+        };
+        let row = self.rows.get_mut(place as usize)?;
+        // Producers and the code inside of tasks send these two, with a clock and a pid of their own.
+        if !matches!(event.kind, TaskKind::Sent | TaskKind::Custom) {
+            row.last = at;
+            row.tasks = row.tasks.saturating_add(1);
+            if !row.dirty {
+                row.dirty = true;
+                self.dirty.push(place);
+            }
+        }
+        Some(row.fleet)
+    }
+
+    /// Hands over everything that has changed since the last call, row by row. A row that `tell` refuses (its receiver
+    /// is busy) stays, and goes on folding.
+    pub fn drain(&mut self, mut tell: impl FnMut(FleetIndex, Sighting) -> bool) {
+        let rows = &mut self.rows;
+        self.dirty.retain(|&place| {
+            let Some(row) = rows.get_mut(place as usize) else {
+                return false;
+            };
+            let told = tell(row.fleet, row.sighting());
+            if told {
+                row.told();
+            }
+            !told
+        });
+    }
+
+    /// The row of a hostname; made, if it is new, belongs to a fleet, and there is room.
+    fn row(&mut self, at: Mono, hostname: &str) -> Option<u32> {
+        match self.index.get(hostname) {
+            Some(Place::Row(row)) => return Some(*row),
+            Some(Place::Nowhere) => return None,
+            None => {}
+        }
+        if self.index.len() >= MAX_ROWS {
+            self.drop_idle(at);
+            if self.index.len() >= MAX_ROWS {
+                self.refused += 1;
+                return None;
+            }
+        }
+        let Some(fleet) = self.roster.fleet_of(hostname).and_then(|name| self.fleet(name)) else {
+            if hostname.len() <= super::roster::MAX_HOSTNAME {
+                self.index.insert(hostname.to_compact_string(), Place::Nowhere);
+            }
+            return None;
+        };
+        let place = u32::try_from(self.rows.len()).ok()?;
+        self.rows.push(Row::new(hostname, fleet, at));
+        self.index.insert(hostname.to_compact_string(), Place::Row(place));
+        Some(place)
+    }
+
+    fn fleet(&mut self, name: CompactString) -> Option<FleetIndex> {
+        if let Some(at) = self.fleets.iter().position(|known| *known == name) {
+            return u32::try_from(at).ok().map(FleetIndex);
+        }
+        if self.fleets.len() >= MAX_FLEETS {
+            self.refused += 1;
+            return None;
+        }
+        self.fleets.push(name);
+        u32::try_from(self.fleets.len() - 1).ok().map(FleetIndex)
+    }
+
+    /// Drops what has not been touched for an hour, and all that belongs nowhere.
+    fn drop_idle(&mut self, at: Mono) {
+        self.rows.retain(|row| row.dirty || at.since(row.last) < IDLE_AFTER);
+        self.index.clear();
+        self.dirty.clear();
+        for (place, row) in (0_u32..).zip(&self.rows) {
+            self.index.insert(row.hostname.clone(), Place::Row(place));
+            if row.dirty {
+                self.dirty.push(place);
+            }
+        }
+    }
+}
+
+impl Row {
+    fn new(hostname: &str, fleet: FleetIndex, at: Mono) -> Self {
+        Self {
+            hostname: hostname.to_compact_string(),
+            fleet,
+            pid: None,
+            clock: None,
+            timestamp: f64::NEG_INFINITY,
+            last: at,
+            last_beat: None,
+            interval: None,
+            longest_gap: None,
+            active: None,
+            processed: None,
+            software: CompactString::default(),
+            software_changed: false,
+            word: Word::Nothing,
+            left: false,
+            beats: 0,
+            tasks: 0,
+            dirty: false,
+        }
+    }
+
+    /// Folds an event in; false if it says nothing new.
+    fn fold(&mut self, at: Mono, event: &WorkerEvent<'_>) -> bool {
+        let same_process = self.pid.is_none() || event.pid.is_none() || self.pid == event.pid;
+        if event.kind == WorkerKind::Offline {
+            // A goodbye of an earlier process, or one that was overtaken by what came after it: on a reconnect the
+            // goodbye of the moment of loss arrives late (measured: 12 s), on a restart after the new one's online.
+            if !same_process || self.is_older(event) {
+                return false;
+            }
+            self.note(event);
+            self.last = at;
+            self.word = Word::Goodbye;
+            self.left = true;
+            return true;
+        }
+        // A beat that was on its way when its worker was replaced, or left, says nothing of now.
+        if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && self.is_older(event) {
+            return false;
+        }
+        if event.kind == WorkerKind::Online || self.left {
+            self.word = Word::Online;
+            self.left = false;
+        }
+        if same_process && let Some(before) = self.last_beat {
+            let gap = at.since(before);
+            // Only beats that waited together come at one instant; their gaps are no rhythm.
+            if !gap.is_zero() && self.beats > 0 {
+                self.longest_gap = Some(self.longest_gap.map_or(gap, |longest| longest.max(gap)));
+            }
+        }
+        self.note(event);
+        self.pid = event.pid.or(self.pid);
+        self.last = at;
+        self.last_beat = Some(at);
+        self.beats = self.beats.saturating_add(1);
+        true
+    }
+
+    /// Whether it was sent before the newest that is known of this worker, by the worker's own reckoning.
+    fn is_older(&self, event: &WorkerEvent<'_>) -> bool {
+        match (self.clock, event.clock) {
+            (Some(newest), Some(clock)) if self.pid == event.pid => clock < newest,
+            _ => event.timestamp.is_some_and(|sent| sent < self.timestamp),
+        }
+    }
+
+    fn note(&mut self, event: &WorkerEvent<'_>) {
+        if self.pid == event.pid || self.pid.is_none() {
+            self.clock = event.clock.max(self.clock);
+            self.timestamp = event.timestamp.unwrap_or(f64::NEG_INFINITY).max(self.timestamp);
+        } else {
+            self.clock = event.clock;
+            self.timestamp = event.timestamp.unwrap_or(f64::NEG_INFINITY);
+        }
+        // A beat that the `heartbeat` command provoked has a constant in `freq`, and no counts (measured).
+        if event.active.is_some() {
+            self.active = event.active;
+            self.processed = event.processed.or(self.processed);
+            if let Some(freq) = event.freq.filter(|freq| freq.is_finite() && *freq > 0.0) {
+                self.interval = Duration::try_from_secs_f64(freq).ok();
+            }
+        }
+        self.note_software(event);
+    }
+
+    fn note_software(&mut self, event: &WorkerEvent<'_>) {
+        /// Longer ones are nonsense, and are left out.
+        const MAX_SOFTWARE: usize = 64;
+        let (Some(ident), Some(version)) = (event.sw_ident, event.sw_ver) else {
+            return;
+        };
+        let system = event.sw_sys.unwrap_or("");
+        if ident.len() + version.len() + system.len() > MAX_SOFTWARE {
+            return;
+        }
+        // Compared in place: it is the same in every beat, and must not cost an allocation.
+        let known = self.software.as_str();
+        let same = known
+            .strip_prefix(ident)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .and_then(|rest| {
+                rest.strip_prefix(version)
+                    .and_then(|rest| rest.strip_prefix(" ("))
+                    .and_then(|rest| rest.strip_prefix(system))
+            })
+            == Some(")");
+        if !same {
+            self.software = format_compact!("{ident} {version} ({system})");
+            self.software_changed = true;
+        }
+    }
+
+    fn sighting(&self) -> Sighting {
+        Sighting {
+            hostname: self.hostname.clone(),
+            pid: self.pid,
+            word: self.word,
+            beats: self.beats,
+            tasks: self.tasks,
+            last: self.last,
+            interval: self.interval,
+            longest_gap: self.longest_gap,
+            active: self.active,
+            processed: self.processed,
+            software: self.software_changed.then(|| self.software.clone()),
+        }
+    }
+
+    fn told(&mut self) {
+        self.dirty = false;
+        self.word = Word::Nothing;
+        self.beats = 0;
+        self.tasks = 0;
+        self.longest_gap = None;
+        self.software_changed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: WorkerKind, pid: u32, clock: u64, timestamp: f64) -> WorkerEvent<'static> {
+        WorkerEvent {
+            kind,
+            hostname: "sms@h1",
+            pid: Some(pid),
+            clock: Some(clock),
+            timestamp: Some(timestamp),
+            freq: Some(2.0),
+            active: Some(0),
+            processed: Some(7),
+            sw_ident: Some("py-celery"),
+            sw_ver: Some("5.7.0"),
+            sw_sys: Some("Linux"),
+        }
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_micros(ms * 1000)
+    }
+
+    fn drained(table: &mut WorkerTable) -> Vec<Sighting> {
+        let mut all = Vec::new();
+        table.drain(|_, sighting| {
+            all.push(sighting);
+            true
+        });
+        all
+    }
+
+    #[test]
+    fn many_beats_are_one_sighting() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        for n in 0..25 {
+            table.worker(at(n * 10), &event(WorkerKind::Heartbeat, 1, n, n as f64));
+        }
+        let sightings = drained(&mut table);
+        assert_eq!(sightings.len(), 1);
+        assert_eq!(sightings[0].beats, 25);
+        assert_eq!(sightings[0].interval, Some(Duration::from_secs(2)));
+        assert_eq!(sightings[0].software.as_deref(), Some("py-celery 5.7.0 (Linux)"));
+        assert!(drained(&mut table).is_empty());
+        table.worker(at(999), &event(WorkerKind::Heartbeat, 1, 99, 99.0));
+        assert_eq!(drained(&mut table)[0].software, None, "told once");
+    }
+
+    #[test]
+    fn a_late_goodbye_of_an_earlier_process_or_moment_is_ignored() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 10, 100.0));
+        table.worker(at(1), &event(WorkerKind::Offline, 1, 9, 99.0));
+        table.worker(at(2), &event(WorkerKind::Online, 2, 1, 101.0));
+        table.worker(at(3), &event(WorkerKind::Offline, 1, 11, 100.5));
+        let sightings = drained(&mut table);
+        assert_eq!(sightings[0].word, Word::Online);
+        assert_eq!(sightings[0].pid, Some(2));
+    }
+
+    #[test]
+    fn a_goodbye_stands_until_something_newer_of_the_same_process_comes() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 10, 100.0));
+        table.worker(at(1), &event(WorkerKind::Offline, 1, 12, 101.0));
+        assert_eq!(drained(&mut table)[0].word, Word::Goodbye);
+        table.worker(at(2), &event(WorkerKind::Heartbeat, 1, 11, 100.9));
+        assert!(
+            drained(&mut table).is_empty(),
+            "a beat from before the goodbye says nothing"
+        );
+        table.worker(at(3), &event(WorkerKind::Heartbeat, 1, 13, 102.0));
+        assert_eq!(drained(&mut table)[0].word, Word::Online, "it had only reconnected");
+    }
+
+    #[test]
+    fn a_provoked_beat_changes_neither_interval_nor_counts() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 10, 100.0));
+        let provoked = WorkerEvent {
+            freq: Some(5.0),
+            active: None,
+            processed: None,
+            ..event(WorkerKind::Heartbeat, 1, 11, 101.0)
+        };
+        table.worker(at(1), &provoked);
+        let sighting = &drained(&mut table)[0];
+        assert_eq!(
+            (sighting.interval, sighting.processed),
+            (Some(Duration::from_secs(2)), Some(7))
+        );
+    }
+
+    #[test]
+    fn tasks_of_producers_make_no_worker() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        let sent = TaskEvent {
+            kind: TaskKind::Sent,
+            hostname: "gen12@h",
+            timestamp: Some(1.0),
+            uuid: "u",
+            name: Some("t"),
+            queue: None,
+            runtime: None,
+            has_eta: false,
+        };
+        assert_eq!(table.task(at(0), &sent), None);
+        assert!(drained(&mut table).is_empty());
+        assert!(table.fleets().is_empty());
+    }
+
+    #[test]
+    fn a_busy_receiver_loses_nothing() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 1, 1.0));
+        table.drain(|_, _| false);
+        table.worker(at(1), &event(WorkerKind::Heartbeat, 1, 2, 2.0));
+        assert_eq!(drained(&mut table)[0].beats, 2);
+    }
+
+    #[test]
+    fn hostile_names_are_bounded() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        for n in 0..MAX_FLEETS + 10 {
+            let name = format!("fleet{n}@h");
+            table.worker(
+                at(0),
+                &WorkerEvent {
+                    hostname: &name,
+                    ..event(WorkerKind::Heartbeat, 1, 1, 1.0)
+                },
+            );
+        }
+        assert_eq!(table.fleets().len(), MAX_FLEETS);
+        assert_eq!(table.take_refused(), 10);
+    }
+}

@@ -1,0 +1,502 @@
+//! One worker: its signals, and the state machine that judges them.
+
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::memory::WorkerMemory;
+use super::observed::Seen;
+use super::rhythm::Rhythm;
+use super::rules::{self, Rules};
+use super::sighting::{Sighting, Word};
+use super::state::{Diagnosis, WorkerState};
+use crate::celery::inspect::Pool;
+use crate::time::{Mono, Now, Wall};
+
+/// How a worker stands, with what only that state has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Up,
+    Suspect,
+    Down { diagnosis: Diagnosis, signs: u32 },
+    Offline { at: Seen },
+    Unknown,
+}
+
+/// When a signal last spoke for the worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spoke {
+    pub(super) seen: Seen,
+    pub(super) wall: Wall,
+}
+
+/// The broker says that the worker's connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Gone {
+    pub(super) first: Spoke,
+    pub(super) checks: u32,
+    last: Seen,
+}
+
+/// What one probe brought (see the port `Broker::probe`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// How long its answer took; none if there was none in time.
+    pub answer: Option<Duration>,
+    /// Whether the broker sees its connection; none where it cannot tell.
+    pub present: Option<bool>,
+}
+
+/// A worker to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The whole node name.
+    pub hostname: CompactString,
+    /// When it last gave a sign of life, if it did since Headcount started.
+    pub last_heard: Option<Mono>,
+    /// After so long without the next one it is suspected.
+    pub patience: Duration,
+}
+
+/// What a worker told of itself when asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// How it runs its tasks.
+    pub pool: Option<Pool>,
+    /// The queues that it consumes.
+    pub queues: Option<Vec<CompactString>>,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    hostname: CompactString,
+    pid: Option<u32>,
+    stage: Stage,
+    since: Wall,
+    first_seen: Seen,
+    /// The moment that silence is counted from: the last sign of life, or when Headcount began to look.
+    life: Seen,
+    /// A goodbye that is not believed yet.
+    leaving: Option<Seen>,
+    pub(super) rhythm: Rhythm,
+    pub(super) beat: Option<Spoke>,
+    pub(super) answer: Option<(Spoke, Duration)>,
+    pub(super) missed_pings: u32,
+    pub(super) presence: Option<Spoke>,
+    pub(super) gone: Option<Gone>,
+    ever_answered: bool,
+    ever_present: bool,
+    last_seen: Option<Wall>,
+    last_heard: Option<Mono>,
+    pub(super) pool: Option<Pool>,
+    pub(super) queues: Option<Vec<CompactString>>,
+    pub(super) active: Option<u64>,
+    pub(super) processed: Option<u64>,
+    pub(super) software: Option<CompactString>,
+}
+
+impl Worker {
+    /// A worker that is seen for the first time.
+    pub(super) fn new(hostname: CompactString, t: Seen, now: Now) -> Self {
+        Self {
+            hostname,
+            pid: None,
+            stage: Stage::Starting,
+            since: now.wall,
+            first_seen: t,
+            life: t,
+            leaving: None,
+            rhythm: Rhythm::default(),
+            beat: None,
+            answer: None,
+            missed_pings: 0,
+            presence: None,
+            gone: None,
+            ever_answered: false,
+            ever_present: false,
+            last_seen: None,
+            last_heard: None,
+            pool: None,
+            queues: None,
+            active: None,
+            processed: None,
+            software: None,
+        }
+    }
+
+    /// A worker that is remembered from before a restart: what was alive comes back as `unknown`, what was down is
+    /// still down, so that nothing is told twice.
+    pub(super) fn remembered(memory: WorkerMemory, t: Seen, now: Now) -> Self {
+        let stage = match (memory.state, memory.diagnosis) {
+            (WorkerState::Down, diagnosis) => Stage::Down {
+                diagnosis: diagnosis.unwrap_or(Diagnosis::Unreachable),
+                signs: 0,
+            },
+            (WorkerState::Offline, _) => Stage::Offline { at: t },
+            _ => Stage::Unknown,
+        };
+        let kept = !matches!(stage, Stage::Unknown);
+        let mut worker = Self::new(memory.hostname, t, now);
+        worker.pid = memory.pid;
+        worker.stage = stage;
+        worker.since = if kept { memory.since } else { now.wall };
+        worker.rhythm = Rhythm::with_interval(memory.interval_us.map(Duration::from_micros));
+        worker.ever_answered = memory.answers;
+        worker.ever_present = memory.shows_presence;
+        worker.last_seen = memory.last_seen;
+        worker.pool = memory.pool;
+        worker.queues = (!memory.queues.is_empty()).then_some(memory.queues);
+        worker
+    }
+
+    /// What to remember of it.
+    pub(super) fn memory(&self) -> WorkerMemory {
+        WorkerMemory {
+            hostname: self.hostname.clone(),
+            pid: self.pid,
+            state: self.state(),
+            diagnosis: self.diagnosis(),
+            since: self.since,
+            last_seen: self.last_seen,
+            interval_us: self
+                .rhythm
+                .known_interval()
+                .and_then(|i| u64::try_from(i.as_micros()).ok()),
+            pool: self.pool,
+            queues: self.queues.clone().unwrap_or_default(),
+            answers: self.ever_answered,
+            shows_presence: self.ever_present,
+        }
+    }
+
+    /// The whole node name.
+    pub fn hostname(&self) -> &CompactString {
+        &self.hostname
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> WorkerState {
+        match self.stage {
+            Stage::Starting => WorkerState::Starting,
+            Stage::Up => WorkerState::Up,
+            Stage::Suspect => WorkerState::Suspect,
+            Stage::Down { .. } => WorkerState::Down,
+            Stage::Offline { .. } => WorkerState::Offline,
+            Stage::Unknown => WorkerState::Unknown,
+        }
+    }
+
+    /// Why it is down, if it is.
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        match self.stage {
+            Stage::Down { diagnosis, .. } => Some(diagnosis),
+            _ => None,
+        }
+    }
+
+    /// Since when it has been in its state.
+    pub fn since(&self) -> Wall {
+        self.since
+    }
+
+    /// The last sign of life.
+    pub fn last_seen(&self) -> Option<Wall> {
+        self.last_seen
+    }
+
+    /// Whether it counts as alive: up, just seen, or only suspected.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.stage, Stage::Starting | Stage::Up | Stage::Suspect)
+    }
+
+    /// Whether it is being looked at.
+    pub fn is_suspect(&self) -> bool {
+        self.stage == Stage::Suspect
+    }
+
+    /// Whether it first appeared after `other` was last alive: it may stand in for it.
+    pub(super) fn appeared_after(&self, other: &Worker) -> bool {
+        self.first_seen > other.life
+    }
+
+    /// Since when it has been offline.
+    pub(super) fn offline_since(&self) -> Option<Seen> {
+        match self.stage {
+            Stage::Offline { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// How long it has given no sign.
+    pub(super) fn silent(&self, t: Seen) -> Duration {
+        t.since(self.life)
+    }
+
+    /// Whether its pool and queues still have to be learned.
+    pub(super) fn wants_learning(&self) -> bool {
+        self.is_alive() && (self.pool.is_none() || self.queues.is_none())
+    }
+
+    /// Whom to ask, with what a broker without mailboxes needs to recognise its connection.
+    pub(super) fn target(&self) -> Target {
+        Target {
+            hostname: self.hostname.clone(),
+            last_heard: self.last_heard,
+            patience: self.rhythm.patience(),
+        }
+    }
+
+    /// Whether it needs an answer within a second or so: it is suspected, or it seems to come back.
+    pub(super) fn wants_close_look(&self) -> bool {
+        match self.stage {
+            Stage::Suspect | Stage::Unknown | Stage::Starting => true,
+            Stage::Down { signs, .. } => signs > 0,
+            // The broker no longer sees it: whether that is a goodbye or a crash will show.
+            Stage::Up => self.gone.is_some(),
+            Stage::Offline { .. } => false,
+        }
+    }
+
+    /// Whether it may soon be found down: what is told of its fleet can wait a moment for it.
+    pub(super) fn may_fall(&self) -> bool {
+        self.is_suspect() && self.gone.is_some()
+    }
+
+    // ------------------------------------------------------------ inputs
+
+    /// Its events since the last flush.
+    pub(super) fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {
+        let restarted = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        if restarted {
+            // A new process: what the old one had need not be there.
+            self.pool = None;
+            self.queues = None;
+            self.gone = None;
+            self.missed_pings = 0;
+        }
+        if sighting.pid.is_some() {
+            self.pid = sighting.pid;
+        }
+        self.rhythm.heard(sighting.interval, sighting.longest_gap);
+        self.active = sighting.active.or(self.active);
+        self.processed = sighting.processed.or(self.processed);
+        if sighting.software.is_some() {
+            self.software.clone_from(&sighting.software);
+        }
+        let spoke = Spoke {
+            seen: t,
+            wall: now.wall_at(sighting.last),
+        };
+        match sighting.word {
+            Word::Goodbye => {
+                if self.leaving.is_none() && !matches!(self.stage, Stage::Offline { .. }) {
+                    self.leaving = Some(t);
+                }
+                self.last_seen = Some(spoke.wall);
+                return;
+            }
+            Word::Online => self.leaving = None,
+            Word::Nothing => {}
+        }
+        if sighting.beats > 0 {
+            if let Some(previous) = self.beat {
+                self.rhythm.gap(t.since(previous.seen));
+            }
+            self.beat = Some(spoke);
+            self.alive(t, spoke.wall, sighting.last, now);
+        } else if self.is_alive() && self.leaving.is_none() {
+            // Task events alone show life, and never bring anybody back: they follow a goodbye for as long as it drains.
+            self.alive(t, spoke.wall, sighting.last, now);
+        }
+    }
+
+    /// What a probe of it brought.
+    pub(super) fn probed(&mut self, t: Seen, now: Now, probed: Probed) {
+        let spoke = Spoke {
+            seen: t,
+            wall: now.wall,
+        };
+        match probed.present {
+            Some(true) => {
+                self.presence = Some(spoke);
+                self.ever_present = true;
+                self.gone = None;
+            }
+            // Only who has been seen connected can be missed: a worker without remote control has no mailbox at all.
+            Some(false) if self.ever_present => {
+                let gone = self.gone.get_or_insert(Gone {
+                    first: spoke,
+                    checks: 0,
+                    last: t,
+                });
+                gone.checks += 1;
+                gone.last = t;
+            }
+            Some(false) | None => {}
+        }
+        match probed.answer {
+            Some(latency) => {
+                self.answer = Some((spoke, latency));
+                self.ever_answered = true;
+                self.missed_pings = 0;
+                if self.leaving.is_none() {
+                    self.alive(t, now.wall, now.mono, now);
+                }
+            }
+            None => self.missed_pings = self.missed_pings.saturating_add(1),
+        }
+    }
+
+    /// What it told of itself.
+    pub(super) fn learned(&mut self, learned: Learned) {
+        if learned.pool.is_some() {
+            self.pool = learned.pool;
+        }
+        if learned.queues.is_some() {
+            self.queues = learned.queues;
+        }
+    }
+
+    /// Headcount could not see, and begins anew: silence counts from here, and whoever was alive is unknown until heard.
+    pub(super) fn look_anew(&mut self, t: Seen, now: Now) {
+        self.life = t;
+        self.gone = None;
+        self.missed_pings = 0;
+        if self.leaving.is_some() {
+            self.leaving = Some(t);
+        }
+        if self.is_alive() {
+            self.enter(Stage::Unknown, now);
+        }
+    }
+
+    // ------------------------------------------------------------ judgement
+
+    /// Judges its silence. Whoever is unknown is not judged before `grace` has passed.
+    pub(super) fn judge(&mut self, t: Seen, now: Now, rules: &Rules, in_grace: bool) {
+        if let Some(left) = self.leaving {
+            if t.since(left) >= rules::GOODBYE_BELIEVED_AFTER {
+                self.leaving = None;
+                self.enter(Stage::Offline { at: t }, now);
+            }
+            return;
+        }
+        match self.stage {
+            Stage::Starting | Stage::Up if self.silent(t) > self.rhythm.patience() => self.enter(Stage::Suspect, now),
+            Stage::Suspect => {
+                if let Some(diagnosis) = self.verdict(t, rules) {
+                    self.enter(Stage::Down { diagnosis, signs: 0 }, now);
+                }
+            }
+            Stage::Unknown if !in_grace => {
+                if let Some(diagnosis) = self.verdict(t, rules) {
+                    self.enter(Stage::Down { diagnosis, signs: 0 }, now);
+                }
+            }
+            // Once its connection has gone, what seemed frozen has crashed or was killed.
+            Stage::Down {
+                diagnosis: Diagnosis::Frozen | Diagnosis::Unreachable,
+                signs: 0,
+            } if self.is_gone(t, rules) => {
+                self.stage = Stage::Down {
+                    diagnosis: Diagnosis::Crashed,
+                    signs: 0,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the silence suffices for a verdict, and which.
+    fn verdict(&self, t: Seen, rules: &Rules) -> Option<Diagnosis> {
+        let silent = self.silent(t);
+        if self.is_gone(t, rules) && silent >= rules.crashed_after() {
+            return Some(Diagnosis::Crashed);
+        }
+        let deadline = rules.silent_after().max(self.rhythm.patience() + rules.gone_for());
+        if silent <= deadline || self.excuse(t).is_some() {
+            return None;
+        }
+        if self.ever_answered && self.missed_pings < rules::CHECKS {
+            return None;
+        }
+        Some(if self.is_present() {
+            Diagnosis::Frozen
+        } else {
+            Diagnosis::Unreachable
+        })
+    }
+
+    /// Whether the broker has said often and long enough that its connection is gone.
+    fn is_gone(&self, t: Seen, rules: &Rules) -> bool {
+        // Measured to the last check, not to now: where probes fail nothing more has been said since.
+        self.gone.is_some_and(|gone| {
+            gone.checks >= rules::CHECKS
+                && gone.last.since(gone.first.seen) >= rules.gone_for().mul_f64(0.6)
+                && t >= gone.last
+        })
+    }
+
+    /// Whether the broker has said since its last sign of life that its connection stands.
+    fn is_present(&self) -> bool {
+        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
+    }
+
+    /// Why its silence may be innocent.
+    pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
+        let solo = self.pool == Some(Pool::Solo);
+        let silent = self.silent(t);
+        if self.gone.is_some() || silent > rules::SOLO_BUSY_MAX {
+            return None;
+        }
+        if solo {
+            return Some("its pool is solo, which neither beats nor answers during a task");
+        }
+        // A pool that has not been learned yet may be a solo one that took a task before it could be asked.
+        let unlearned = self.pool.is_none() && !self.ever_answered;
+        if unlearned && (self.is_present() || silent <= rules::UNLEARNED_MAX) {
+            return Some("it has not yet said which pool it has, and a solo one is silent during a task");
+        }
+        None
+    }
+
+    // ------------------------------------------------------------ transitions
+
+    /// One sign of life. A burst that arrives at once is one sign: it may be a late flush of what was sent before.
+    fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
+        let in_a_row = t.since(self.life) <= self.rhythm.patience();
+        self.life = t;
+        self.last_seen = Some(at);
+        self.last_heard = Some(heard);
+        match self.stage {
+            Stage::Starting if t > self.first_seen => self.enter(Stage::Up, now),
+            Stage::Starting | Stage::Up => {}
+            Stage::Suspect | Stage::Unknown => self.enter(Stage::Up, now),
+            Stage::Offline { .. } => self.enter(Stage::Up, now),
+            Stage::Down {
+                diagnosis,
+                signs: before,
+            } => {
+                let total = 1 + if in_a_row { before } else { 0 };
+                if total >= rules::SIGNS_TO_RETURN {
+                    self.enter(Stage::Up, now);
+                } else {
+                    self.stage = Stage::Down {
+                        diagnosis,
+                        signs: total,
+                    };
+                }
+            }
+        }
+        if self.is_alive() {
+            self.gone = None;
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, now: Now) {
+        self.stage = stage;
+        self.since = now.wall;
+    }
+}

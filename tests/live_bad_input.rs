@@ -1,0 +1,179 @@
+//! Whatever a broker brings is counted and stops nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions, wait_until};
+use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const UP_WITHIN: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No key that the workers listen to themselves (`worker.*`): the garbage is for Headcount alone.
+const KEY: &str = "task.multi";
+const JSON: &str = "application/json";
+const PICKLE: &str = "application/x-python-serialize";
+
+#[test]
+fn on_redis() {
+    garbage(&Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    garbage(&Broker::rabbitmq());
+}
+
+/// Bodies that are no events, each with the content type that it claims.
+fn bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let huge = [b"[\"".to_vec(), vec![b'x'; 16 * 1024 * 1024], b"\"]".to_vec()].concat();
+    vec![
+        (JSON, Vec::new()),
+        (JSON, b"not json".to_vec()),
+        (
+            JSON,
+            b"{\"type\": \"worker-heartbeat\", \"hostname\": \"sms@h1\", \"timest".to_vec(),
+        ),
+        (
+            JSON,
+            b"{\"type\": \"worker-heartbeat\", \"hostname\": \"sms\xff\xfe@h1\", \"timestamp\": 1.0}".to_vec(),
+        ),
+        (JSON, b"null".to_vec()),
+        (JSON, b"42".to_vec()),
+        (JSON, b"\"text\"".to_vec()),
+        (JSON, b"{}".to_vec()),
+        (
+            JSON,
+            b"{\"type\": 7, \"hostname\": [], \"timestamp\": \"soon\"}".to_vec(),
+        ),
+        (
+            JSON,
+            b"{\"type\": \"worker-heartbeat\", \"hostname\": null, \"timestamp\": 1e999}".to_vec(),
+        ),
+        (JSON, vec![b'['; 200_000]),
+        (JSON, huge),
+        (
+            PICKLE,
+            b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x04type\x94N.".to_vec(),
+        ),
+        ("application/x-no-such-thing", b"{}".to_vec()),
+    ]
+}
+
+/// What is wrong already around the body; only Redis has such an envelope.
+fn envelopes() -> Vec<Vec<u8>> {
+    vec![
+        Vec::new(),
+        b"not json".to_vec(),
+        b"\xff\xfe\xfd".to_vec(),
+        b"{\"body\": \"e30=\", \"content-type\": \"application/json\", \"proper".to_vec(),
+        b"{\"body\": 5, \"content-type\": 6, \"properties\": 7, \"headers\": 8}".to_vec(),
+        b"{\"body\": \"***\", \"content-type\": \"application/json\", \"properties\": {\"body_encoding\": \"base64\"}}"
+            .to_vec(),
+        vec![b'{'; 200_000],
+    ]
+}
+
+fn garbage(broker: &Broker) {
+    let slack = SlackStandIn::start();
+    let worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + &slack.webhook_config()));
+    headcount.wait_worker("sms@h1", "up", UP_WITHIN);
+    let malformed = || {
+        headcount
+            .metric("headcount_events_malformed_total", "broker=\"main\"")
+            .unwrap_or_default()
+    };
+    let received = || {
+        headcount
+            .metric("headcount_events_received_total", "broker=\"main\"")
+            .unwrap_or_default()
+    };
+    assert_eq!(malformed() as u64, 0, "nothing that a real worker sends is malformed");
+
+    let sent = match broker {
+        Broker::Redis(redis) => publish_redis(&redis.url()),
+        Broker::RabbitMq(rabbitmq) => tokio::runtime::Runtime::new()
+            .unwrap()
+            .block_on(publish_rabbitmq(&rabbitmq.vhost_url("%2f"))),
+    };
+    wait_until("all that was wrong to be counted", PATIENCE, || {
+        (malformed() >= sent as f64).then_some(())
+    });
+    assert_eq!(malformed() as usize, sent, "each once");
+
+    // The stream goes on, with what it brought known to be right.
+    let before = received();
+    wait_until("further events", PATIENCE, || {
+        (received() >= before + 3.0).then_some(())
+    });
+    assert_eq!(headcount.worker("sms@h1").unwrap()["state"], "up");
+    assert_eq!(
+        headcount.get("/api/v1/workers").as_array().unwrap().len(),
+        1,
+        "garbage makes no worker"
+    );
+    worker.sigkill();
+    slack.next_text("DOWN sms", PATIENCE);
+    assert!(headcount.sigterm().success());
+    let errors = headcount.process().stderr().join("\n");
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+fn publish_redis(url: &str) -> usize {
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let wrapped = bodies().into_iter().map(|(content_type, body)| {
+        serde_json::json!({
+            "body": STANDARD.encode(body),
+            "content-encoding": "utf-8",
+            "content-type": content_type,
+            "headers": {"hostname": "sms@h1"},
+            "properties": {
+                "delivery_mode": 1,
+                "delivery_info": {"exchange": "celeryev", "routing_key": KEY},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": "d6ee0a0f-7e2b-4b0e-9a54-6b9c7f3b8f10"
+            }
+        })
+        .to_string()
+        .into_bytes()
+    });
+    let all: Vec<Vec<u8>> = wrapped.chain(envelopes()).collect();
+    for payload in &all {
+        let heard: u32 = redis::cmd("PUBLISH")
+            .arg(format!("/0.celeryev/{KEY}"))
+            .arg(payload)
+            .query(&mut connection)
+            .unwrap();
+        assert!(heard >= 1, "Headcount listens");
+    }
+    all.len()
+}
+
+async fn publish_rabbitmq(url: &str) -> usize {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let all = bodies();
+    for (content_type, body) in &all {
+        let properties = BasicProperties::default()
+            .with_content_type((*content_type).into())
+            .with_content_encoding("utf-8".into())
+            .with_delivery_mode(1);
+        channel
+            .basic_publish(
+                "celeryev".into(),
+                KEY.into(),
+                BasicPublishOptions::default(),
+                body,
+                properties,
+            )
+            .await
+            .unwrap();
+    }
+    connection.close(200, "done".into()).await.unwrap();
+    all.len()
+}

@@ -1,0 +1,105 @@
+//! `probe` and `status` against real fleets: for people, for programs, and the exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::process::Output;
+use std::time::Duration;
+
+use headcount_testkit::{Broker, Headcount, Worker, WorkerOptions, free_port, run_once};
+use serde_json::Value;
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const UP_WITHIN: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn on_redis() {
+    commands(&Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    commands(&Broker::rabbitmq());
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs a command, asserts its exit code, and returns its standard output.
+fn exits(code: i32, args: &[&str]) -> String {
+    let output = run_once(HEADCOUNT, args, PATIENCE);
+    let (out, err) = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    out
+}
+
+fn commands(broker: &Broker) {
+    let url = broker.url();
+    // Nobody is there yet: four were expected.
+    exits(2, &["probe", "--broker", &url, "--expect", "4"]);
+
+    let names = ["sms@h1", "sms@h2", "tracker@h1"];
+    let workers = Worker::start_all(&url, &names, &WorkerOptions::default());
+    let out = exits(0, &["probe", "--broker", &url, "--expect", "3"]);
+    for name in names {
+        assert!(out.contains(name), "{name} is not in {out}");
+    }
+    let out = exits(0, &["probe", "--broker", &url, "--json"]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    for name in names {
+        assert!(json.to_string().contains(name), "{name} is not in {json}");
+    }
+    // One fewer than expected is the caller's trouble: a warning or worse, as a plugin of Nagios says it.
+    let code = run_once(HEADCOUNT, &["probe", "--broker", &url, "--expect", "4"], PATIENCE)
+        .status
+        .code();
+    assert!(matches!(code, Some(1 | 2)), "{code:?}");
+
+    let headcount = Headcount::start_with_args(HEADCOUNT, &["--broker", &url]);
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+    let status = headcount.ask(&["status"]);
+    let (out, err) = text(&status);
+    assert_eq!(status.status.code(), Some(0), "{err}");
+    for word in ["sms", "tracker", "sms@h1", "sms@h2", "tracker@h1", "up"] {
+        assert!(out.contains(word), "{word} is not in\n{out}");
+    }
+    let (out, _) = text(&headcount.ask(&["status", "--json"]));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    for name in names {
+        assert!(json.to_string().contains(name), "{name} is not in {json}");
+    }
+
+    // What happens next is seen too, and told on standard output, as no notifier is configured.
+    workers[2].sigkill();
+    headcount.wait_worker("tracker@h1", "down", PATIENCE);
+    let (out, _) = text(&headcount.ask(&["status"]));
+    assert!(out.contains("down"), "{out}");
+    headcount.process().wait_line("DOWN tracker", PATIENCE);
+
+    let url = headcount.url();
+    assert!(headcount.sigterm().success());
+    exits(1, &["status", "--url", &url]);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_unknown_to_probe() {
+    exits(
+        3,
+        &["probe", "--broker", &format!("redis://127.0.0.1:{}/0", free_port())],
+    );
+    exits(
+        3,
+        &["probe", "--broker", &format!("amqp://127.0.0.1:{}//", free_port())],
+    );
+}
+
+#[test]
+fn wrong_use_is_two() {
+    exits(2, &["run", "--no-such-flag"]);
+    exits(2, &["no-such-command"]);
+    exits(2, &["probe", "--broker", "gopher://127.0.0.1/"]);
+}

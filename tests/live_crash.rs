@@ -1,0 +1,124 @@
+//! A worker is killed: people read it within 12 s, and that it is back within 10 s.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions};
+use serde_json::Value;
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const UP_WITHIN: Duration = Duration::from_secs(30);
+/// Longer than what is promised, so that a late message shows how late it is.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the product promises, with default settings.
+const TOLD_WITHIN: Duration = Duration::from_secs(12);
+const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn on_redis() {
+    crash(Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    crash(Broker::rabbitmq());
+}
+
+fn crash(broker: Broker) {
+    let slack = SlackStandIn::start();
+    let names = ["sms@host1", "sms@host2", "sms@host3"];
+    let mut workers = Worker::start_all(&broker.url(), &names, &WorkerOptions::default());
+    let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + &slack.token_config()));
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+
+    // One of three.
+    let killed = workers[1].sigkill();
+    let opened = slack.next_text("DEGRADED sms", PATIENCE);
+    report(&broker, "one of three killed, DEGRADED", killed, &opened, TOLD_WITHIN);
+    assert!(opened.text().contains("2 of 3"), "{}", opened.text());
+    assert!(opened.text().contains("sms@host2"), "{}", opened.text());
+    let first = the_open_incident(&headcount);
+    assert_eq!(headcount.worker("sms@host2").unwrap()["state"], "down");
+    if matches!(broker, Broker::RabbitMq(_)) {
+        assert!(opened.text().contains("crashed"), "{}", opened.text());
+        assert_eq!(first["diagnosis"], "crashed");
+        assert_eq!(headcount.worker("sms@host2").unwrap()["diagnosis"], "crashed");
+    }
+
+    let back = workers[1].restart();
+    let recovered = slack.next_text("RECOVERED sms", PATIENCE);
+    report(&broker, "it is back, RECOVERED", back, &recovered, RECOVERED_WITHIN);
+    names_incident(&recovered, &first, &opened);
+
+    // All three.
+    headcount.wait_worker("sms@host2", "up", UP_WITHIN);
+    let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
+    let down = slack.next_text("DOWN sms", PATIENCE);
+    report(&broker, "all three killed, DOWN", killed[0], &down, TOLD_WITHIN);
+    assert!(down.text().contains("0 of 3"), "{}", down.text());
+    let second = the_open_incident(&headcount);
+    assert_ne!(first["id"], second["id"]);
+    workers.iter_mut().for_each(Worker::relaunch);
+    workers.iter().for_each(Worker::wait_ready);
+    let back = Instant::now();
+    let recovered = slack.next_text("RECOVERED sms", PATIENCE);
+    report(
+        &broker,
+        "all three are back, RECOVERED",
+        back,
+        &recovered,
+        RECOVERED_WITHIN,
+    );
+    names_incident(&recovered, &second, &down);
+
+    assert!(headcount.sigterm().success());
+    // Not one more than these, to the very end, in this order.
+    let words: Vec<String> = slack
+        .texts()
+        .iter()
+        .map(|text| text.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        words,
+        ["DEGRADED", "RECOVERED", "DOWN", "RECOVERED"],
+        "{:#?}",
+        slack.texts()
+    );
+}
+
+fn report(broker: &Broker, what: &str, since: Instant, message: &Message, promised: Duration) {
+    let took = message.at.saturating_duration_since(since);
+    println!(
+        "{}: {what} after {:.1} s (promised: {promised:?}): {}",
+        broker.kind(),
+        took.as_secs_f64(),
+        message.text()
+    );
+    assert!(took <= promised, "{what}: {took:?}, and {promised:?} are promised");
+}
+
+fn the_open_incident(headcount: &Headcount) -> Value {
+    let open = headcount.get("/api/v1/incidents?state=open");
+    assert_eq!(open.as_array().map(Vec::len), Some(1), "{open}");
+    open[0].clone()
+}
+
+/// The message that it is over names the incident and its length, in the thread of the message that it had begun.
+fn names_incident(recovered: &Message, incident: &Value, opened: &Message) {
+    let all = format!("{}\n{}", recovered.text(), recovered.rendered());
+    assert!(
+        all.contains(incident["id"].as_str().unwrap()),
+        "{} is not named in {all}",
+        incident["id"]
+    );
+    let words: Vec<&str> = recovered.text().split([' ', ',', ';', ':']).collect();
+    let length = |pair: &[&str]| pair[0].parse::<u32>().is_ok() && ["s", "min", "h"].contains(&pair[1]);
+    assert!(
+        words.windows(2).any(length),
+        "no length of time in {:?}",
+        recovered.text()
+    );
+    assert_eq!(recovered.thread(), opened.ts.as_deref());
+}

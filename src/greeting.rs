@@ -12,7 +12,7 @@ use headcount_core::status::{BrokerStatus, FleetStatus, Status};
 const WAIT_AT_MOST: Duration = Duration::from_secs(13);
 
 /// Says once what has been found, as soon as that is known, on standard error.
-pub fn spawn(view: StatusView, listen: SocketAddr) {
+pub(crate) fn spawn(view: StatusView, listen: SocketAddr) {
     actix_rt::spawn(async move {
         let status = settled(view).await;
         // Whoever has closed standard error does not want to read it.
@@ -42,10 +42,17 @@ async fn settled(mut view: StatusView) -> Status {
 const FIRST_BEATS: Duration = Duration::from_millis(2_500);
 
 fn text(status: &Status, listen: SocketAddr) -> String {
-    let mut text = format!("\nheadcount {} is watching; http://{listen}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!(
+        "\nheadcount {} is watching; http://{listen}\n",
+        env!("CARGO_PKG_VERSION")
+    );
     for broker in &status.brokers {
         text.push_str(&broker_line(broker));
-        let own: Vec<_> = status.fleets.iter().filter(|fleet| fleet.broker == broker.name).collect();
+        let own: Vec<_> = status
+            .fleets
+            .iter()
+            .filter(|fleet| fleet.broker == broker.name)
+            .collect();
         for fleet in &own {
             text.push_str(&fleet_line(fleet, status));
         }
@@ -53,7 +60,9 @@ fn text(status: &Status, listen: SocketAddr) -> String {
             text.push_str("    no worker heard yet; a worker's heartbeats make it known (they are on by default)\n");
         }
     }
-    text.push_str("  alerts follow here or where the configuration says; `headcount status` shows this at any time\n\n");
+    text.push_str(
+        "  alerts follow here or where the configuration says; `headcount status` shows this at any time\n\n",
+    );
     text
 }
 
@@ -70,14 +79,21 @@ fn broker_line(broker: &BrokerStatus) -> String {
 }
 
 fn fleet_line(fleet: &FleetStatus, status: &Status) -> String {
-    let names: Vec<&str> =
-        status.workers.iter().filter(|worker| worker.fleet == fleet.name).map(|worker| worker.hostname.as_str()).collect();
+    let names: Vec<&str> = status
+        .workers
+        .iter()
+        .filter(|worker| worker.fleet == fleet.name)
+        .map(|worker| worker.hostname.as_str())
+        .collect();
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     let more = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("    fleet {}: {}, {} of {} up ({shown}{more})\n", fleet.name, fleet.state, fleet.up, fleet.expected)
+    format!(
+        "    fleet {}: {}, {} of {} up ({shown}{more})\n",
+        fleet.name, fleet.state, fleet.up, fleet.expected
+    )
 }
 
 /// So many workers of a fleet are named.
@@ -101,14 +117,23 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_not_heard_is_said_with_its_reason() {
-        let status = Status { brokers: vec![broker(BrokerState::Connecting, Some("refused: wrong password"))], ..Status::default() };
+        let status = Status {
+            brokers: vec![broker(BrokerState::Connecting, Some("refused: wrong password"))],
+            ..Status::default()
+        };
         let text = text(&status, ([127, 0, 0, 1], 8787).into());
-        assert!(text.contains("broker main (redis://127.0.0.1:6379/0): NOT heard, trying again: refused: wrong password"), "{text}");
+        assert!(
+            text.contains("broker main (redis://127.0.0.1:6379/0): NOT heard, trying again: refused: wrong password"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_broker_without_workers_is_said() {
-        let status = Status { brokers: vec![broker(BrokerState::Heard, None)], ..Status::default() };
+        let status = Status {
+            brokers: vec![broker(BrokerState::Heard, None)],
+            ..Status::default()
+        };
         assert!(text(&status, ([127, 0, 0, 1], 8787).into()).contains("no worker heard yet"));
     }
 }

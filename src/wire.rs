@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Addr, Recipient};
@@ -114,7 +114,7 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
 struct House {
     view: StatusView,
     given_up: mpsc::UnboundedReceiver<CompactString>,
-    server: actix_web::dev::ServerHandle,
+    server: http::ServerHandle,
     arbiters: Vec<Arbiter>,
 }
 
@@ -146,13 +146,22 @@ impl House {
 
         let (vitals, meters) = (Vitals::default(), Meters::default());
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
-        let plan = Plan { settings, supervision, meters, store, faults: Faults::default() };
+        let plan = Plan {
+            settings,
+            supervision,
+            meters,
+            store,
+            faults: Faults::default(),
+        };
         let (view_in, view) = watch::channel(Arc::new(Status::default()));
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
         let asking = Arbiter::new();
-        let addressees = channels.into_iter().map(|channel| plan.notifier(&judging.handle(), channel)).collect();
+        let addressees = channels
+            .into_iter()
+            .map(|channel| plan.notifier(&judging.handle(), channel))
+            .collect();
         let debouncer = plan.debouncer(&judging.handle(), addressees);
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
@@ -160,10 +169,9 @@ impl House {
         let mut arbiters = vec![judging, asking];
         for site in sites.values() {
             let lane = Arbiter::new();
-            let was_down = remembered
-                .incidents
-                .iter()
-                .any(|incident| incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name());
+            let was_down = remembered.incidents.iter().any(|incident| {
+                incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name()
+            });
             plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
             arbiters.push(lane);
         }
@@ -185,7 +193,12 @@ impl House {
                 tracing::error!(%error, "the HTTP server has failed");
             }
         });
-        Ok(Self { view, given_up, server: handle, arbiters })
+        Ok(Self {
+            view,
+            given_up,
+            server: handle,
+            arbiters,
+        })
     }
 
     /// Stops everything. What must not be forgotten is in the store already.
@@ -212,18 +225,47 @@ impl Plan<'_> {
     fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> Addressee {
         let name = CompactString::from(channel.name());
         let has_threads = channel.has_threads();
-        let notifying = Notifying { notifier: channel, store: self.store.clone(), meters: self.meters.clone() };
-        let post = Post { kind: "SlackNotifier", of: Some(name.clone()), mailbox: MAILBOX };
-        let addr = self.supervision.start(arbiter, post, move || SlackNotifier::new(notifying));
+        let notifying = Notifying {
+            notifier: channel,
+            store: self.store.clone(),
+            meters: self.meters.clone(),
+        };
+        let post = Post {
+            kind: "SlackNotifier",
+            of: Some(name.clone()),
+            mailbox: MAILBOX,
+        };
+        let addr = self
+            .supervision
+            .start(arbiter, post, move || SlackNotifier::new(notifying));
         self.faults.add("SlackNotifier", &addr);
-        Addressee { name, has_threads, wake: addr.recipient() }
+        Addressee {
+            name,
+            has_threads,
+            wake: addr.recipient(),
+        }
     }
 
     fn debouncer(&self, arbiter: &ArbiterHandle, notifiers: Vec<Addressee>) -> Addr<Debouncer> {
-        let public_url = self.settings.server.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
-        let debouncing = Debouncing { store: self.store.clone(), notifiers, public_url };
-        let post = Post { kind: "Debouncer", of: None, mailbox: MAILBOX };
-        let addr = self.supervision.start(arbiter, post, move || Debouncer::new(debouncing));
+        let public_url = self
+            .settings
+            .server
+            .public_url
+            .as_ref()
+            .map(|url| url.trim_end_matches('/').to_owned());
+        let debouncing = Debouncing {
+            store: self.store.clone(),
+            notifiers,
+            public_url,
+        };
+        let post = Post {
+            kind: "Debouncer",
+            of: None,
+            mailbox: MAILBOX,
+        };
+        let addr = self
+            .supervision
+            .start(arbiter, post, move || Debouncer::new(debouncing));
         self.faults.add("Debouncer", &addr);
         addr
     }
@@ -238,18 +280,35 @@ impl Plan<'_> {
             store: self.store.clone(),
             debouncer: debouncer.clone().recipient(),
             view: Arc::new(view),
-            brokers: self.settings.brokers.iter().map(|broker| broker.config.name.as_str().into()).collect(),
+            brokers: self
+                .settings
+                .brokers
+                .iter()
+                .map(|broker| broker.config.name.as_str().into())
+                .collect(),
         };
-        let post = Post { kind: "HealthAggregator", of: None, mailbox: MAILBOX };
-        let addr = self.supervision.start(arbiter, post, move || HealthAggregator::new(aggregating));
+        let post = Post {
+            kind: "HealthAggregator",
+            of: None,
+            mailbox: MAILBOX,
+        };
+        let addr = self
+            .supervision
+            .start(arbiter, post, move || HealthAggregator::new(aggregating));
         self.faults.add("HealthAggregator", &addr);
         addr
     }
 
     fn stats(&self, arbiter: &ArbiterHandle) -> Addr<StatsProcessor> {
         let store = self.store.clone();
-        let post = Post { kind: "StatsProcessor", of: None, mailbox: MAILBOX };
-        let addr = self.supervision.start(arbiter, post, move || StatsProcessor::new(store));
+        let post = Post {
+            kind: "StatsProcessor",
+            of: None,
+            mailbox: MAILBOX,
+        };
+        let addr = self
+            .supervision
+            .start(arbiter, post, move || StatsProcessor::new(store));
         self.faults.add("StatsProcessor", &addr);
         addr
     }
@@ -268,7 +327,11 @@ impl Plan<'_> {
         let start: StartProber = Arc::new(move |spec: FleetSpec| {
             let remembered = memories.get(&spec.name).cloned().unwrap_or_default();
             let site = sites.get(&spec.broker).cloned();
-            let post = Post { kind: "FleetProber", of: Some(spec.name.clone()), mailbox: MAILBOX };
+            let post = Post {
+                kind: "FleetProber",
+                of: Some(spec.name.clone()),
+                mailbox: MAILBOX,
+            };
             let (aggregator, meters, store) = (aggregator.clone(), meters.clone(), store.clone());
             // The configuration was checked: a fleet's broker is one of those that were opened.
             let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
@@ -322,14 +385,24 @@ impl Plan<'_> {
             meters: self.meters.clone(),
             was_down,
         };
-        let post = Post { kind: "BrokerListener", of: Some(name), mailbox: MAILBOX };
-        let addr = self.supervision.start(arbiter, post, move || BrokerListener::new(listening));
+        let post = Post {
+            kind: "BrokerListener",
+            of: Some(name),
+            mailbox: MAILBOX,
+        };
+        let addr = self
+            .supervision
+            .start(arbiter, post, move || BrokerListener::new(listening));
         self.faults.add("BrokerListener", &addr);
     }
 
     /// Which of a broker's workers belong to which fleet.
     fn roster(&self, broker: &str) -> Roster {
-        let discovers = self.settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
+        let discovers = self
+            .settings
+            .brokers
+            .iter()
+            .any(|b| b.config.name == broker && b.discover);
         if discovers {
             return Roster::discovering();
         }
@@ -342,7 +415,10 @@ fn open_brokers(settings: &Settings) -> Result<BTreeMap<CompactString, BrokerSit
     let open = |broker: &crate::config::Broker| {
         let name = broker.config.name.clone();
         let opened = brokers::open(broker.config.clone());
-        let opened = opened.map_err(|why| RunError::Broker { name: name.clone(), why })?;
+        let opened = opened.map_err(|why| RunError::Broker {
+            name: name.clone(),
+            why,
+        })?;
         let site = BrokerSite {
             broker: opened,
             sight: Arc::new(watch::channel(Sight::Blind).0),
@@ -355,7 +431,10 @@ fn open_brokers(settings: &Settings) -> Result<BTreeMap<CompactString, BrokerSit
 
 fn open_notifiers(settings: &Settings) -> Result<Vec<SharedNotifier>, RunError> {
     let open = |table: &Arc<dyn notifiers::Table>| {
-        table.open().map_err(|why| RunError::Notifier { name: table.name().to_owned(), why })
+        table.open().map_err(|why| RunError::Notifier {
+            name: table.name().to_owned(),
+            why,
+        })
     };
     settings.notifiers.iter().map(open).collect()
 }
@@ -392,7 +471,7 @@ impl Faults {
     where
         A: actix::Actor<Context = actix::Context<A>> + actix::Handler<headcount_actors::messages::Provoke>,
     {
-        let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut points = self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         points.insert(kind, addr.clone().recipient());
     }
 
@@ -404,8 +483,10 @@ impl Faults {
     fn provoker(&self) -> http::Provoke {
         let points = self.points.clone();
         Arc::new(move |kind: &str| {
-            let points = points.lock().unwrap_or_else(PoisonError::into_inner);
-            points.get(kind).is_some_and(|point| point.try_send(headcount_actors::messages::Provoke).is_ok())
+            let points = points.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            points
+                .get(kind)
+                .is_some_and(|point| point.try_send(headcount_actors::messages::Provoke).is_ok())
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use compact_str::CompactString;
+use headcount_core::detect::Expected;
 use headcount_core::glob::Glob;
 use serde::{Deserialize, Deserializer, de};
 
@@ -20,23 +21,12 @@ pub struct Fleet {
     pub hostnames: Vec<Glob>,
     /// Queues to watch; empty means those that its workers say they consume.
     pub queues: Vec<CompactString>,
-    /// Under so many workers it is down.
-    pub minimum: u32,
+    /// Under so many workers it is down; none means one, as long as any is expected.
+    pub minimum: Option<u32>,
     /// How many workers there should be.
     pub expected: Expected,
     /// How they are judged.
     pub detect: Detect,
-}
-
-/// How many workers a fleet should have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// As many as have been seen and did not say goodbye.
-    Auto,
-    /// So many, whatever their names.
-    Count(u32),
-    /// Exactly these.
-    Names(Vec<CompactString>),
 }
 
 /// The table as it is written.
@@ -153,7 +143,7 @@ impl FleetTable {
             broker,
             hostnames,
             queues: self.queues,
-            minimum,
+            minimum: self.minimum,
             expected,
             detect,
         }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use headcount_edge::{brokers, notifiers, store};
 
 pub use detect::Detect;
-pub use fleet::{Expected, Fleet};
+pub use fleet::Fleet;
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
 pub use tree::Surroundings;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_edge::{notifiers, store};
 
-use super::super::{Detect, Expected, decode, fleet, read};
+use headcount_core::detect::Expected;
+
+use super::super::{Detect, decode, fleet, read};
 use super::{Settings, read_with, variables};
 
 const EXAMPLE: &str = include_str!("../../../config/headcount.toml");

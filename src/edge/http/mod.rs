@@ -3,6 +3,8 @@
 
 mod api;
 mod auth;
+#[cfg(feature = "fault-points")]
+mod faults;
 mod health;
 mod metrics;
 mod problem;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
+pub use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -42,6 +45,9 @@ pub struct Http {
     pub token: Option<SecretString>,
     /// The program's version, for `headcount_build_info`.
     pub version: &'static str,
+    /// Tests only: makes an actor panic.
+    #[cfg(feature = "fault-points")]
+    pub provoke: faults::Provoke,
 }
 
 /// What every handler shares.
@@ -51,6 +57,8 @@ struct Shared {
     store: SharedStore,
     token: Option<SecretString>,
     registry: prometheus_client::registry::Registry,
+    #[cfg(feature = "fault-points")]
+    provoke: faults::Provoke,
 }
 
 impl From<Http> for Shared {
@@ -62,9 +70,14 @@ impl From<Http> for Shared {
             store: http.store,
             token: http.token,
             registry,
+            #[cfg(feature = "fault-points")]
+            provoke: http.provoke,
         }
     }
 }
+
+#[cfg(feature = "fault-points")]
+pub use faults::Provoke;
 
 /// A request head must be complete by then: a slow sender may not hold a connection for ever.
 const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -134,22 +147,24 @@ fn headers() -> DefaultHeaders {
 
 fn routes(app: &mut ServiceConfig) {
     app.service(read("/healthz", health::healthz))
-        .service(read("/readyz", health::readyz))
-        .service(
-            // Everything else stands behind the token, pages that do not exist too.
-            web::scope("")
-                .wrap(from_fn(auth::require_token))
-                .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
-                .service(read("/", index))
-                .service(read("/metrics", metrics::scrape))
-                .service(read("/api/v1/fleets", api::fleets))
-                .service(read("/api/v1/fleets/{name}", api::fleet))
-                .service(read("/api/v1/workers", api::workers))
-                .service(read("/api/v1/workers/{hostname}", api::worker))
-                .service(read("/api/v1/incidents", api::incidents))
-                .service(read("/api/v1/incidents/{id}", api::incident))
-                .default_service(web::to(problem::no_page)),
-        );
+        .service(read("/readyz", health::readyz));
+    #[cfg(feature = "fault-points")]
+    app.route("/test/panic/{actor}", web::post().to(faults::panic));
+    app.service(
+        // Everything else stands behind the token, pages that do not exist too.
+        web::scope("")
+            .wrap(from_fn(auth::require_token))
+            .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
+            .service(read("/", index))
+            .service(read("/metrics", metrics::scrape))
+            .service(read("/api/v1/fleets", api::fleets))
+            .service(read("/api/v1/fleets/{name}", api::fleet))
+            .service(read("/api/v1/workers", api::workers))
+            .service(read("/api/v1/workers/{hostname}", api::worker))
+            .service(read("/api/v1/incidents", api::incidents))
+            .service(read("/api/v1/incidents/{id}", api::incident))
+            .default_service(web::to(problem::no_page)),
+    );
 }
 
 /// A page that can be read and nothing else.

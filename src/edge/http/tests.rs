@@ -210,6 +210,8 @@ fn http(status: Status, store: SharedStore) -> Http {
         meters: Meters::default(),
         token: None,
         version: "1.2.3",
+        #[cfg(feature = "fault-points")]
+        provoke: Arc::new(|_| false),
     }
 }
 

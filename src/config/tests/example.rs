@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
-use headcount_edge::{notifiers, store};
-
 use headcount_core::detect::Expected;
+use headcount_edge::{notifiers, store};
 
 use super::super::{Detect, decode, fleet, read};
 use super::{Settings, read_with, variables};
@@ -112,8 +111,9 @@ fn the_defaults_that_it_states_are_the_defaults() {
 
     let (bare, full) = (&bare.fleets[0], &full.fleets[0]);
     assert_eq!(
-        (&bare.hostnames, bare.minimum, &bare.expected),
-        (&full.hostnames, full.minimum, &full.expected)
+        (&bare.hostnames, &bare.expected),
+        (&full.hostnames, &full.expected)
     );
     assert_eq!(full.expected, Expected::Auto);
+    assert_eq!(full.minimum, Some(1), "what the detector takes where nothing is given");
 }

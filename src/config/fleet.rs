@@ -224,7 +224,10 @@ impl FleetTable {
         }
         if names.len() > MAX_WORKERS {
             let count = names.len();
-            spot.say("names", format!("expected at most {MAX_WORKERS} workers, found {count}"));
+            spot.say(
+                "names",
+                format!("expected at most {MAX_WORKERS} workers, found {count}"),
+            );
         }
         if names.is_empty() {
             spot.say(

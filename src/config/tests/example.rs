@@ -110,10 +110,7 @@ fn the_defaults_that_it_states_are_the_defaults() {
     assert_eq!(broker.sep.as_ref(), Some(&usual.sep));
 
     let (bare, full) = (&bare.fleets[0], &full.fleets[0]);
-    assert_eq!(
-        (&bare.hostnames, &bare.expected),
-        (&full.hostnames, &full.expected)
-    );
+    assert_eq!((&bare.hostnames, &bare.expected), (&full.hostnames, &full.expected));
     assert_eq!(full.expected, Expected::Auto);
     assert_eq!(full.minimum, Some(1), "what the detector takes where nothing is given");
 }

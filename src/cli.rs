@@ -95,7 +95,7 @@ pub struct Run {
     #[arg(long = "broker", value_name = "URL")]
     pub brokers: Vec<String>,
     /// The configuration
-    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -174,7 +174,7 @@ configuration. Without --config there is one notifier, standard output.")]
 #[derive(Args, Debug)]
 pub struct NotifyTest {
     /// The configuration
-    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn run_needs_a_broker_or_a_file() {
-        assert!(Cli::try_parse_from(["headcount", "run"]).is_err() || std::env::var_os("HEADCOUNT_CONFIG").is_some());
+        assert!(Cli::try_parse_from(["headcount", "run"]).is_err());
         assert!(Cli::try_parse_from(["headcount", "run", "--broker", "redis://a", "--broker", "redis://b"]).is_ok());
     }
 }

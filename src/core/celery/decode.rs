@@ -76,6 +76,11 @@ impl Decoder {
         decoded
     }
 
+    #[cfg(test)]
+    pub(crate) fn scratch(&self) -> usize {
+        self.body.capacity() + self.unpacked.capacity()
+    }
+
     fn message(
         &mut self,
         raw: RawMessage<'_>,
@@ -129,14 +134,16 @@ fn read(format: Format, body: &[u8], decoded: &mut Decoded, each: &mut impl FnMu
 fn json(json: &mut Json<'_>, decoded: &mut Decoded, each: &mut impl FnMut(Event<'_>)) -> Result<(), NotJson> {
     match json.next()? {
         Next::Object => {
-            let fields = Fields::read(json)?;
+            let mut fields = Fields::default();
+            fields.read(json)?;
             json.end()?;
             decoded.take(&fields, each);
         }
         Next::List => {
             json.list(|json| {
                 if json.next()? == Next::Object {
-                    let fields = Fields::read(json)?;
+                    let mut fields = Fields::default();
+                    fields.read(json)?;
                     decoded.take(&fields, each);
                 } else {
                     json.skip()?;

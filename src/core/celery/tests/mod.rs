@@ -1,3 +1,9 @@
+mod bodies;
 mod broker_urls;
 mod captures;
+mod commands;
+mod flat;
+mod hostile;
+mod properties;
 mod support;
+mod wire_names;

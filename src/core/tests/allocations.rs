@@ -1,0 +1,55 @@
+//! Ordinary events cost no allocation, on either broker. (A binary of its own, since it counts with an allocator of its
+//! own.)
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use headcount_core::celery::{Decoder, RawMessage};
+use serde_json::Value;
+
+fn bodies(capture: &str, is_event: impl Fn(&Value) -> bool) -> Vec<Vec<u8>> {
+    let path = format!(
+        "{}/../../tests/data/celery-wire/{capture}.jsonl.gz",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let lines = BufReader::new(GzDecoder::new(std::fs::File::open(path).unwrap())).lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    lines
+        .filter(is_event)
+        .map(|line| STANDARD.decode(line["body_b64"].as_str().unwrap()).unwrap())
+        .collect()
+}
+
+#[test]
+fn ordinary_events_allocate_nothing() {
+    let rabbitmq = bodies("rabbitmq-5x", |line| line["exchange"] == "celeryev");
+    let redis = bodies("redis-5x", |line| {
+        line["channel"].as_str().unwrap().starts_with("/0.celeryev/")
+    });
+    let amqp = |body| RawMessage::Amqp {
+        content_type: "application/json",
+        content_encoding: "utf-8",
+        compression: "",
+        body,
+    };
+    let messages: Vec<RawMessage<'_>> = rabbitmq
+        .iter()
+        .map(|body| amqp(body))
+        .chain(redis.iter().map(|payload| RawMessage::Redis { payload }))
+        .collect();
+    assert_eq!(messages.len(), 448 + 479);
+    let mut decoder = Decoder::new();
+    let mut all = || {
+        messages
+            .iter()
+            .map(|raw| decoder.decode(*raw, |_| {}).events)
+            .sum::<usize>()
+    };
+    // The first round sizes the scratch.
+    let mut events = all();
+    let counted = allocation_counter::measure(|| events += all());
+    assert_eq!((counted.count_total, events), (0, 2 * (512 + 526)));
+}

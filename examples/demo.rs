@@ -61,7 +61,10 @@ fn main() {
     status(&headcount);
 
     say("kill -9 for all workers of the fleet sms");
-    let killed = sms.iter().map(Worker::sigkill).next().expect("the fleet has workers");
+    let killed = Instant::now();
+    for worker in &sms {
+        worker.sigkill();
+    }
     let down = slack.next_text("DOWN sms", PATIENCE);
     show(&down, "the kill", killed);
     status(&headcount);

@@ -220,6 +220,9 @@ async fn redis_that_goes_silent_ends_the_session() {
     let mut listener = Listener::start(&broker).await;
     listener.until("a canary", |heard| !heard.canaries.is_empty()).await;
     redis.pause();
+    // The silence is Redis', and must not look like that of the worker.
+    let asked = broker.probe(&["sms@h1".into()], Duration::from_millis(300)).await;
+    assert!(matches!(asked, Err(BrokerError::Timeout(_))), "{asked:?}");
     match listener.end().await {
         SessionEnd::Broke(BrokerError::Lost(why)) => assert!(why.contains("came back"), "{why}"),
         other => panic!("{other:?}"),

@@ -1,7 +1,6 @@
 //! The directory of fleets: which prober a fleet's sightings go to. Configured fleets are in it from the start, others
 //! when their first worker is heard.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Addr, Recipient};
@@ -17,11 +16,20 @@ pub type StartProber = Arc<dyn Fn(FleetSpec) -> Addr<FleetProber> + Send + Sync>
 /// Makes the specification of a fleet that nobody configured, from its broker's name and its own.
 pub type Discovered = Arc<dyn Fn(&str, CompactString) -> FleetSpec + Send + Sync>;
 
+/// One fleet in the directory.
+struct Entry {
+    broker: CompactString,
+    /// What the roster of its broker calls it.
+    heard_as: CompactString,
+    /// What everybody else calls it: the same, unless two brokers have a fleet of that name.
+    name: CompactString,
+    prober: Addr<FleetProber>,
+}
+
 /// The directory. Cheap to clone. It is asked once for each fleet and session, never for an event.
 #[derive(Clone)]
 pub struct FleetDirectory {
-    /// By broker, and by the name that the roster gives it.
-    fleets: Arc<Mutex<BTreeMap<(CompactString, CompactString), (CompactString, Addr<FleetProber>)>>>,
+    fleets: Arc<Mutex<Vec<Entry>>>,
     start: StartProber,
     discovered: Discovered,
 }
@@ -35,17 +43,15 @@ impl std::fmt::Debug for FleetDirectory {
 impl FleetDirectory {
     /// A directory of the configured fleets.
     pub fn new(configured: Vec<FleetSpec>, start: StartProber, discovered: Discovered) -> Self {
-        let fleets = configured
-            .into_iter()
-            .map(|spec| {
-                (
-                    (spec.broker.clone(), spec.name.clone()),
-                    (spec.name.clone(), start(spec)),
-                )
-            })
-            .collect();
+        let entry = |spec: FleetSpec| Entry {
+            broker: spec.broker.clone(),
+            heard_as: spec.name.clone(),
+            name: spec.name.clone(),
+            prober: start(spec),
+        };
+        let fleets = Arc::new(Mutex::new(configured.into_iter().map(entry).collect()));
         Self {
-            fleets: Arc::new(Mutex::new(fleets)),
+            fleets,
             start,
             discovered,
         }
@@ -54,35 +60,27 @@ impl FleetDirectory {
     /// The name of a fleet, and where its sightings go. A fleet that is heard of for the first time gets its prober;
     /// if another broker has one of that name, the broker's name is added to it.
     pub fn of(&self, broker: &str, fleet: &str) -> (CompactString, Recipient<Sighted>) {
+        // A panic cannot leave it half changed: each call makes one push.
         let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (CompactString::from(broker), CompactString::from(fleet));
-        if let Some((name, prober)) = fleets.get(&key) {
-            return (name.clone(), prober.clone().recipient());
+        if let Some(known) = fleets
+            .iter()
+            .find(|entry| entry.broker == broker && entry.heard_as == fleet)
+        {
+            return (known.name.clone(), known.prober.clone().recipient());
         }
-        let taken = fleets.values().any(|(name, _)| name == fleet);
+        let taken = fleets.iter().any(|entry| entry.name == fleet);
         let name = if taken {
             format_compact!("{fleet}@{broker}")
         } else {
             fleet.into()
         };
         let prober = (self.start)((self.discovered)(broker, name.clone()));
-        fleets.insert(key, (name.clone(), prober.clone()));
+        fleets.push(Entry {
+            broker: broker.into(),
+            heard_as: fleet.into(),
+            name: name.clone(),
+            prober: prober.clone(),
+        });
         (name, prober.recipient())
-    }
-
-    /// The names of one broker's fleets.
-    pub fn names(&self, broker: &str) -> Vec<CompactString> {
-        let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
-        fleets
-            .iter()
-            .filter(|((of, _), _)| of == broker)
-            .map(|(_, (name, _))| name.clone())
-            .collect()
-    }
-
-    /// All probers, by fleet.
-    pub fn probers(&self) -> Vec<(CompactString, Addr<FleetProber>)> {
-        let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
-        fleets.values().cloned().collect()
     }
 }

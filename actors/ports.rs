@@ -44,6 +44,10 @@ pub trait Broker: Send + Sync + 'static {
     /// The publish/subscribe connections that the broker sees, where workers have no mailbox that shows their presence
     /// (Redis); none where presence comes with [`Broker::probe`] (RabbitMQ), or where asking is not permitted.
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError>;
+
+    /// Leaves nothing behind in the broker, before the program ends; for a moment at most. A broker that is dropped
+    /// does so too, if its runtime lives on.
+    async fn close(&self) {}
 }
 
 /// How often a listening session sends a message to itself through the broker.

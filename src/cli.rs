@@ -69,8 +69,8 @@ Examples:
 
 The first line and the exit code are those of a Nagios plugin: 0 OK, workers answer (with --expect
 at least so many); 1 WARNING, some answer and they are fewer than expected; 2 CRITICAL, none
-answers; 3 UNKNOWN, the broker cannot be reached, so nobody can tell. A worker with the solo pool
-does not answer while it runs a task.")]
+answers, or wrong use; 3 UNKNOWN, the broker cannot be reached, so nobody can tell. A worker with
+the solo pool does not answer while it runs a task.")]
     Probe(Probe),
     /// The fleets and workers as a running daemon sees them
     #[command(after_help = "\
@@ -95,7 +95,7 @@ pub struct Run {
     #[arg(long = "broker", value_name = "URL")]
     pub brokers: Vec<String>,
     /// The configuration
-    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -174,7 +174,7 @@ configuration. Without --config there is one notifier, standard output.")]
 #[derive(Args, Debug)]
 pub struct NotifyTest {
     /// The configuration
-    #[arg(long, value_name = "FILE", env = "HEADCOUNT_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn run_needs_a_broker_or_a_file() {
-        assert!(Cli::try_parse_from(["headcount", "run"]).is_err() || std::env::var_os("HEADCOUNT_CONFIG").is_some());
+        assert!(Cli::try_parse_from(["headcount", "run"]).is_err());
         assert!(Cli::try_parse_from(["headcount", "run", "--broker", "redis://a", "--broker", "redis://b"]).is_ok());
     }
 }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 /// For people on a terminal, JSON for whoever collects it elsewhere. `RUST_LOG` overrides `level`.
 fn log_to_stderr(level: &str) {
     // lapin and its like tell every connection's end as an error of theirs; whoever uses them says it better.
-    let usual = format!("{level},lapin=off,async_rs=off,redis=off");
+    let usual = format!("{level},actix_server=warn,lapin=off,async_rs=off,redis=off");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

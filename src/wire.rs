@@ -10,6 +10,7 @@ use actix::{Addr, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
 use compact_str::CompactString;
 use headcount_actors::broker_listener::{BrokerListener, Listening};
+use headcount_actors::clock::Clock;
 use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
@@ -24,8 +25,8 @@ use headcount_actors::vitals::Vitals;
 use headcount_core::alert::Kind;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
-use headcount_core::detect::{Expected, FleetSpec, Rules, Sight, WorkerMemory};
-use headcount_core::status::Status;
+use headcount_core::detect::{BrokerState, Expected, FleetSpec, Rules, Sight, WorkerMemory};
+use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
 use headcount_edge::{brokers, notifiers, store};
 use thiserror::Error;
@@ -153,7 +154,7 @@ impl House {
             store,
             faults: Faults::default(),
         };
-        let (view_in, view) = watch::channel(Arc::new(Status::default()));
+        let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -408,6 +409,24 @@ impl Plan<'_> {
         }
         let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
         Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    }
+}
+
+/// What is known before anything has been tried: the brokers, and that each is being reached.
+fn first_status(sites: &BTreeMap<CompactString, BrokerSite>) -> Status {
+    let now = Clock.now().wall;
+    let connecting = |site: &BrokerSite| BrokerStatus {
+        name: site.broker.name().into(),
+        address: site.broker.address(),
+        state: BrokerState::Connecting,
+        since: now,
+        error: Some("connecting".to_owned()),
+        retry_at: None,
+    };
+    Status {
+        at: now,
+        brokers: sites.values().map(connecting).collect(),
+        ..Status::default()
     }
 }
 

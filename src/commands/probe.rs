@@ -24,12 +24,16 @@ const NAME: &str = "probe";
 /// # Errors
 /// The result cannot be written, or the URL cannot be looked up.
 pub async fn run(args: Probe) -> Outcome {
-    let url = argument("--broker", &args.broker)?;
-    let broker = match brokers::open(brokers::Config::new(NAME, url)) {
+    let url = argument("--broker", &args.broker).map_err(|error| error.to_string());
+    let opened = url.and_then(|url| {
+        let config = brokers::Config::new(NAME, url);
+        brokers::open(config).map_err(|error| format!("headcount: --broker: {error}"))
+    });
+    let broker = match opened {
         Ok(broker) => broker,
-        Err(error) => {
-            to_stderr(&format_args!("headcount: --broker: {error}"));
-            // Wrong use; for Nagios that reads as critical, which such a command line is.
+        Err(why) => {
+            // Wrong use, as everywhere; Nagios reads it as critical, which a check that can never work is.
+            to_stderr(&why);
             return Ok(ExitCode::from(WRONG));
         }
     };

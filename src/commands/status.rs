@@ -86,6 +86,7 @@ impl Client {
         let token = daemon
             .token
             .as_deref()
+            .filter(|token| !token.is_empty())
             .map(|token| argument("--token", token))
             .transpose()?;
         let http = reqwest::Client::builder().timeout(WITHIN).build();
@@ -126,9 +127,11 @@ impl Client {
         let not_ready = page == "/readyz" && status == StatusCode::SERVICE_UNAVAILABLE;
         if !status.is_success() && !not_ready {
             if status == StatusCode::UNAUTHORIZED {
-                return Err(failed(
-                    "the daemon wants its token: give --token, or set HEADCOUNT_TOKEN".to_owned(),
-                ));
+                let why = match self.token {
+                    None => "the daemon wants its token: give --token, or set HEADCOUNT_TOKEN",
+                    Some(_) => "the daemon does not take this token",
+                };
+                return Err(failed(why.to_owned()));
             }
             let problem: Option<Value> = response.json().await.ok();
             let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());

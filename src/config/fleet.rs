@@ -4,6 +4,7 @@ use std::fmt;
 
 use compact_str::CompactString;
 use headcount_core::detect::Expected;
+use headcount_core::detect::fleet::{MAX_QUEUES, MAX_WORKERS};
 use headcount_core::glob::Glob;
 use serde::{Deserialize, Deserializer, de};
 
@@ -126,6 +127,10 @@ impl FleetTable {
                 );
             }
         }
+        if self.queues.len() > MAX_QUEUES {
+            let count = self.queues.len();
+            spot.say("queues", format!("expected at most {MAX_QUEUES} queues, found {count}"));
+        }
         let expected = self.expectation(&hostnames, spot);
         let minimum = self.minimum.unwrap_or(1);
         let most = match &expected {
@@ -215,6 +220,13 @@ impl FleetTable {
             spot.say(
                 "expected",
                 "either `expected` or `names`: the names already say how many",
+            );
+        }
+        if names.len() > MAX_WORKERS {
+            let count = names.len();
+            spot.say(
+                "names",
+                format!("expected at most {MAX_WORKERS} workers, found {count}"),
             );
         }
         if names.is_empty() {

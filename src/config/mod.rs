@@ -4,7 +4,9 @@
 
 mod decode;
 mod detect;
+mod fault;
 mod fleet;
+mod keys;
 mod overrides;
 mod problem;
 mod read;
@@ -13,6 +15,7 @@ mod spot;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

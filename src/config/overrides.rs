@@ -2,7 +2,8 @@
 
 use headcount_core::celery::BrokerUrl;
 
-use super::decode::{Mistake, unknown_key};
+use super::decode::Mistake;
+use super::fault::unknown_key;
 use super::problem::Found;
 use super::read::plain_tables;
 use super::tree::{At, Builder, Entry, Node, Surroundings, Table, Value};

@@ -10,9 +10,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
 use toml::de::DeTable;
 
-use super::decode::{self, Mistake, unknown_key};
+use super::decode::{self, Mistake};
 use super::detect::{Detect, DetectTable};
+use super::fault::unknown_key;
 use super::fleet::{Company, Fleet, FleetTable};
+use super::keys;
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
@@ -31,9 +33,9 @@ pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "dete
 /// The plain tables, with the keys that each reads.
 pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
     [
-        ("server", decode::keys_of::<ServerTable>()),
-        ("store", decode::keys_of::<store::Config>()),
-        ("detect", decode::keys_of::<DetectTable>()),
+        ("server", keys::keys_of::<ServerTable>()),
+        ("store", keys::keys_of::<store::Config>()),
+        ("detect", keys::keys_of::<DetectTable>()),
     ]
 }
 

@@ -2,7 +2,7 @@
 
     python tests/data/make_broker_urls.py > tests/data/broker_urls.json
 
-Needs celery and redis. Nothing is connected to: what kombu would hand to its clients is taken just before.
+Needs celery, redis and packaging. Nothing is connected to: what kombu would hand to its clients is taken just before.
 """
 
 import json

@@ -120,7 +120,12 @@ impl Picture {
             .filter(|broker| broker.state != "heard")
             .count();
         let open = self.incidents.len();
-        let (says, tone) = if self.fleets.is_empty() && unheard == 0 {
+        let (says, tone) = if self.ready.brokers.is_empty() {
+            (
+                "the daemon has only just started, and knows nothing yet".to_owned(),
+                Tone::Warning,
+            )
+        } else if self.fleets.is_empty() && unheard == 0 {
             ("no fleet has been seen yet".to_owned(), Tone::Warning)
         } else if (bad, unheard, open) == (0, 0, 0) {
             (
@@ -331,6 +336,16 @@ mod tests {
             deaf.contains("1 broker not heard") && deaf.contains("cannot connect"),
             "{deaf}"
         );
+    }
+
+    #[test]
+    fn nothing_known_is_not_called_well() {
+        let mut none = picture("healthy", "up", "heard");
+        none.fleets.clear();
+        none.workers.clear();
+        assert!(shown(&none).starts_with("no fleet has been seen yet"));
+        none.ready.brokers.clear();
+        assert!(shown(&none).starts_with("the daemon has only just started"));
     }
 
     #[test]

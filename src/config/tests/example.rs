@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
+use headcount_core::detect::Expected;
 use headcount_edge::{notifiers, store};
 
-use headcount_core::detect::Expected;
-
-use super::super::{Detect, decode, fleet, read};
+use super::super::{Detect, fleet, keys, read};
 use super::{Settings, read_with, variables};
 
 const EXAMPLE: &str = include_str!("../../../config/headcount.toml");
@@ -62,14 +61,14 @@ fn every_key_is_in_the_example() {
     check(
         "broker",
         &table("broker"),
-        decode::keys_of::<headcount_edge::brokers::Config>(),
+        keys::keys_of::<headcount_edge::brokers::Config>(),
     );
-    check("fleet", &table("fleet"), decode::keys_of::<fleet::FleetTable>());
+    check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
     let detect: BTreeSet<String> = full["fleet"][0]["detect"].as_table().unwrap().keys().cloned().collect();
     check(
         "fleet.detect",
         &detect,
-        decode::keys_of::<super::super::detect::DetectTable>(),
+        keys::keys_of::<super::super::detect::DetectTable>(),
     );
     for kind in notifiers::KINDS {
         let of_kind = full["notify"]
@@ -80,7 +79,7 @@ fn every_key_is_in_the_example() {
         let shown = of_kind
             .flat_map(|table| table.as_table().unwrap().keys().cloned())
             .collect();
-        check(kind, &shown, decode::keys_of_notifier(kind));
+        check(kind, &shown, keys::keys_of_notifier(kind));
     }
     assert_eq!(
         full.keys().map(String::as_str).collect::<BTreeSet<_>>(),
@@ -111,9 +110,7 @@ fn the_defaults_that_it_states_are_the_defaults() {
     assert_eq!(broker.sep.as_ref(), Some(&usual.sep));
 
     let (bare, full) = (&bare.fleets[0], &full.fleets[0]);
-    assert_eq!(
-        (&bare.hostnames, bare.minimum, &bare.expected),
-        (&full.hostnames, full.minimum, &full.expected)
-    );
+    assert_eq!((&bare.hostnames, &bare.expected), (&full.hostnames, &full.expected));
     assert_eq!(full.expected, Expected::Auto);
+    assert_eq!(full.minimum, Some(1), "what the detector takes where nothing is given");
 }

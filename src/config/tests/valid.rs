@@ -1,9 +1,8 @@
 //! What right configurations mean.
 
+use headcount_core::detect::Expected;
 use headcount_core::span::Span;
 use secrecy::ExposeSecret;
-
-use headcount_core::detect::Expected;
 
 use super::super::{Detect, Origin, Surroundings, read};
 use super::{BROKER, read_with, settings, variables};
@@ -34,7 +33,7 @@ fn a_fleet_takes_what_it_does_not_say_from_around_it() {
     };
     assert_eq!(
         (sms.hostnames[0].as_str(), sms.minimum, &sms.expected),
-        ("sms@*", Some(1), &Expected::Count(4))
+        ("sms@*", None, &Expected::Count(4))
     );
     assert_eq!(
         (sms.detect.probe_every, sms.detect.down_after),

@@ -17,7 +17,8 @@ pub struct ReplyTo<'a> {
     pub routing_key: &'a str,
 }
 
-/// A request to workers, before it is addressed to a broker.
+/// A request to workers, before it is addressed to a broker. It is always JSON: a worker whose `accept_content` has no
+/// `json` (it has by default) does not answer.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The command: `ping`, `stats`, `active_queues`, `active`, `add_consumer`, …
@@ -34,7 +35,7 @@ pub struct Request<'a> {
 
 /// The header `clock` of a request: workers raise their own logical clock to it, so the smallest is sent, which raises
 /// nobody's.
-pub const CLOCK: i64 = 1;
+pub const CLOCK: i32 = 1;
 
 /// The property `delivery_mode` of a request: 2, as kombu sends it. The mailboxes live in memory all the same.
 pub const DELIVERY_MODE: u8 = 2;
@@ -56,10 +57,7 @@ pub struct Headers {
 
 /// The headers of a request that nobody needs after `expires` (seconds since the Unix epoch).
 pub const fn headers(expires: f64) -> Headers {
-    Headers {
-        clock: CLOCK as i32,
-        expires,
-    }
+    Headers { clock: CLOCK, expires }
 }
 
 /// The body of a request, the same on both brokers.
@@ -80,38 +78,19 @@ pub fn body(request: &Request<'_>) -> Vec<u8> {
 
 /// The whole payload of the PUBLISH on Redis.
 ///
+/// `control_exchange` is [`super::WireSettings::control_exchange`], such as `celery.pidbox`.
+///
 /// `delivery_tag` is any string that no other message bears, such as a new UUID. It can never be left out: without it
 /// every worker drops its connection, and gevent workers stay deaf to commands.
 pub fn redis_payload(request: &Request<'_>, control_exchange: &str, delivery_tag: &str, expires: f64) -> Vec<u8> {
-    envelope(
-        &body(request),
-        json!({"clock": CLOCK, "expires": expires}),
-        DELIVERY_MODE,
-        json!({"exchange": control_exchange, "routing_key": ""}),
-        delivery_tag,
-    )
-}
-
-/// An event of Headcount's own as a Redis payload, such as the canary that a listening session sends to itself.
-pub fn redis_event(body: &[u8], exchange: &str, routing_key: &str, delivery_tag: &str) -> Vec<u8> {
-    envelope(
-        body,
-        json!({}),
-        1,
-        json!({"exchange": exchange, "routing_key": routing_key}),
-        delivery_tag,
-    )
-}
-
-fn envelope(body: &[u8], headers: Value, delivery_mode: u8, delivery_info: Value, delivery_tag: &str) -> Vec<u8> {
     json!({
-        "body": STANDARD.encode(body),
+        "body": STANDARD.encode(body(request)),
         "content-encoding": CONTENT_ENCODING,
         "content-type": CONTENT_TYPE,
-        "headers": headers,
+        "headers": {"clock": CLOCK, "expires": expires},
         "properties": {
-            "delivery_mode": delivery_mode,
-            "delivery_info": delivery_info,
+            "delivery_mode": DELIVERY_MODE,
+            "delivery_info": {"exchange": control_exchange, "routing_key": ""},
             "priority": 0,
             "body_encoding": "base64",
             "delivery_tag": delivery_tag,

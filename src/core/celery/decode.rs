@@ -134,14 +134,16 @@ fn read(format: Format, body: &[u8], decoded: &mut Decoded, each: &mut impl FnMu
 fn json(json: &mut Json<'_>, decoded: &mut Decoded, each: &mut impl FnMut(Event<'_>)) -> Result<(), NotJson> {
     match json.next()? {
         Next::Object => {
-            let fields = Fields::read(json)?;
+            let mut fields = Fields::default();
+            fields.read(json)?;
             json.end()?;
             decoded.take(&fields, each);
         }
         Next::List => {
             json.list(|json| {
                 if json.next()? == Next::Object {
-                    let fields = Fields::read(json)?;
+                    let mut fields = Fields::default();
+                    fields.read(json)?;
                     decoded.take(&fields, each);
                 } else {
                     json.skip()?;

@@ -57,7 +57,7 @@ impl Key {
     const COUNT: usize = Key::Eta as usize + 1;
 
     /// The field of that name, if it is one of them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "type" => Key::Type,
@@ -88,21 +88,19 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads the object that comes next. As in Python, the last of two equal keys counts.
-    pub(crate) fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
-        let mut fields = Self::default();
+    /// Reads the object that comes next into new fields. As in Python, the last of two equal keys counts.
+    pub(crate) fn read(&mut self, json: &mut Json<'a>) -> Result<(), NotJson> {
         json.object(|json, key| {
             match Key::of(&key) {
-                Some(key) => fields.set(key, scalar(json)?),
+                Some(key) => self.set(key, scalar(json)?),
                 None => json.skip()?,
             }
             Ok(())
-        })?;
-        Ok(fields)
+        })
     }
 
     /// Keeps a value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set(&mut self, key: Key, value: Scalar<'a>) {
         if let Some(slot) = self.slots.get_mut(key as usize) {
             *slot = value;
@@ -223,7 +221,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn scalar<'a>(json: &mut Json<'a>) -> Result<Scalar<'a>, NotJson> {
     Ok(match json.next()? {
         Next::Text => Scalar::Text(json.string()?),

@@ -37,7 +37,7 @@ pub(crate) fn yaml(body: &[u8], decoded: &mut Decoded, each: &mut impl FnMut(Eve
     Ok(())
 }
 
-/// One msgpack value, and nothing after it.
+/// One msgpack value, and no further one after it.
 pub(crate) fn from_msgpack<'de, T>(
     body: &'de [u8],
     read: impl FnOnce(&mut Msgpack<'de>) -> Result<T, rmp_serde::decode::Error>,

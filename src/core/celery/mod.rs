@@ -8,9 +8,9 @@
 //! | `raw.rs`, `event.rs` | a message before it is believed, and what it can turn out to be |
 //! | `decode.rs` | from the one to the other |
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
-//! | `json.rs`, `unescape.rs`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
+//! | `json/`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
 //! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
-//! | `wire_names.rs`, `broker_url.rs` | the names on the wire, and where the wire is |
+//! | `wire_names.rs`, `broker_url/` | the names on the wire, and where the wire is |
 
 pub mod broker_url;
 mod compression;
@@ -25,7 +25,6 @@ mod json;
 mod loose;
 pub mod raw;
 pub mod reply;
-mod unescape;
 mod value;
 pub mod wire_names;
 

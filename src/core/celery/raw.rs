@@ -9,7 +9,8 @@ pub enum RawMessage<'a> {
     Amqp {
         /// `content_type`, such as `application/json`; empty when absent.
         content_type: &'a str,
-        /// `content_encoding`, such as `utf-8` or `binary`; empty when absent.
+        /// `content_encoding`, such as `utf-8` or `binary`; empty when absent. Each serialisation has its own encoding,
+        /// so kombu does not look at it, and neither does the decoder.
         content_encoding: &'a str,
         /// The header `compression`, such as `application/x-gzip`; empty when absent.
         compression: &'a str,

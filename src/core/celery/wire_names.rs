@@ -21,7 +21,8 @@ pub struct WireSettings {
     pub fanout_prefix: FanoutPrefix,
     /// The transport option `fanout_patterns` (Redis): whether the routing key is part of the channel.
     pub fanout_patterns: bool,
-    /// The transport option `priority_steps` (Redis): a queue is one list for each.
+    /// The transport option `priority_steps` (Redis): a queue is one list for each. Never empty.
+    #[serde(deserialize_with = "some_steps")]
     pub priority_steps: Vec<u8>,
     /// The transport option `sep` (Redis): between a queue and its priority, and inside the members of bindings.
     pub sep: String,
@@ -48,7 +49,8 @@ impl Default for WireSettings {
 pub enum FanoutPrefix {
     /// `/{db}.` (Celery's default), or nothing.
     Enabled(bool),
-    /// Another prefix. kombu fills in `{db}`, and wants a slash first and a dot last.
+    /// Another prefix. kombu fills in `{db}`, and wants a slash first and a dot last. (Before kombu 5.4 a Sentinel's
+    /// clients did not fill it in: `/{{db}}.` is the prefix of those.)
     Custom(String),
 }
 
@@ -72,6 +74,16 @@ impl<'de> Deserialize<'de> for FanoutPrefix {
             },
         }
     }
+}
+
+fn some_steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let steps = Vec::deserialize(deserializer)?;
+    if steps.is_empty() {
+        return Err(serde::de::Error::custom(
+            "expected at least one step, such as [0, 3, 6, 9]",
+        ));
+    }
+    Ok(steps)
 }
 
 impl FanoutPrefix {

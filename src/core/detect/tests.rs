@@ -271,6 +271,22 @@ fn without_mailboxes_a_dead_worker_is_unreachable_after_the_longer_deadline() {
 }
 
 #[test]
+fn a_worker_that_has_just_returned_is_found_as_soon_when_it_dies_again() {
+    let mut world = World::new(spec(Expected::Auto, None), 3);
+    world.run(60_000);
+    for _ in 0..3 {
+        let died = world.ms;
+        world.set("sms@h1", Truth::Dead);
+        world.run(20_000);
+        let found = world.entered(FleetState::Degraded, died).unwrap();
+        assert!(found <= 7_000, "{found} ms");
+        world.set("sms@h1", Truth::Well);
+        world.run(9_000);
+        assert_eq!(world.state(), FleetState::Healthy);
+    }
+}
+
+#[test]
 fn a_frozen_only_worker_is_down_and_comes_back() {
     let mut world = World::new(spec(Expected::Auto, None), 1);
     world.run(60_000);

@@ -301,7 +301,11 @@ impl Worker {
             Word::Nothing => {}
         }
         if sighting.beats > 0 {
-            if let Some(previous) = self.beat {
+            // A gap in which it was away says nothing of its rhythm.
+            if let Some(previous) = self.beat
+                && self.is_alive()
+                && !restarted
+            {
                 self.rhythm.gap(t.since(previous.seen));
             }
             self.beat = Some(spoke);

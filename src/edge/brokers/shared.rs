@@ -67,14 +67,6 @@ impl<T: Stands> Shared<T> {
             *state = State::Closed;
         }
     }
-
-    /// Closes it, if nobody uses it.
-    pub(super) async fn close(&self) -> Option<Arc<T>> {
-        match std::mem::replace(&mut *self.state.lock().await, State::Closed) {
-            State::Open(connection) => Some(connection),
-            State::Closed | State::Failed(..) => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -219,10 +219,13 @@ fn usual() -> Http {
     http(status(), Arc::new(FakeStore::default()))
 }
 
+/// Reads one header of an answer.
+type ReadHeader = Box<dyn Fn(&str) -> Option<String>>;
+
 struct Answer {
     status: StatusCode,
     content_type: String,
-    header: Box<dyn Fn(&str) -> Option<String>>,
+    header: ReadHeader,
     body: String,
 }
 

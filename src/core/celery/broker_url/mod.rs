@@ -12,14 +12,15 @@
 //! - An `@` that is not percent-encoded behind the host is refused: it is the end of a password that holds a `/` or a
 //!   `?`, and what looks like a virtual host would be a secret.
 
+mod error;
 mod parts;
 mod query;
+mod show;
 
 use std::fmt;
 use std::time::Duration;
 
-use thiserror::Error;
-
+pub use error::UrlError;
 use parts::Parts;
 use query::Query;
 
@@ -174,46 +175,6 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Why a broker URL cannot be read. It never quotes the URL: a misplaced character can make any part of it a password.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum UrlError {
-    /// Not one of the schemes.
-    #[error("a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://")]
-    Scheme,
-    /// The port is no number, or a password has broken the URL.
-    #[error(
-        "the port must be a number from 1 to 65535; if a user name or password has one of : / ? # [ ] @ ; in it, write \
-         it percent-encoded (%2F for /)"
-    )]
-    Port,
-    /// A password has broken the URL.
-    #[error("an @ behind the host: write it as %40; in a user name or password, write / ? # as %2F %3F %23")]
-    At,
-    /// The host cannot be read.
-    #[error("the host must be a name, an IPv4 address, or an IPv6 address in brackets")]
-    Host,
-    /// The database is no number.
-    #[error("the database after the host must be a number, such as redis://host:6379/0")]
-    Database,
-    /// No path of a socket.
-    #[error("the path of the socket is missing: redis+socket:///run/redis/redis.sock")]
-    SocketPath,
-    /// No name of a master.
-    #[error(
-        "the sentinels need the name of the master: add ?master_name=NAME (Celery has it in broker_transport_options)"
-    )]
-    MasterName,
-    /// Several hosts where one is expected.
-    #[error("one address is expected: only sentinel:// takes several, separated by ;")]
-    Several,
-    /// An option that is not known.
-    #[error("the option {0:?} is not known here; known are {1}")]
-    Option(String, &'static str),
-    /// An option whose value cannot be read.
-    #[error("the option {0} must be {1}")]
-    Value(&'static str, &'static str),
-}
-
 /// kombu's own default for a login at RabbitMQ.
 const GUEST: &str = "guest";
 
@@ -240,62 +201,6 @@ impl BrokerUrl {
             ("redis+socket", None) => redis_socket(parts).map(BrokerUrl::Redis),
             _ => Err(UrlError::Scheme),
         }
-    }
-
-    /// For people: where the broker is, with the user and without the password.
-    pub fn redacted(&self) -> String {
-        self.show(true)
-    }
-
-    /// For people: where the broker is, without user and password.
-    pub fn address(&self) -> String {
-        self.show(false)
-    }
-
-    fn show(&self, with_user: bool) -> String {
-        let login = |user: Option<&str>, password: bool| match (with_user, user, password) {
-            (false, ..) | (true, None, false) => String::new(),
-            (true, user, true) => format!("{}:**@", user.map(encode).unwrap_or_default()),
-            (true, Some(user), false) => format!("{}@", encode(user)),
-        };
-        match self {
-            BrokerUrl::Amqp(amqp) => {
-                let scheme = if amqp.tls.is_some() { "amqps" } else { "amqp" };
-                let vhost = if amqp.vhost == "/" {
-                    "/".to_owned()
-                } else {
-                    encode(&amqp.vhost)
-                };
-                let at = host_port(&amqp.host, amqp.port);
-                format!("{scheme}://{}{at}/{vhost}", login(Some(&amqp.user), true))
-            }
-            BrokerUrl::Redis(redis) => {
-                let login = login(redis.login.user.as_deref(), redis.login.password.is_some());
-                match &redis.at {
-                    RedisAddress::Tcp { host, port } => {
-                        let scheme = if redis.tls.is_some() { "rediss" } else { "redis" };
-                        format!("{scheme}://{login}{}/{}", host_port(host, *port), redis.db)
-                    }
-                    RedisAddress::Unix { path } => format!("redis+socket://{login}{path}?virtual_host={}", redis.db),
-                }
-            }
-            BrokerUrl::Sentinel(sentinel) => {
-                let login = login(sentinel.login.user.as_deref(), sentinel.login.password.is_some());
-                let hosts: Vec<_> = sentinel
-                    .hosts
-                    .iter()
-                    .map(|(host, port)| host_port(host, *port))
-                    .collect();
-                let (hosts, db, master) = (hosts.join(";"), sentinel.db, encode(&sentinel.master_name));
-                format!("sentinel://{login}{hosts}/{db}?master_name={master}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.redacted())
     }
 }
 
@@ -422,16 +327,4 @@ fn db(path: Option<&str>) -> Result<u32, UrlError> {
             .parse()
             .map_err(|_| UrlError::Database),
     }
-}
-
-fn host_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -5,11 +5,14 @@ use std::sync::OnceLock;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::support::capture;
 use crate::celery::broker_url::BrokerUrl;
+use crate::celery::format::Format;
 use crate::celery::reply::{self, RawReply};
-use crate::celery::{Decoder, RawMessage};
+use crate::celery::{Decoder, RawMessage, value};
 
 const TYPES: [&str; 6] = [
     "application/json",
@@ -106,6 +109,24 @@ fn apply(mut body: Vec<u8>, damages: Vec<Damage>) -> Vec<u8> {
     body
 }
 
+fn tree() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-9_000_000_000_000_000..0i64).prop_map(Value::from),
+        // Sixteenths: no reader can be wrong about their last digit.
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 16.0 + 0.03125)),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 60, 8, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..8).prop_map(Value::from),
+            vec((any::<String>(), inner), 0..8).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -136,5 +157,20 @@ proptest! {
         if let Ok(parsed) = BrokerUrl::parse(&url) {
             let _ = (parsed.redacted(), parsed.address());
         }
+    }
+
+    #[test]
+    fn every_tree_is_read_as_another_hand_wrote_it(tree in tree(), pretty in any::<bool>()) {
+        let text = if pretty { serde_json::to_string_pretty(&tree).unwrap() } else { tree.to_string() };
+        prop_assert_eq!(value::parse(Format::Json, text.as_bytes()), Ok(tree.clone()));
+        let packed = rmp_serde::to_vec(&tree).unwrap();
+        prop_assert_eq!(value::parse(Format::Msgpack, &packed), Ok(tree));
+    }
+
+    /// Another reader agrees on what is JSON, apart from what Python adds to it (which has other letters).
+    #[test]
+    fn what_is_json_is_no_matter_of_opinion(text in "[\\[\\]{}:,\"\\\\0-9bf.eE+\\- ntrue\u{e9}\t]{0,30}|[0-9.eE+\\-]{1,8}|\"[a-f\\\\/n\"]{0,9}\"") {
+        prop_assume!(!text.contains("\\u"));
+        prop_assert_eq!(value::parse(Format::Json, text.as_bytes()).is_ok(), serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{}", text);
     }
 }

@@ -1,7 +1,8 @@
 //! Names on the wire.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::support::data;
 use crate::celery::WireSettings;
 
 fn settings(value: serde_json::Value) -> WireSettings {
@@ -54,6 +55,8 @@ fn every_setting_has_its_effect() {
     assert_eq!(bare.event_channel(2, "worker.online"), "celeryev");
     assert_eq!(bare.control_channel(2), "celery.pidbox");
 
+    let old_sentinel = settings(json!({"fanout_prefix": "/{{db}}."}));
+    assert_eq!(old_sentinel.control_channel(2), "/{db}.celery.pidbox");
     let custom = settings(json!({"fanout_prefix": "/v{{{db}}}."}));
     assert_eq!(custom.event_channel(2, "worker.online"), "/v{2}.celeryev/worker.online");
 }
@@ -64,9 +67,34 @@ fn wrong_settings_are_refused() {
         (json!({"fanout_prefix": "/{db."}), "no other braces than {db}"),
         (json!({"fanout_prefix": "/{x}."}), "no other braces than {db}"),
         (json!({"fanout_prefix": 1}), "expected true, false, or a prefix"),
+        (json!({"priority_steps": []}), "expected at least one step"),
         (json!({"event_exchang": "x"}), "unknown field `event_exchang`"),
     ] {
         let error = serde_json::from_value::<WireSettings>(value).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn as_kombu_names_them() {
+    let table: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(data("wire_names.json")).unwrap()).unwrap();
+    assert_eq!(table.len(), 7);
+    for row in table {
+        let wire = settings(row["settings"].clone());
+        let db = u32::try_from(row["db"].as_u64().unwrap()).unwrap();
+        let oid = row["oid"].as_str().unwrap();
+        let ours = json!({
+            "control_exchange": wire.control_exchange(),
+            "reply_exchange": wire.reply_exchange(),
+            "mailbox": wire.mailbox("sms@host1"),
+            "event_channel": wire.event_channel(db, "worker.heartbeat"),
+            "event_pattern": wire.event_pattern(db),
+            "control_channel": wire.control_channel(db),
+            "reply_binding_key": wire.reply_binding_key(),
+            "reply_binding_member": wire.reply_binding_member(oid),
+            "reply_list": wire.reply_list(oid),
+            "queue_lists": wire.queue_lists("sms"),
+        });
+        assert_eq!(ours, row["names"], "{}", row["settings"]);
     }
 }

@@ -24,13 +24,14 @@ const POP_BLOCK: Duration = Duration::from_secs(5);
 /// reads if Headcount has stopped meanwhile; the list that we leave behind then lives no longer than this.
 pub(super) const LATE: Duration = Duration::from_secs(600);
 
-/// What holds the list that we leave behind, so that it can have an end: no reply looks like this.
-const PLACEHOLDER: &str = "";
+/// What holds the list that we leave behind, so that it can have an end: no reply looks like this. Two of them, as our
+/// own BRPOP may not have ended yet in Redis' eyes, and then takes one.
+const PLACEHOLDERS: [&str; 2] = ["", ""];
 
 /// Two connections: one for commands, and one that waits for replies.
 #[derive(Debug)]
 pub(super) struct Control {
-    pub(super) commands: Commands,
+    pub(super) commands: Arc<Commands>,
     pub(super) waiting: Arc<Waiting>,
     reader: JoinHandle<()>,
     /// Dropped with this: the reader ends.
@@ -40,16 +41,16 @@ pub(super) struct Control {
 impl Control {
     pub(super) async fn open(broker: &Redis) -> Result<Self, BrokerError> {
         let patience = broker.address.command_timeout;
-        let commands = Commands::open(&broker.address, patience).await?;
+        let commands = Arc::new(Commands::open(&broker.address, patience).await?);
         let replies = Commands::open(&broker.address, POP_BLOCK + patience).await?;
         let waiting = Arc::new(Waiting::default());
         let (end, ended) = oneshot::channel();
         let reader = Reader {
             replies,
-            commands: commands.handle(),
+            commands: Arc::clone(&commands),
             list: Arc::clone(&broker.list),
             waiting: Arc::clone(&waiting),
-            broker: broker.closing.subscribe(),
+            closing: broker.closing.subscribe(),
         };
         Ok(Self {
             commands,
@@ -107,9 +108,10 @@ impl ReplyList {
     /// answer would make a list that nobody ever deletes.
     pub(super) async fn tidy(&self, connection: &mut MultiplexedConnection) {
         let mut tidying = redis::pipe();
+        tidying.atomic();
         tidying.del(&self.key).ignore();
         if self.answers_may_come() {
-            tidying.lpush(&self.key, PLACEHOLDER).ignore();
+            tidying.lpush(&self.key, &PLACEHOLDERS).ignore();
             tidying
                 .expire(&self.key, i64::try_from(LATE.as_secs()).unwrap_or(i64::MAX))
                 .ignore();
@@ -150,10 +152,11 @@ impl ReplyList {
 /// Takes replies from the list and hands them to those who wait.
 struct Reader {
     replies: Commands,
-    commands: MultiplexedConnection,
+    commands: Arc<Commands>,
     list: Arc<ReplyList>,
     waiting: Arc<Waiting>,
-    broker: watch::Receiver<()>,
+    /// Closed, or true: the broker itself is, not just this connection.
+    closing: watch::Receiver<bool>,
 }
 
 impl Reader {
@@ -172,12 +175,12 @@ impl Reader {
                     }
                 },
                 _ = &mut ended => break,
+                _ = self.closing.changed() => break,
             }
         }
         self.waiting.give_up();
-        // Nobody is left who could send: the broker itself is closed, not just this connection.
-        if self.broker.has_changed().is_err() {
-            self.list.tidy(&mut self.commands).await;
+        if *self.closing.borrow() || self.closing.has_changed().is_err() {
+            self.list.tidy(&mut self.commands.handle()).await;
         }
     }
 

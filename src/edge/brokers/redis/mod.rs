@@ -29,8 +29,9 @@ use control::{Control, ReplyList};
 /// One Redis.
 #[derive(Debug)]
 pub(super) struct Redis {
-    /// Dropped with this, and before the connections: the reader of replies then leaves nothing behind.
-    closing: watch::Sender<()>,
+    /// True once it is closed. Dropped before the connections, which says the same: the reader of replies then leaves
+    /// nothing behind.
+    closing: watch::Sender<bool>,
     name: String,
     address: Arc<Address>,
     wire: WireSettings,
@@ -42,7 +43,7 @@ pub(super) struct Redis {
 
 impl Redis {
     pub(super) fn new(name: String, address: Address, wire: WireSettings) -> Self {
-        let (closing, _) = watch::channel(());
+        let (closing, _) = watch::channel(false);
         Self {
             closing,
             name,
@@ -122,5 +123,11 @@ impl Broker for Redis {
         let control = self.control().await?;
         let connections = ask::connections(self, &control).await;
         self.checked(&control, connections).await
+    }
+
+    async fn close(&self) {
+        self.closing.send_replace(true);
+        // The reader lets go when it has tidied up.
+        let _ = tokio::time::timeout(self.address.command_timeout, self.closing.closed()).await;
     }
 }

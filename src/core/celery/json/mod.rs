@@ -4,7 +4,12 @@
 //! so that one odd value in one task's arguments would lose a whole batch of events. And an event is read for a dozen of
 //! its fields; the rest is only stepped over.
 
+mod number;
+mod string;
+
 use std::borrow::Cow;
+
+pub(crate) use number::Number;
 
 /// How deep lists and objects may be nested: Celery's own are 4 deep at most. Each level costs a stack frame.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -12,15 +17,6 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// The text is not JSON, is cut off, or is nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
-
-/// A number, kept whole where it is one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Number {
-    /// A non-negative integer that fits.
-    Whole(u64),
-    /// Anything else, `NaN` and the infinities included.
-    Float(f64),
-}
 
 /// What the next value is, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +43,7 @@ impl<'a> Json<'a> {
     }
 
     /// The kind of the next value; the position is then at its first byte.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Next, NotJson> {
         match self.peek() {
             Some(b'"') => Ok(Next::Text),
@@ -61,7 +57,7 @@ impl<'a> Json<'a> {
     }
 
     /// Reads an object: calls `each` with every key, which must read or skip the value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn object(
         &mut self,
         mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), NotJson>,
@@ -82,7 +78,7 @@ impl<'a> Json<'a> {
     }
 
     /// Reads a list: calls `each` before every entry, which it must read or skip.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn list(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), NotJson>) -> Result<(), NotJson> {
         self.enter(b'[')?;
         if self.peek() == Some(b']') {
@@ -94,32 +90,6 @@ impl<'a> Json<'a> {
                 return self.leave();
             }
         }
-    }
-
-    /// Reads a string. Lone surrogates, which Python writes and Unicode forbids, become U+FFFD.
-    #[inline]
-    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, NotJson> {
-        let (start, end, escaped) = self.string_span()?;
-        let inside = self.text.get(start..end).ok_or(NotJson)?;
-        if escaped {
-            super::unescape::unescape(inside).map(Cow::Owned)
-        } else {
-            Ok(Cow::Borrowed(inside))
-        }
-    }
-
-    /// Reads a number, Python's `NaN`, `Infinity` and `-Infinity` included.
-    pub(crate) fn number(&mut self) -> Result<Number, NotJson> {
-        let start = self.at;
-        if let Some(special) = self.non_finite() {
-            return Ok(Number::Float(special));
-        }
-        let integral = self.number_span()?;
-        let digits = self.text.get(start..self.at).ok_or(NotJson)?;
-        if integral && let Ok(whole) = digits.parse() {
-            return Ok(Number::Whole(whole));
-        }
-        digits.parse().map(Number::Float).map_err(|_| NotJson)
     }
 
     /// Reads `true` or `false`.
@@ -135,14 +105,11 @@ impl<'a> Json<'a> {
         self.word("null")
     }
 
-    /// Steps over one value of any kind.
+    /// Steps over one value of any kind. What the escapes of its strings mean, and whether anything, is not looked at.
     pub(crate) fn skip(&mut self) -> Result<(), NotJson> {
         match self.next()? {
             Next::Text => self.string_span().map(|_| ()),
-            Next::Number => match self.non_finite() {
-                Some(_) => Ok(()),
-                None => self.number_span().map(|_| ()),
-            },
+            Next::Number => self.skip_number(),
             Next::Null => self.null(),
             Next::Bool => self.bool().map(|_| ()),
             Next::List => self.list(Self::skip),
@@ -171,13 +138,13 @@ impl<'a> Json<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// The next byte that is not white space.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
@@ -187,7 +154,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, wanted: u8) -> Result<(), NotJson> {
         if self.peek() == Some(wanted) {
             self.at += 1;
@@ -197,6 +164,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    #[inline(always)]
     fn enter(&mut self, open: u8) -> Result<(), NotJson> {
         self.expect(open)?;
         self.depth += 1;
@@ -204,6 +172,7 @@ impl<'a> Json<'a> {
     }
 
     /// Past the closing bracket, which is the next byte.
+    #[inline(always)]
     fn leave(&mut self) -> Result<(), NotJson> {
         self.at += 1;
         self.depth -= 1;
@@ -211,7 +180,7 @@ impl<'a> Json<'a> {
     }
 
     /// After an entry: a comma, or the bracket that closes (which is left in place).
-    #[inline]
+    #[inline(always)]
     fn last(&mut self, close: u8) -> Result<bool, NotJson> {
         match self.peek() {
             Some(b',') => {
@@ -236,100 +205,4 @@ impl<'a> Json<'a> {
             Err(NotJson)
         }
     }
-
-    fn non_finite(&mut self) -> Option<f64> {
-        match self.byte()? {
-            b'N' => self.word("NaN").ok().map(|()| f64::NAN),
-            b'I' => self.word("Infinity").ok().map(|()| f64::INFINITY),
-            b'-' => self.word("-Infinity").ok().map(|()| f64::NEG_INFINITY),
-            _ => None,
-        }
-    }
-
-    /// Steps over a number; whether it is a whole one.
-    fn number_span(&mut self) -> Result<bool, NotJson> {
-        if self.byte() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.byte() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        let mut integral = true;
-        if self.byte() == Some(b'.') {
-            integral = false;
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.byte() {
-            integral = false;
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.byte() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(integral)
-    }
-
-    fn digits(&mut self) -> Result<(), NotJson> {
-        let start = self.at;
-        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { Err(NotJson) }
-    }
-
-    /// Steps over a string: where its inside starts and ends, and whether it has escapes.
-    #[inline]
-    fn string_span(&mut self) -> Result<(usize, usize, bool), NotJson> {
-        if self.byte() != Some(b'"') {
-            return Err(NotJson);
-        }
-        let start = self.at + 1;
-        let mut at = start;
-        let mut escaped = false;
-        let bytes = self.text.as_bytes();
-        loop {
-            at = special(bytes, at).ok_or(NotJson)?;
-            match bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok((start, at, escaped));
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    at += 2;
-                }
-                _ => return Err(NotJson),
-            }
-        }
-    }
-}
-
-/// The first byte at or after `from` that a string cannot hold as it is: a quote, a backslash or a control character.
-/// Eight bytes at a time.
-#[inline]
-fn special(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    let rest = bytes.get(from..)?;
-    let (chunks, tail) = rest.as_chunks::<8>();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let word = u64::from_le_bytes(*chunk);
-        // A borrow can only spoil bytes after (above) the first true hit, and only the first is used.
-        let quote = word ^ (ONES * 0x22);
-        let slash = word ^ (ONES * 0x5c);
-        let hit = (quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let hit = hit & HIGH;
-        if hit != 0 {
-            return Some(from + index * 8 + (hit.trailing_zeros() / 8) as usize);
-        }
-    }
-    let done = from + chunks.len() * 8;
-    tail.iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-        .map(|index| done + index)
 }

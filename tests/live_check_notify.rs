@@ -1,0 +1,80 @@
+//! `check --connect` against a real broker, and `notify test` against a stand-in for Slack.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use headcount_testkit::{Answer, Redis, SlackStandIn, free_port, run_once};
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a command on a configuration; its exit code, and both of its outputs.
+fn with_config(text: &str, args: &[&str]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{text}\n[store]\nurl = \"sqlite:{}\"\n",
+        dir.path().join("store.db").display()
+    );
+    let path = dir.path().join("headcount.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    let args: Vec<&str> = args
+        .iter()
+        .map(|arg| if *arg == "FILE" { &path } else { *arg })
+        .collect();
+    let output = run_once(HEADCOUNT, &args, PATIENCE);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!dir.path().join("store.db").exists(), "a look leaves nothing behind");
+    (output.status.code(), said.into_owned())
+}
+
+fn broker(name: &str, url: &str) -> String {
+    format!("[[broker]]\nname = \"{name}\"\nurl = \"{url}\"\n")
+}
+
+#[test]
+fn connect_tries_each_broker_and_says_which_cannot_be_reached() {
+    let redis = Redis::start_with_password("first-secret");
+    let there = broker("there", &redis.url());
+    let (code, said) = with_config(&there, &["check", "FILE", "--connect"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ok      broker there"), "{said}");
+
+    let refusing = broker("refusing", &redis.url().replace("first-secret", "second-secret"));
+    let away = broker("away", &format!("redis://127.0.0.1:{}/0", free_port()));
+    let all = format!("{there}{refusing}{away}");
+    let (code, said) = with_config(&all, &["check", "FILE", "--connect"]);
+    assert_eq!(code, Some(1), "{said}");
+    for line in ["ok      broker there", "FAILED  broker refusing", "FAILED  broker away"] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+
+    let (code, said) = with_config(&all, &["check", "FILE"]);
+    assert_eq!(code, Some(0), "without --connect nobody is asked: {said}");
+}
+
+#[test]
+fn a_test_message_goes_through_each_notifier() {
+    let slack = SlackStandIn::start();
+    let text = format!(
+        "{}{}name = \"hook\"\n{}name = \"bot\"\n",
+        broker("main", "redis://127.0.0.1/0"),
+        slack.webhook_config(),
+        slack.token_config()
+    );
+    let (code, said) = with_config(&text, &["notify", "test", "--config", "FILE"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ok      hook") && said.contains("ok      bot"), "{said}");
+    let texts = slack.texts();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts.iter().all(|text| text.starts_with("TEST ")), "{texts:?}");
+
+    slack.answer_next([Answer::TooMany(7)]);
+    let (code, said) = with_config(&text, &["notify", "test", "--config", "FILE"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("FAILED  hook") && said.contains("7 s") && said.contains("ok      bot"),
+        "{said}"
+    );
+}

@@ -21,7 +21,7 @@ demo: install ## real fleets, a kill, what Slack is told, and the return; until 
 	@ONCE=$(ONCE) exec cargo run --quiet --example demo
 
 test: install ## all tests, with real brokers and real Celery workers
-	cargo test --workspace --features fault-points -- --test-threads $(TEST_THREADS)
+	cargo test --workspace --features fault-points --no-fail-fast -- --test-threads $(TEST_THREADS)
 
 soak: install ## what takes ten minutes: a long time of nothing, memory and threads flat
 	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture

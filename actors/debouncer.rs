@@ -168,12 +168,13 @@ impl Debouncer {
         }));
     }
 
-    /// What each notifier owes for a notice: improvements are told only where there are threads.
+    /// What each notifier owes for a notice: what is no news to whoever read the worst is told only
+    /// where there are threads.
     fn owed(&self, notice: &Notice) -> Vec<Owed> {
         let acts = |has_threads: bool| -> &'static [Act] {
             match (notice.turn, has_threads) {
                 (Turn::Opened, _) => &[Act::Post],
-                (Turn::Eased, false) => &[],
+                (Turn::Eased | Turn::Relapsed, false) => &[],
                 (_, true) => &[Act::Post, Act::Refresh],
                 (_, false) => &[Act::Post],
             }

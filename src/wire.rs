@@ -10,6 +10,7 @@ use actix::{Addr, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
 use compact_str::CompactString;
 use headcount_actors::broker_listener::{BrokerListener, Listening};
+use headcount_actors::clock::Clock;
 use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
@@ -24,8 +25,8 @@ use headcount_actors::vitals::Vitals;
 use headcount_core::alert::Kind;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
-use headcount_core::detect::{Expected, FleetSpec, Rules, Sight, WorkerMemory};
-use headcount_core::status::Status;
+use headcount_core::detect::{BrokerState, Expected, FleetSpec, Rules, Sight, WorkerMemory};
+use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
 use headcount_edge::{brokers, notifiers, store};
 use thiserror::Error;
@@ -38,7 +39,7 @@ use crate::greeting;
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
 /// How long the threads may take to end once they are told to; the whole program has ten seconds.
-const STOP_WITHIN: Duration = Duration::from_secs(3);
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, Error)]
@@ -115,7 +116,10 @@ struct House {
     view: StatusView,
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
-    arbiters: Vec<Arbiter>,
+    brokers: Vec<SharedBroker>,
+    judging: Arbiter,
+    asking: Arbiter,
+    lanes: Vec<Arbiter>,
 }
 
 /// What the rooms share while the house is built.
@@ -153,7 +157,7 @@ impl House {
             store,
             faults: Faults::default(),
         };
-        let (view_in, view) = watch::channel(Arc::new(Status::default()));
+        let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -166,14 +170,14 @@ impl House {
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
-        let mut arbiters = vec![judging, asking];
+        let mut lanes = Vec::new();
         for site in sites.values() {
             let lane = Arbiter::new();
             let was_down = remembered.incidents.iter().any(|incident| {
                 incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name()
             });
             plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
-            arbiters.push(lane);
+            lanes.push(lane);
         }
 
         let http = Http {
@@ -197,27 +201,48 @@ impl House {
             view,
             given_up,
             server: handle,
-            arbiters,
+            brokers: sites.into_values().map(|site| site.broker).collect(),
+            judging,
+            asking,
+            lanes,
         })
     }
 
     /// Stops everything. What must not be forgotten is in the store already.
     async fn stop(self) {
         self.server.stop(true).await;
-        // Listeners and probers first, so that nobody takes their end for anything.
-        for arbiter in self.arbiters.iter().rev() {
-            arbiter.stop();
+        // From the outside in, so that nobody takes the end of another for news.
+        end(self.lanes).await;
+        // On the thread whose connections they are: what Headcount keeps at a broker is removed.
+        let (closed, all) = tokio::sync::oneshot::channel();
+        let closing = async move {
+            futures_util::future::join_all(self.brokers.iter().map(|broker| broker.close())).await;
+            // Nobody waits any more only where it took too long.
+            let _ = closed.send(());
+        };
+        self.asking.spawn(closing);
+        if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
+            tracing::warn!("a broker could not be left in time");
         }
-        let joined = actix_rt::task::spawn_blocking(move || {
-            for arbiter in self.arbiters {
-                if arbiter.join().is_err() {
-                    tracing::error!("an actor's thread ended by a panic");
-                }
+        end(vec![self.asking]).await;
+        end(vec![self.judging]).await;
+    }
+}
+
+/// Ends threads, and waits for them for a while.
+async fn end(arbiters: Vec<Arbiter>) {
+    for arbiter in &arbiters {
+        arbiter.stop();
+    }
+    let joined = actix_rt::task::spawn_blocking(move || {
+        for arbiter in arbiters {
+            if arbiter.join().is_err() {
+                tracing::error!("an actor's thread ended by a panic");
             }
-        });
-        if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
-            tracing::warn!("not every thread has ended in time");
         }
+    });
+    if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
+        tracing::warn!("not every thread has ended in time");
     }
 }
 
@@ -408,6 +433,24 @@ impl Plan<'_> {
         }
         let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
         Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    }
+}
+
+/// What is known before anything has been tried: the brokers, and that each is being reached.
+fn first_status(sites: &BTreeMap<CompactString, BrokerSite>) -> Status {
+    let now = Clock.now().wall;
+    let connecting = |site: &BrokerSite| BrokerStatus {
+        name: site.broker.name().into(),
+        address: site.broker.address(),
+        state: BrokerState::Connecting,
+        since: now,
+        error: Some("connecting".to_owned()),
+        retry_at: None,
+    };
+    Status {
+        at: now,
+        brokers: sites.values().map(connecting).collect(),
+        ..Status::default()
     }
 }
 

@@ -59,13 +59,18 @@ fn broker_alone(url: &str) -> String {
 
 /// Not ready, and says why, without the password; alive all the while.
 fn waits_for(headcount: &Headcount, secret: &str) {
-    assert_eq!(headcount.try_get("/readyz").unwrap().0, 503);
     assert_eq!(headcount.try_get("/healthz").unwrap().0, 200);
-    let status = headcount.ask(&["status"]);
-    let said = String::from_utf8_lossy(&status.stdout) + String::from_utf8_lossy(&status.stderr);
-    assert!(said.contains("main"), "the broker is not in the status:\n{said}");
-    let (_, ready) = headcount.try_get("/readyz").unwrap();
-    assert!(ready.contains("main"), "the broker is not in /readyz: {ready}");
+    let ready = wait_until("the broker in /readyz", PATIENCE, || {
+        let (status, ready) = headcount.try_get("/readyz")?;
+        assert_eq!(status, 503, "{ready}");
+        ready.contains("main").then_some(ready)
+    });
+    let said = wait_until("the broker in the status", PATIENCE, || {
+        let status = headcount.ask(&["status"]);
+        let said = String::from_utf8_lossy(&status.stdout) + String::from_utf8_lossy(&status.stderr);
+        said.contains("main").then(|| said.into_owned())
+    });
+    println!("{said}");
     let everything = format!("{said}{ready}{}", headcount.process().last_lines());
     assert!(!everything.contains(secret), "a secret shows in:\n{everything}");
     assert!(!everything.contains("panicked"), "{everything}");

@@ -122,5 +122,9 @@ fn names_incident(recovered: &Message, incident: &Value, opened: &Message) {
         "no length of time in {:?}",
         recovered.text()
     );
-    assert_eq!(recovered.thread(), opened.ts.as_deref(), "{recovered:#?} is not under {opened:#?}");
+    assert_eq!(
+        recovered.thread(),
+        opened.ts.as_deref(),
+        "{recovered:#?} is not under {opened:#?}"
+    );
 }

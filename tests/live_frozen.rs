@@ -38,7 +38,8 @@ fn freeze(broker: &Broker) {
         (down.at - stopped).as_secs_f64(),
         down.text()
     );
-    assert!(down.text().contains("frozen"), "{}", down.text());
+    assert!(down.text().contains("froze"), "{}", down.text());
+    assert!(down.rendered().contains("frozen"), "{}", down.rendered());
     assert_eq!(headcount.get("/api/v1/incidents?state=open")[0]["diagnosis"], "frozen");
     // The rest of the 40 s.
     slack.silent_for(STOPPED.saturating_sub(stopped.elapsed()));

@@ -82,7 +82,8 @@ impl IncidentBook {
             return None;
         }
         let evidence = Evidence {
-            at: now,
+            // People want to know since when it is away, not since when that is sure.
+            at: if down { broker.since.min(now) } else { now },
             subject: broker.name.clone(),
             signal: None,
             says: match &broker.error {

@@ -10,6 +10,10 @@ use crate::time::{Mono, Wall};
 /// together are found up to 2 s apart. Raising it delays the first message by as much, when workers are suspected.
 pub const HOLD: Duration = Duration::from_millis(2_500);
 
+/// How long a partial improvement must stand before it is told: workers that return do so one after the other, and the
+/// recovery that follows says it all. Raising it leaves the first message of a thread behind for as long.
+pub const EASE_HOLD: Duration = Duration::from_secs(10);
+
 /// What to do about an incident now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -27,8 +31,12 @@ pub fn decide(now: Mono, incident: &Incident, unsettled: bool, waiting_since: Mo
     let Some(turn) = turn(incident) else {
         return Decision::Nothing;
     };
-    let may_wait = matches!(turn, Turn::Opened | Turn::Worsened);
-    if may_wait && unsettled && now.since(waiting_since) < HOLD {
+    let hold = match turn {
+        Turn::Opened | Turn::Worsened if unsettled => HOLD,
+        Turn::Eased => EASE_HOLD,
+        _ => Duration::ZERO,
+    };
+    if now.since(waiting_since) < hold {
         Decision::Hold
     } else {
         Decision::Tell(turn)
@@ -47,6 +55,8 @@ pub fn turn(incident: &Incident) -> Option<Turn> {
     let missing = incident.scene.missing_count();
     if incident.severity > told.severity || missing > told.missing {
         Some(Turn::Worsened)
+    } else if incident.severity > told.shown_severity || missing > told.shown_missing {
+        Some(Turn::Relapsed)
     } else if (incident.severity, missing) != (told.shown_severity, told.shown_missing) {
         Some(Turn::Eased)
     } else {
@@ -68,5 +78,86 @@ pub fn told(incident: &Incident, turn: Turn, at: Wall) -> Told {
         shown_missing: missing,
         recovered: turn == Turn::Recovered,
         at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{IncidentId, Kind, Scene};
+
+    fn incident(severity: Severity, up: u32, told: Option<Told>) -> Incident {
+        Incident {
+            id: IncidentId("f-1".into()),
+            kind: Kind::Fleet,
+            subject: "sms".into(),
+            broker: "main".into(),
+            severity,
+            diagnosis: None,
+            opened_at: Wall::default(),
+            changed_at: Wall::default(),
+            resolved_at: None,
+            scene: Scene {
+                up,
+                expected: 3,
+                minimum: 1,
+                ..Scene::default()
+            },
+            evidence: Vec::new(),
+            told,
+        }
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_micros(ms * 1000)
+    }
+
+    /// Tells an incident's turn, as the debouncer does.
+    fn tell(incident: &mut Incident, expected: Turn) {
+        assert_eq!(turn(incident), Some(expected));
+        incident.told = Some(told(incident, expected, Wall::default()));
+        assert_eq!(turn(incident), None, "and asks for nothing more");
+    }
+
+    #[test]
+    fn from_the_opening_to_the_end() {
+        let mut one = incident(Severity::Degraded, 2, None);
+        tell(&mut one, Turn::Opened);
+        one.scene.up = 1;
+        tell(&mut one, Turn::Worsened);
+        (one.severity, one.scene.up) = (Severity::Down, 0);
+        tell(&mut one, Turn::Worsened);
+        (one.severity, one.scene.up) = (Severity::Degraded, 2);
+        tell(&mut one, Turn::Eased);
+        (one.severity, one.scene.up) = (Severity::Down, 0);
+        tell(&mut one, Turn::Relapsed);
+        one.resolved_at = Some(Wall::from_micros(1));
+        tell(&mut one, Turn::Recovered);
+    }
+
+    #[test]
+    fn what_was_over_before_it_was_told_disturbs_nobody() {
+        let mut one = incident(Severity::Degraded, 2, None);
+        one.resolved_at = Some(Wall::from_micros(1));
+        assert_eq!(turn(&one), None);
+    }
+
+    #[test]
+    fn an_opening_waits_only_while_more_may_be_found() {
+        let one = incident(Severity::Degraded, 2, None);
+        assert_eq!(decide(at(0), &one, false, at(0)), Decision::Tell(Turn::Opened));
+        assert_eq!(decide(at(2_499), &one, true, at(0)), Decision::Hold);
+        assert_eq!(decide(at(2_500), &one, true, at(0)), Decision::Tell(Turn::Opened));
+    }
+
+    #[test]
+    fn an_improvement_waits_for_the_recovery_that_may_follow() {
+        let mut one = incident(Severity::Down, 0, None);
+        tell(&mut one, Turn::Opened);
+        (one.severity, one.scene.up) = (Severity::Degraded, 2);
+        assert_eq!(decide(at(9_999), &one, false, at(0)), Decision::Hold);
+        assert_eq!(decide(at(10_000), &one, false, at(0)), Decision::Tell(Turn::Eased));
+        one.resolved_at = Some(Wall::from_micros(1));
+        assert_eq!(decide(at(1), &one, false, at(0)), Decision::Tell(Turn::Recovered));
     }
 }

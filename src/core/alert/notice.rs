@@ -15,6 +15,8 @@ pub enum Turn {
     Worsened,
     /// It got better without being over: told only where a channel has threads.
     Eased,
+    /// After it had eased it got worse again, and not worse than it had been: told only where a channel has threads.
+    Relapsed,
     /// It is over.
     Recovered,
     /// It was over before its opening could be delivered: one message says both.

@@ -80,13 +80,28 @@ fn texts(value: &Value, lines: &mut Vec<String>) {
                 fields.get("type").and_then(Value::as_str),
                 fields.get("text").and_then(Value::as_str),
             ) {
-                lines.extend(text.lines().map(str::to_owned));
+                lines.extend(text.lines().map(dates_as_text));
             } else {
                 fields.values().for_each(|field| texts(field, lines));
             }
         }
         _ => {}
     }
+}
+
+/// Slack shows `<!date^1700000000^{time}|12:00>` in the reader's own time; here its fallback stands, after the bar.
+fn dates_as_text(line: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = line;
+    while let Some((before, date)) = rest.split_once("<!date^") {
+        let Some((inside, after)) = date.split_once('>') else {
+            break;
+        };
+        shown += before;
+        shown += inside.rsplit('|').next().unwrap_or(inside);
+        rest = after;
+    }
+    shown + rest
 }
 
 #[derive(Debug, Default)]

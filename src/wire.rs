@@ -34,7 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Detect, Fleet, Origin, Settings};
-use crate::greeting;
+use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
@@ -145,6 +145,8 @@ impl House {
         let listener = http::bind(settings.server.listen)?;
         let store = store::open(&settings.store)?;
         let remembered = store.load().await?;
+        let orphans = resume::orphans(settings, &remembered, Clock.now().wall);
+        store.save_incidents(orphans).await?;
         let sites = open_brokers(settings)?;
         let channels = open_notifiers(settings)?;
 
@@ -385,7 +387,11 @@ impl Plan<'_> {
             rules: rules(&detect),
         });
         let configured = self.settings.fleets.iter().map(spec).collect();
-        FleetDirectory::new(configured, start, discovered)
+        let directory = FleetDirectory::new(configured, start, discovered);
+        for (broker, fleet) in resume::discovered(self.settings, remembered) {
+            directory.resume(&broker, &fleet);
+        }
+        directory
     }
 
     fn listener(

@@ -168,6 +168,7 @@ impl IncidentBook {
                     opened_at: now,
                     changed_at: now,
                     resolved_at: None,
+                    unwatched: false,
                     scene,
                     evidence: Vec::new(),
                     told: None,

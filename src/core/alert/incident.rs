@@ -191,6 +191,9 @@ pub struct Incident {
     pub changed_at: Wall,
     /// When it ended; none while it is open.
     pub resolved_at: Option<Wall>,
+    /// It did not end: the configuration no longer has its subject.
+    #[serde(default)]
+    pub unwatched: bool,
     /// What it looks like now.
     pub scene: Scene,
     /// What the verdict rests on; at most [`Incident::MAX_EVIDENCE`] observations, the newest kept.

@@ -156,14 +156,17 @@ impl FleetDetector {
         &self.spec
     }
 
-    /// How many workers were refused because the fleet is full.
-    pub fn refused(&self) -> u64 {
-        self.refused
+    /// How many sightings were left out because the fleet is full, since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// What to remember across a restart.
     pub fn memory(&self) -> Vec<WorkerMemory> {
-        self.workers.values().map(Worker::memory).collect()
+        self.workers
+            .values()
+            .map(|worker| worker.memory(&self.spec.broker))
+            .collect()
     }
 
     /// Takes one input, and says what is to be done.

@@ -36,6 +36,7 @@ fn fleet(severity: Severity, up: u32, expected: u32, missing: Vec<Missing>) -> I
         opened_at: ago(2),
         changed_at: ago(2),
         resolved_at: None,
+        unwatched: false,
         scene: Scene {
             up,
             expected,

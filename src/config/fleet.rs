@@ -4,7 +4,8 @@ use std::fmt;
 
 use compact_str::CompactString;
 use headcount_core::detect::Expected;
-use headcount_core::detect::fleet::{MAX_QUEUES, MAX_WORKERS};
+use headcount_core::detect::fleet::MAX_WORKERS;
+use headcount_core::detect::look::MAX_QUEUES;
 use headcount_core::glob::Glob;
 use serde::{Deserialize, Deserializer, de};
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::count::{self, Count};
+use super::look::Turns;
 use super::memory::WorkerMemory;
 use super::observed::{ObservedClock, Seen};
 use super::rules::{self, Rules};
@@ -14,7 +16,7 @@ use super::verdict::{FleetReport, FleetVerdict};
 use super::worker::{Learned, Probed, Target, Worker};
 use crate::alert::same_missing;
 use crate::status::QueueStatus;
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Now, Wall};
 
 /// How many workers a fleet should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +48,6 @@ pub struct FleetSpec {
 
 /// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 500 bytes.
 pub const MAX_WORKERS: usize = 20_000;
-/// The most queues of one fleet that are looked at.
-pub const MAX_QUEUES: usize = 200;
-/// The most workers that are asked at once: suspects come first, the others take turns.
-pub const MAX_TARGETS: usize = 500;
-/// How long after a failed attempt the pool and queues of a worker are asked for again.
-const LEARN_EVERY: Duration = Duration::from_secs(5);
 
 /// What happens to a fleet.
 #[derive(Clone, Debug)]
@@ -111,9 +107,7 @@ pub struct FleetDetector {
     state: FleetState,
     since: Wall,
     refused: u64,
-    next_probe: Mono,
-    next_close_look: Mono,
-    next_learn: Mono,
+    turns: Turns,
     told: Option<FleetVerdict>,
 }
 
@@ -131,8 +125,6 @@ impl FleetDetector {
                 )
             })
             .collect();
-        // Fleets take turns, so that many of them do not ask their brokers in one moment.
-        let offset = spread(&spec.name, spec.rules.probe_every);
         Self {
             clock,
             workers,
@@ -143,9 +135,7 @@ impl FleetDetector {
             state: FleetState::Unknown,
             since: now.wall,
             refused: 0,
-            next_probe: now.mono + offset,
-            next_close_look: now.mono,
-            next_learn: now.mono,
+            turns: Turns::new(&spec, now.mono),
             told: None,
             spec,
         }
@@ -198,7 +188,9 @@ impl FleetDetector {
             }
         }
         self.judge(t, now);
-        self.look(now, outputs);
+        if self.clock.sees() {
+            self.turns.due(now.mono, &self.spec, &self.workers, outputs);
+        }
         self.conclude(t, now, outputs);
     }
 
@@ -296,83 +288,17 @@ impl FleetDetector {
             if worker.diagnosis().is_none() || named(hostname) {
                 return true;
             }
-            let vanished_for = worker.last_seen().map_or(Duration::ZERO, |seen| now.wall.since(seen));
+            let vanished_for = now.wall.since(worker.last_seen().unwrap_or(worker.since()));
             !replaced && vanished_for < forget_after
         });
     }
 
-    fn count(&self, t: Seen) -> Count {
-        let mut count = Count::default();
-        let names = match &self.spec.expected {
-            Expected::Names(names) => Some(names),
-            Expected::Auto | Expected::Count(_) => None,
-        };
-        for worker in self.workers.values() {
-            if names.is_some_and(|names| !names.contains(worker.hostname())) {
-                continue;
-            }
-            count.add(worker, t);
-        }
-        let (learned, stand_ins) = match &self.spec.expected {
-            Expected::Auto => (count.up + count.unknown + count.down, self.stand_ins()),
-            Expected::Count(expected) => (*expected, 0),
-            Expected::Names(names) => (u32::try_from(names.len()).unwrap_or(u32::MAX), 0),
-        };
-        let wanted = learned.saturating_sub(stand_ins);
-        count.expected = match self.spec.minimum {
-            Some(minimum) if self.spec.expected == Expected::Auto => wanted.max(minimum),
-            _ => wanted,
-        };
-        count.minimum = self.spec.minimum.unwrap_or_else(|| count.expected.min(1));
-        count
-    }
-
-    /// How many of the vanished have been replaced: workers under new names that appeared since.
-    fn stand_ins(&self) -> u32 {
-        let down = || self.workers.values().filter(|worker| worker.diagnosis().is_some());
-        let Some(first_lost) = down().min_by_key(|worker| worker.since()) else {
-            return 0;
-        };
-        let newcomers = self
-            .workers
-            .values()
-            .filter(|worker| worker.is_alive() && worker.appeared_after(first_lost))
-            .count();
-        u32::try_from(newcomers.min(down().count())).unwrap_or(u32::MAX)
-    }
-
-    fn fleet_state(&self, count: &Count, t: Seen) -> FleetState {
-        if !self.clock.sees() {
-            return FleetState::Unknown;
-        }
-        let perhaps = count.up + count.unknown;
-        let in_grace = t < self.grace_until;
-        if count.up >= count.expected {
-            FleetState::Healthy
-        } else if in_grace {
-            FleetState::Unknown
-        } else if perhaps + count.awaited < count.minimum {
-            FleetState::Down
-        } else if perhaps + count.awaited < count.expected {
-            if count.up >= count.minimum {
-                FleetState::Degraded
-            } else {
-                FleetState::Unknown
-            }
-        } else if count.unknown > 0 {
-            FleetState::Unknown
-        } else {
-            // Short only of those who said goodbye a moment ago: a rolling restart.
-            FleetState::Healthy
-        }
-    }
-
     fn verdict(&self, t: Seen, now: Now) -> FleetVerdict {
-        let count = self.count(t);
+        let count = Count::of(&self.spec, &self.workers, t);
         let mut missing: Vec<&Worker> = self
             .workers
             .values()
-            .filter(|worker| self.is_missing(worker, t))
+            .filter(|worker| count::is_missing(&self.spec, worker, t))
             .collect();
         // Those who fell together are named in the order of their names.
         missing.sort_by_key(|worker| {
@@ -409,23 +335,9 @@ impl FleetDetector {
         }
     }
 
-    /// Whether a worker is one of those that an alert would name.
-    fn is_missing(&self, worker: &Worker, t: Seen) -> bool {
-        let fixed = match &self.spec.expected {
-            Expected::Auto => false,
-            Expected::Count(_) => true,
-            Expected::Names(names) => names.contains(worker.hostname()),
-        };
-        worker.diagnosis().is_some()
-            || (fixed
-                && worker
-                    .offline_since()
-                    .is_some_and(|at| t.since(at) >= rules::ROLLOUT_GRACE))
-    }
-
     fn conclude(&mut self, t: Seen, now: Now, outputs: &mut Vec<Output>) {
-        let count = self.count(t);
-        let state = self.fleet_state(&count, t);
+        let count = Count::of(&self.spec, &self.workers, t);
+        let state = count.state(self.clock.sees(), t < self.grace_until);
         if state != self.state {
             self.state = state;
             self.since = now.wall;
@@ -445,103 +357,7 @@ impl FleetDetector {
             outputs.push(Output::Changed);
         }
     }
-
-    // ------------------------------------------------------------ looking
-
-    fn look(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        if !self.clock.sees() {
-            return;
-        }
-        if now.mono >= self.next_close_look {
-            self.next_close_look = now.mono + rules::SUSPECT_PROBE_EVERY;
-            let close = self.chosen(Worker::wants_close_look, Worker::target);
-            if !close.is_empty() {
-                outputs.push(Output::Probe(close));
-            }
-        }
-        if now.mono >= self.next_probe {
-            self.next_probe = now.mono + self.spec.rules.probe_every;
-            let ordinary = |worker: &Worker| !worker.wants_close_look() && worker.offline_since().is_none();
-            let others = self.chosen(ordinary, Worker::target);
-            if !others.is_empty() {
-                outputs.push(Output::Probe(others));
-            }
-            let queues = self.queue_names();
-            if !queues.is_empty() {
-                outputs.push(Output::AskQueues(queues));
-            }
-        }
-        if now.mono >= self.next_learn {
-            let unlearned = self.chosen(Worker::wants_learning, |worker| worker.hostname().clone());
-            if !unlearned.is_empty() {
-                self.next_learn = now.mono + LEARN_EVERY;
-                outputs.push(Output::Learn(unlearned));
-            }
-        }
-    }
-
-    /// At most [`MAX_TARGETS`] of those who are wanted, the longest unasked first.
-    fn chosen<T>(&self, wanted: impl Fn(&Worker) -> bool, make: impl Fn(&Worker) -> T) -> Vec<T> {
-        let mut chosen: Vec<&Worker> = self.workers.values().filter(|worker| wanted(worker)).collect();
-        if chosen.len() > MAX_TARGETS {
-            chosen.sort_by_key(|worker| worker.last_asked());
-            chosen.truncate(MAX_TARGETS);
-        }
-        chosen.into_iter().map(make).collect()
-    }
-
-    fn queue_names(&self) -> Vec<CompactString> {
-        if !self.spec.queues.is_empty() {
-            return self.spec.queues.clone();
-        }
-        let mut names: Vec<_> = self
-            .workers
-            .values()
-            .filter_map(|w| w.queues.as_ref())
-            .flatten()
-            .cloned()
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(MAX_QUEUES);
-        names
-    }
 }
 
 /// Of so many missing workers the evidence is written down.
 const MAX_WITNESSES: usize = 10;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    up: u32,
-    suspect: u32,
-    down: u32,
-    unknown: u32,
-    /// Said goodbye a moment ago; may be back at once.
-    awaited: u32,
-    expected: u32,
-    minimum: u32,
-}
-
-impl Count {
-    fn add(&mut self, worker: &Worker, t: Seen) {
-        if worker.is_alive() {
-            self.up += 1;
-            self.suspect += u32::from(worker.is_suspect());
-        } else if worker.diagnosis().is_some() {
-            self.down += 1;
-        } else if let Some(at) = worker.offline_since() {
-            self.awaited += u32::from(t.since(at) < rules::ROLLOUT_GRACE);
-        } else {
-            self.unknown += 1;
-        }
-    }
-}
-
-/// A steady share of `span` for a name (FNV-1a, for its evenness on short strings).
-fn spread(name: &str, span: Duration) -> Duration {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    });
-    span.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
-}

@@ -4,8 +4,10 @@
 
 mod account;
 pub mod broker;
+mod count;
 pub mod fleet;
 pub mod ledger;
+pub mod look;
 pub mod memory;
 pub mod observed;
 mod rhythm;

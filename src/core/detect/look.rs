@@ -1,0 +1,119 @@
+//! When to look closer, and at whom.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::fleet::{FleetSpec, Output};
+use super::rules;
+use super::worker::Worker;
+use crate::time::Mono;
+
+/// The most queues of one fleet that are looked at.
+pub const MAX_QUEUES: usize = 200;
+/// The most workers that are asked at once: suspects come first, the others take turns.
+pub const MAX_TARGETS: usize = 500;
+/// How long after an attempt the pool and queues of a worker are asked for again.
+const LEARN_EVERY: Duration = Duration::from_secs(5);
+
+/// When the next look of each kind is due.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    all: Mono,
+    close: Mono,
+    learn: Mono,
+}
+
+impl Turns {
+    /// The first looks: fleets begin at different moments, so that many of them do not ask a broker at once.
+    pub(super) fn new(spec: &FleetSpec, now: Mono) -> Self {
+        Self {
+            all: now + spread(&spec.name, spec.rules.probe_every),
+            close: now,
+            learn: now,
+        }
+    }
+
+    /// Asks for what is due.
+    pub(super) fn due(
+        &mut self,
+        now: Mono,
+        spec: &FleetSpec,
+        workers: &BTreeMap<CompactString, Worker>,
+        outputs: &mut Vec<Output>,
+    ) {
+        if now >= self.close {
+            self.close = now + rules::SUSPECT_PROBE_EVERY;
+            ask(
+                outputs,
+                Output::Probe,
+                chosen(workers, Worker::wants_close_look, Worker::target),
+            );
+        }
+        if now >= self.all {
+            self.all = now + spec.rules.probe_every;
+            let ordinary = |worker: &Worker| !worker.wants_close_look() && worker.offline_since().is_none();
+            ask(outputs, Output::Probe, chosen(workers, ordinary, Worker::target));
+            ask(outputs, Output::AskQueues, queue_names(spec, workers));
+        }
+        // A new worker is asked at once: nothing is due while everybody is known.
+        if now >= self.learn
+            && ask(
+                outputs,
+                Output::Learn,
+                chosen(workers, Worker::wants_learning, |worker| worker.hostname().clone()),
+            )
+        {
+            self.learn = now + LEARN_EVERY;
+        }
+    }
+}
+
+/// Asks for something, unless it is nothing.
+fn ask<T>(outputs: &mut Vec<Output>, output: fn(Vec<T>) -> Output, targets: Vec<T>) -> bool {
+    let any = !targets.is_empty();
+    if any {
+        outputs.push(output(targets));
+    }
+    any
+}
+
+/// At most [`MAX_TARGETS`] of those who are wanted, the longest unasked first.
+fn chosen<T>(
+    workers: &BTreeMap<CompactString, Worker>,
+    wanted: impl Fn(&Worker) -> bool,
+    make: impl Fn(&Worker) -> T,
+) -> Vec<T> {
+    let mut chosen: Vec<&Worker> = workers.values().filter(|worker| wanted(worker)).collect();
+    if chosen.len() > MAX_TARGETS {
+        chosen.sort_by_key(|worker| worker.last_asked());
+        chosen.truncate(MAX_TARGETS);
+    }
+    chosen.into_iter().map(make).collect()
+}
+
+/// The queues that the fleet was told, or those that its workers say they consume.
+fn queue_names(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>) -> Vec<CompactString> {
+    if !spec.queues.is_empty() {
+        return spec.queues.clone();
+    }
+    let mut names: Vec<_> = workers
+        .values()
+        .filter_map(|worker| worker.queues.as_ref())
+        .flatten()
+        .cloned()
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.truncate(MAX_QUEUES);
+    names
+}
+
+/// A steady share of `span` for a name (FNV-1a, for its evenness on short strings).
+fn spread(name: &str, span: Duration) -> Duration {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
+    span.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
+}

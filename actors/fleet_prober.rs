@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
 use headcount_core::celery::inspect;
+use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::rules::PROBE_TIMEOUT;
 use headcount_core::detect::{FleetDetector, FleetSpec, Input, Learned, Output, Probed, Sight, Target, WorkerMemory};
@@ -142,7 +143,15 @@ impl FleetProber {
         }
         if now >= self.next_save {
             self.next_save = now + REMEMBER_EVERY;
+            self.warn_if_full();
             self.remember(context);
+        }
+    }
+
+    fn warn_if_full(&mut self) {
+        let refused = self.detector.as_mut().map_or(0, FleetDetector::take_refused);
+        if refused > 0 {
+            tracing::warn!(fleet = %self.with.spec.name, refused, most = MAX_WORKERS, "the fleet is full; sightings of further workers were left out");
         }
     }
 

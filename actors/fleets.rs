@@ -57,6 +57,26 @@ impl FleetDirectory {
         }
     }
 
+    /// Takes up a fleet that was discovered before a restart, under the name that it had: its workers may all be dead,
+    /// and then nobody would ever be heard of it.
+    pub fn resume(&self, broker: &str, name: &str) {
+        let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
+        if fleets.iter().any(|entry| entry.name == name) {
+            return;
+        }
+        let heard_as = name
+            .strip_suffix(broker)
+            .and_then(|rest| rest.strip_suffix('@'))
+            .unwrap_or(name);
+        let prober = (self.start)((self.discovered)(broker, name.into()));
+        fleets.push(Entry {
+            broker: broker.into(),
+            heard_as: heard_as.into(),
+            name: name.into(),
+            prober,
+        });
+    }
+
     /// The name of a fleet, and where its sightings go. A fleet that is heard of for the first time gets its prober;
     /// if another broker has one of that name, the broker's name is added to it.
     pub fn of(&self, broker: &str, fleet: &str) -> (CompactString, Recipient<Sighted>) {

@@ -5,4 +5,5 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod greeting;
+mod resume;
 pub mod wire;

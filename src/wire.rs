@@ -34,12 +34,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Detect, Fleet, Origin, Settings};
-use crate::greeting;
+use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
 /// How long the threads may take to end once they are told to; the whole program has ten seconds.
-const STOP_WITHIN: Duration = Duration::from_secs(3);
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, Error)]
@@ -116,7 +116,10 @@ struct House {
     view: StatusView,
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
-    arbiters: Vec<Arbiter>,
+    brokers: Vec<SharedBroker>,
+    judging: Arbiter,
+    asking: Arbiter,
+    lanes: Vec<Arbiter>,
 }
 
 /// What the rooms share while the house is built.
@@ -142,6 +145,8 @@ impl House {
         let listener = http::bind(settings.server.listen)?;
         let store = store::open(&settings.store)?;
         let remembered = store.load().await?;
+        let orphans = resume::orphans(settings, &remembered, Clock.now().wall);
+        store.save_incidents(orphans).await?;
         let sites = open_brokers(settings)?;
         let channels = open_notifiers(settings)?;
 
@@ -167,14 +172,14 @@ impl House {
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
-        let mut arbiters = vec![judging, asking];
+        let mut lanes = Vec::new();
         for site in sites.values() {
             let lane = Arbiter::new();
             let was_down = remembered.incidents.iter().any(|incident| {
                 incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name()
             });
             plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
-            arbiters.push(lane);
+            lanes.push(lane);
         }
 
         let http = Http {
@@ -198,27 +203,48 @@ impl House {
             view,
             given_up,
             server: handle,
-            arbiters,
+            brokers: sites.into_values().map(|site| site.broker).collect(),
+            judging,
+            asking,
+            lanes,
         })
     }
 
     /// Stops everything. What must not be forgotten is in the store already.
     async fn stop(self) {
         self.server.stop(true).await;
-        // Listeners and probers first, so that nobody takes their end for anything.
-        for arbiter in self.arbiters.iter().rev() {
-            arbiter.stop();
+        // From the outside in, so that nobody takes the end of another for news.
+        end(self.lanes).await;
+        // On the thread whose connections they are: what Headcount keeps at a broker is removed.
+        let (closed, all) = tokio::sync::oneshot::channel();
+        let closing = async move {
+            futures_util::future::join_all(self.brokers.iter().map(|broker| broker.close())).await;
+            // Nobody waits any more only where it took too long.
+            let _ = closed.send(());
+        };
+        self.asking.spawn(closing);
+        if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
+            tracing::warn!("a broker could not be left in time");
         }
-        let joined = actix_rt::task::spawn_blocking(move || {
-            for arbiter in self.arbiters {
-                if arbiter.join().is_err() {
-                    tracing::error!("an actor's thread ended by a panic");
-                }
+        end(vec![self.asking]).await;
+        end(vec![self.judging]).await;
+    }
+}
+
+/// Ends threads, and waits for them for a while.
+async fn end(arbiters: Vec<Arbiter>) {
+    for arbiter in &arbiters {
+        arbiter.stop();
+    }
+    let joined = actix_rt::task::spawn_blocking(move || {
+        for arbiter in arbiters {
+            if arbiter.join().is_err() {
+                tracing::error!("an actor's thread ended by a panic");
             }
-        });
-        if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
-            tracing::warn!("not every thread has ended in time");
         }
+    });
+    if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
+        tracing::warn!("not every thread has ended in time");
     }
 }
 
@@ -361,7 +387,11 @@ impl Plan<'_> {
             rules: rules(&detect),
         });
         let configured = self.settings.fleets.iter().map(spec).collect();
-        FleetDirectory::new(configured, start, discovered)
+        let directory = FleetDirectory::new(configured, start, discovered);
+        for (broker, fleet) in resume::discovered(self.settings, remembered) {
+            directory.resume(&broker, &fleet);
+        }
+        directory
     }
 
     fn listener(

@@ -82,7 +82,8 @@ impl IncidentBook {
             return None;
         }
         let evidence = Evidence {
-            at: now,
+            // People want to know since when it is away, not since when that is sure.
+            at: if down { broker.since.min(now) } else { now },
             subject: broker.name.clone(),
             signal: None,
             says: match &broker.error {
@@ -134,14 +135,26 @@ impl IncidentBook {
                 Some(incident)
             }
             (Some(severity), Some(incident)) => {
-                if incident.severity == severity && incident.scene == scene {
+                if incident.severity == severity && incident.scene.is_same(&scene) {
                     return None;
                 }
+                // Of those who were missing before, and for the same reason, everything has been said.
+                let before = std::mem::replace(&mut incident.scene, scene);
+                let known = |evidence: &Evidence| {
+                    let of = |scene: &Scene| {
+                        scene
+                            .missing
+                            .iter()
+                            .find(|m| m.hostname == evidence.subject)
+                            .map(|m| m.diagnosis)
+                    };
+                    of(&before).is_some_and(|diagnosis| of(&incident.scene) == Some(diagnosis))
+                };
+                let news = evidence.into_iter().filter(|evidence| !known(evidence)).collect();
                 incident.severity = severity;
-                incident.scene = scene;
                 incident.diagnosis = diagnosis;
                 incident.changed_at = now;
-                incident.witness(evidence);
+                incident.witness(news);
                 Some(incident.clone())
             }
             (Some(severity), None) => {
@@ -155,6 +168,7 @@ impl IncidentBook {
                     opened_at: now,
                     changed_at: now,
                     resolved_at: None,
+                    unwatched: false,
                     scene,
                     evidence: Vec::new(),
                     told: None,
@@ -200,4 +214,127 @@ fn base36(number: i64) -> CompactString {
         }
     }
     digits.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Missing;
+    use crate::detect::{Signal, WorkerState};
+    use crate::status::FleetStatus;
+
+    fn verdict(state: FleetState, missing: &[&str]) -> FleetVerdict {
+        let lost = u32::try_from(missing.len()).unwrap();
+        let one = |name: &&str| Missing {
+            hostname: (*name).into(),
+            state: WorkerState::Down,
+            diagnosis: Some(Diagnosis::Crashed),
+            last_seen: None,
+        };
+        let seen = |name: &&str| Evidence {
+            at: Wall::default(),
+            subject: (*name).into(),
+            signal: Some(Signal::Heartbeat),
+            says: "no beat".to_owned(),
+        };
+        FleetVerdict {
+            fleet: FleetStatus {
+                name: "sms".into(),
+                broker: "main".into(),
+                state,
+                expected: 3,
+                minimum: 1,
+                up: 3 - lost,
+                suspect: 0,
+                down: lost,
+                stalled: 0,
+                since: Wall::default(),
+                queues: Vec::new(),
+            },
+            missing: missing.iter().map(one).collect(),
+            evidence: missing.iter().map(seen).collect(),
+            unsettled: false,
+        }
+    }
+
+    fn broker(state: BrokerState) -> BrokerStatus {
+        BrokerStatus {
+            name: "main".into(),
+            address: "redis://h".to_owned(),
+            state,
+            since: at(5),
+            error: None,
+            retry_at: None,
+        }
+    }
+
+    fn at(second: i64) -> Wall {
+        Wall::from_micros(second * 1_000_000)
+    }
+
+    #[test]
+    fn one_trouble_is_one_incident_from_degraded_to_down_to_its_end() {
+        let mut book = IncidentBook::default();
+        assert_eq!(book.fleet(at(1), &verdict(FleetState::Healthy, &[])), None);
+        let opened = book.fleet(at(2), &verdict(FleetState::Degraded, &["a"])).unwrap();
+        assert_eq!(
+            (opened.severity, opened.diagnosis),
+            (Severity::Degraded, Some(Diagnosis::Crashed))
+        );
+        assert_eq!(
+            book.fleet(at(3), &verdict(FleetState::Degraded, &["a"])),
+            None,
+            "nothing new"
+        );
+        assert_eq!(
+            book.fleet(at(4), &verdict(FleetState::Unknown, &[])),
+            None,
+            "nothing is known"
+        );
+        let worse = book.fleet(at(5), &verdict(FleetState::Down, &["a", "b", "c"])).unwrap();
+        assert_eq!((&worse.id, worse.severity), (&opened.id, Severity::Down));
+        assert_eq!(worse.evidence.len(), 3, "what was said of `a` is not said again");
+        let over = book.fleet(at(9), &verdict(FleetState::Healthy, &[])).unwrap();
+        assert_eq!((&over.id, over.resolved_at), (&opened.id, Some(at(9))));
+        assert!(book.open().is_empty());
+        let next = book.fleet(at(9), &verdict(FleetState::Degraded, &["a"])).unwrap();
+        assert_ne!(next.id, opened.id);
+    }
+
+    #[test]
+    fn ids_never_repeat_even_in_one_moment() {
+        let mut book = IncidentBook::default();
+        let mut ids = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            ids.insert(book.fleet(at(1), &verdict(FleetState::Degraded, &["a"])).unwrap().id);
+            book.fleet(at(1), &verdict(FleetState::Healthy, &[])).unwrap();
+        }
+        assert_eq!(ids.len(), 100);
+    }
+
+    #[test]
+    fn a_broker_is_an_incident_of_its_own_with_the_fleets_behind_it() {
+        let mut book = IncidentBook::default();
+        let fleets = ["sms".into(), "tracker".into()];
+        assert_eq!(book.broker(at(6), &broker(BrokerState::Lost), false, &fleets), None);
+        let down = book.broker(at(8), &broker(BrokerState::Lost), true, &fleets).unwrap();
+        assert_eq!((down.severity, down.scene.fleets.len()), (Severity::BrokerDown, 2));
+        assert_eq!(down.evidence[0].at, at(5), "since when it is away");
+        let over = book
+            .broker(at(20), &broker(BrokerState::Heard), false, &fleets)
+            .unwrap();
+        assert_eq!((over.id, over.resolved_at), (down.id, Some(at(20))));
+    }
+
+    #[test]
+    fn a_book_resumes_where_it_ended() {
+        let mut book = IncidentBook::default();
+        let opened = book.fleet(at(2), &verdict(FleetState::Degraded, &["a"])).unwrap();
+        let mut again = IncidentBook::resume([opened.clone()]);
+        assert_eq!(again.fleet(at(3), &verdict(FleetState::Degraded, &["a"])), None);
+        assert_eq!(
+            again.fleet(at(4), &verdict(FleetState::Healthy, &[])).unwrap().id,
+            opened.id
+        );
+    }
 }

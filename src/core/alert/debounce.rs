@@ -97,6 +97,7 @@ mod tests {
             opened_at: Wall::default(),
             changed_at: Wall::default(),
             resolved_at: None,
+            unwatched: false,
             scene: Scene {
                 up,
                 expected: 3,

@@ -82,6 +82,12 @@ pub struct Missing {
     pub last_seen: Option<Wall>,
 }
 
+/// Whether two lists miss the same workers for the same reasons. A sign of life from one that is still down is no news.
+pub fn same_missing(a: &[Missing], b: &[Missing]) -> bool {
+    let news = |missing: &Missing| (missing.hostname.clone(), missing.state, missing.diagnosis);
+    a.iter().map(news).eq(b.iter().map(news))
+}
+
 /// What an incident looks like at one moment: the count, and who is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scene {
@@ -99,6 +105,13 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// Whether another scene shows the same.
+    pub fn is_same(&self, other: &Scene) -> bool {
+        (self.up, self.expected, self.minimum) == (other.up, other.expected, other.minimum)
+            && same_missing(&self.missing, &other.missing)
+            && self.fleets == other.fleets
+    }
+
     /// How many missing workers an incident names: a message must stay readable, and the store bounded.
     pub const MAX_MISSING: usize = 50;
 
@@ -178,6 +191,9 @@ pub struct Incident {
     pub changed_at: Wall,
     /// When it ended; none while it is open.
     pub resolved_at: Option<Wall>,
+    /// It did not end: the configuration no longer has its subject.
+    #[serde(default)]
+    pub unwatched: bool,
     /// What it looks like now.
     pub scene: Scene,
     /// What the verdict rests on; at most [`Incident::MAX_EVIDENCE`] observations, the newest kept.

@@ -51,6 +51,7 @@ impl Notice {
             opened_at: at,
             changed_at: at,
             resolved_at: Some(at),
+            unwatched: false,
             scene: Scene::default(),
             evidence: Vec::new(),
             told: None,

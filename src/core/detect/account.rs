@@ -84,7 +84,7 @@ impl Worker {
         let late = t.since(beat.seen) > self.rhythm.patience();
         let detail = if late {
             format!(
-                "last beat {} ago in observed time, one due every {interval}",
+                "no beat for {}, one is due every {interval}",
                 seconds(t.since(beat.seen))
             )
         } else {

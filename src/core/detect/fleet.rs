@@ -12,6 +12,7 @@ use super::sighting::{Sighting, Word};
 use super::state::FleetState;
 use super::verdict::{FleetReport, FleetVerdict};
 use super::worker::{Learned, Probed, Target, Worker};
+use crate::alert::same_missing;
 use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
 
@@ -155,14 +156,17 @@ impl FleetDetector {
         &self.spec
     }
 
-    /// How many workers were refused because the fleet is full.
-    pub fn refused(&self) -> u64 {
-        self.refused
+    /// How many sightings were left out because the fleet is full, since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// What to remember across a restart.
     pub fn memory(&self) -> Vec<WorkerMemory> {
-        self.workers.values().map(Worker::memory).collect()
+        self.workers
+            .values()
+            .map(|worker| worker.memory(&self.spec.broker))
+            .collect()
     }
 
     /// Takes one input, and says what is to be done.
@@ -370,7 +374,13 @@ impl FleetDetector {
             .values()
             .filter(|worker| self.is_missing(worker, t))
             .collect();
-        missing.sort_by_key(|worker| worker.last_seen());
+        // Those who fell together are named in the order of their names.
+        missing.sort_by_key(|worker| {
+            (
+                worker.last_seen().map(|seen| seen.as_secs() / 10),
+                worker.hostname().clone(),
+            )
+        });
         FleetVerdict {
             evidence: missing
                 .iter()
@@ -427,7 +437,7 @@ impl FleetDetector {
                 && told.fleet.up == verdict.fleet.up
                 && told.fleet.expected == verdict.fleet.expected
                 && told.fleet.suspect == verdict.fleet.suspect
-                && told.missing == verdict.missing
+                && same_missing(&told.missing, &verdict.missing)
                 && told.unsettled == verdict.unsettled
         });
         if !same {

@@ -12,6 +12,9 @@ use crate::time::Wall;
 pub struct WorkerMemory {
     /// The whole node name.
     pub hostname: CompactString,
+    /// The name of its broker, so that a fleet that nobody configured is found again.
+    #[serde(default)]
+    pub broker: CompactString,
     /// Process id of its main process, where known.
     pub pid: Option<u32>,
     /// Its state when this was written.

@@ -152,9 +152,10 @@ impl Worker {
     }
 
     /// What to remember of it.
-    pub(super) fn memory(&self) -> WorkerMemory {
+    pub(super) fn memory(&self, broker: &CompactString) -> WorkerMemory {
         WorkerMemory {
             hostname: self.hostname.clone(),
+            broker: broker.clone(),
             pid: self.pid,
             state: self.state(),
             diagnosis: self.diagnosis(),

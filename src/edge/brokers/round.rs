@@ -82,6 +82,13 @@ impl Round {
             .all(|standing| standing.answers > 0 || standing.presence == Presence::Gone)
     }
 
+    /// Whether anything has been learned: if not, it was the broker that did not answer.
+    pub(super) fn is_blank(&self) -> bool {
+        self.targets
+            .values()
+            .all(|standing| standing.answers == 0 && standing.presence == Presence::Unknown)
+    }
+
     /// One entry for each of `targets`, in their order.
     pub(super) fn into_probes(self, targets: &[CompactString]) -> Vec<Probe> {
         let probe = |target: &CompactString| {
@@ -106,6 +113,7 @@ mod tests {
         let targets: Vec<CompactString> = ["b@h", "a@h", "b@h", "c@h", "d@h"].map(CompactString::from).to_vec();
         let mut round = Round::new(&targets, Presence::Here);
         assert_eq!(round.hostnames().len(), 4);
+        assert!(round.is_blank());
         let start = Instant::now();
         for hostname in ["a@h", "b@h", "c@h"] {
             round.sent(hostname, start);
@@ -115,7 +123,7 @@ mod tests {
         round.answered("stranger@h", start);
         round.answered("d@h", start);
         round.gone("c@h");
-        assert!(!round.is_settled());
+        assert!(!round.is_settled() && !round.is_blank());
         round.rest_is_here();
         let probes = round.into_probes(&targets);
         let seen: Vec<_> = probes

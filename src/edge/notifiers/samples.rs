@@ -43,6 +43,7 @@ fn fleet(severity: Severity, up: u32, expected: u32, gone: Vec<Missing>) -> Inci
         opened_at: ago(2),
         changed_at: ago(2),
         resolved_at: None,
+        unwatched: false,
         evidence: gone
             .iter()
             .take(20)

@@ -16,7 +16,7 @@ pub fn plight(missing: &Missing, now: Wall) -> String {
     Plight::of(missing).since(missing.last_seen.map(|seen| now.since(seen)).as_slice())
 }
 
-/// `sms@h1 and sms@h2 crashed 9 s ago, sms@h3 froze 40 s ago, and 4 more`; none where nobody is named.
+/// `sms@h1 and sms@h2 crashed 9 s ago, sms@h3 frozen for 40 s, and 4 more`; none where nobody is named.
 pub(super) fn clause(incident: &Incident, now: Wall) -> Option<String> {
     let missing = incident.scene.missing.as_slice();
     let first = Plight::of(missing.first()?);
@@ -73,7 +73,7 @@ impl Plight {
     fn since(self, silences: &[Duration]) -> String {
         let (word, ago) = match (self.state, self.diagnosis) {
             (_, Some(Diagnosis::Crashed)) => ("crashed", true),
-            (_, Some(Diagnosis::Frozen)) => ("froze", true),
+            (_, Some(Diagnosis::Frozen)) => ("frozen", false),
             (_, Some(Diagnosis::Unreachable)) => ("unreachable", false),
             (WorkerState::Offline, None) => ("said goodbye", true),
             (WorkerState::Stalled, None) => return "alive, and not consuming".to_owned(),

@@ -92,6 +92,9 @@ fn trouble(notice: &Notice) -> String {
 
 /// What is well again.
 fn whole(incident: &Incident) -> String {
+    if incident.unwatched {
+        return "no longer watched".to_owned();
+    }
     match incident.kind {
         Kind::Broker => "reachable again".to_owned(),
         Kind::Worker if incident.scene.expected == 0 => "working again".to_owned(),

@@ -36,6 +36,7 @@ fn fleet(severity: Severity, up: u32, expected: u32, missing: Vec<Missing>) -> I
         opened_at: ago(2),
         changed_at: ago(2),
         resolved_at: None,
+        unwatched: false,
         scene: Scene {
             up,
             expected,
@@ -105,7 +106,7 @@ fn mixed_reasons() {
     ];
     assert_eq!(
         opened(fleet(Severity::Degraded, 1, 5, mixed)),
-        "DEGRADED sms: 1 of 5 workers up; sms@h1 and sms@h2 crashed 9 s ago, sms@h3 froze 40 s ago, and 1 more"
+        "DEGRADED sms: 1 of 5 workers up; sms@h1 and sms@h2 crashed 9 s ago, sms@h3 frozen for 40 s, and 1 more"
     );
     assert_eq!(
         opened(fleet(
@@ -124,7 +125,7 @@ fn each_reason_in_words() {
     let table = [
         (S::Down, Some(Diagnosis::Crashed), Some(8), "crashed 8 s ago"),
         (S::Down, Some(Diagnosis::Crashed), None, "crashed"),
-        (S::Down, Some(Diagnosis::Frozen), Some(40), "froze 40 s ago"),
+        (S::Down, Some(Diagnosis::Frozen), Some(40), "frozen for 40 s"),
         (
             S::Down,
             Some(Diagnosis::Unreachable),

@@ -25,7 +25,7 @@ pub(super) async fn inspect(broker: &Amqp, control: &Control, ask: &Inspect) -> 
     let mut collected = Collected::new(ask.destination.as_deref());
     match timeout_at(deadline, run(broker, control, ask, &mut call, &mut collected)).await {
         Ok(Err(error)) => Err(error),
-        Ok(Ok(())) | Err(_) => Ok(collected.into_replies()),
+        Ok(Ok(())) | Err(_) => collected.into_replies(ask.timeout),
     }
 }
 
@@ -65,7 +65,8 @@ async fn run(
         )
         .await
         .map_err(broken)?;
-    collected.until_complete(call, sent).await
+    collected.sent(sent);
+    collected.until_complete(call).await
 }
 
 /// See [`headcount_actors::ports::Broker::queues`].

@@ -9,8 +9,7 @@ use headcount_actors::ports::{BrokerError, CANARY_EVERY, CANARY_LOST, Lane, Sess
 use headcount_core::celery::RawMessage;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, Consumer, Event, ExchangeKind};
@@ -31,18 +30,14 @@ const QUEUE_MAX_BYTES: i64 = 64 << 20;
 /// it with the connection; this is for a broker that lost sight of that. Celery's own event queues use the same.
 const QUEUE_EXPIRES_MS: i64 = 60_000;
 
-/// Deliveries on their way that we have not acknowledged. Without acknowledgement the client would take from the
-/// socket without a bound; this many heartbeats are 5 MB, and fewer cost throughput.
-const PREFETCH: u16 = 8192;
-
-/// Deliveries that are handed over before the batch is ended and everything else gets its turn: half of what may be
-/// on its way, so that the broker can go on filling while we empty.
-const BATCH_MAX: usize = PREFETCH as usize / 2;
+/// Deliveries that are handed over before the batch is ended and everything else gets its turn: some milliseconds.
+const BATCH_MAX: usize = 4096;
 
 /// The content type of our messages to ourselves.
 const CANARY_TYPE: &str = "application/x-headcount-canary";
 
-type Publishing = Pin<Box<dyn Future<Output = Result<(), lapin::Error>> + Send>>;
+/// Something that is being written to the socket, which may not take it for long.
+type Writing = Pin<Box<dyn Future<Output = Result<(), lapin::Error>> + Send>>;
 
 struct Session {
     connection: Connection,
@@ -109,12 +104,13 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
         )
         .await
         .map_err(broken)?;
-    channel
-        .basic_qos(PREFETCH, BasicQosOptions::default())
-        .await
-        .map_err(broken)?;
+    // Without acknowledgements, as Celery's own consumers of events do: with them (and 8192 on their way) RabbitMQ 3.10
+    // delivered 22 k events a second where it delivers 69 k without. The price is that the client queues without a bound
+    // what the lane has not taken; the lane spends a fraction of what the client does for a message, so that queue is
+    // short, and a lane that stands still is ended by the canary.
     let only = BasicConsumeOptions {
         exclusive: true,
+        no_ack: true,
         ..BasicConsumeOptions::default()
     };
     let consumer = channel
@@ -135,14 +131,16 @@ impl Session {
         let mut canary = Canary::new();
         let mut tick = interval(CANARY_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut publishing: Option<Publishing> = None;
+        let mut publishing: Option<Writing> = None;
         let mut blocked = false;
         loop {
             tokio::select! {
                 first = self.consumer.next() => {
-                    if let Err(error) = self.batch(first, lane, &mut canary).await {
+                    if let Err(error) = self.batch(first, lane, &mut canary) {
                         return error;
                     }
+                    // A flood must not keep the thread from everybody else.
+                    tokio::task::yield_now().await;
                 }
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(_)) => {
@@ -174,14 +172,13 @@ impl Session {
     }
 
     /// Hands over everything that is ready.
-    async fn batch(
+    fn batch(
         &mut self,
         first: Option<Result<Delivery, lapin::Error>>,
         lane: &mut (dyn Lane + Send),
         canary: &mut Canary,
     ) -> Result<(), BrokerError> {
         let mut next = Some(first);
-        let mut last = None;
         let mut ended = Ok(());
         for _ in 0..BATCH_MAX {
             let delivery = match next.take().or_else(|| self.consumer.next().now_or_never()) {
@@ -197,17 +194,12 @@ impl Session {
                 }
             };
             hand_over(&delivery, lane, canary);
-            last = Some(delivery.acker);
         }
         lane.batch_end();
-        ended?;
-        if let Some(last) = last {
-            last.ack(BasicAckOptions { multiple: true }).await.map_err(broken)?;
-        }
-        Ok(())
+        ended
     }
 
-    fn publish(&self, body: String) -> Publishing {
+    fn publish(&self, body: String) -> Writing {
         let channel = self.channel.clone();
         let queue = self.queue.clone();
         Box::pin(async move {

@@ -28,14 +28,21 @@ pub(super) async fn probe(
     // Who is connected is asked by `connections`: an answer that is pushed to a list proves no connection.
     let mut round = Round::new(targets, Presence::Unknown);
     let mut call = control.waiting.call()?;
-    let ended = timeout_at(deadline, ping(broker, control, &mut round, &mut call, timeout)).await;
+    let mut taken = false;
+    let ended = timeout_at(
+        deadline,
+        ping(broker, control, &mut round, &mut call, timeout, &mut taken),
+    )
+    .await;
     if !round.is_settled() {
         broker.list.may_come_late();
     }
-    if let Ok(ended) = ended {
-        ended?;
+    match ended {
+        Ok(Err(error)) => Err(error),
+        // Redis has not even taken the ping: the silence is its own, not the workers'.
+        Err(_) if !taken => Err(BrokerError::Timeout(timeout)),
+        Ok(Ok(())) | Err(_) => Ok(round.into_probes(targets)),
     }
-    Ok(round.into_probes(targets))
 }
 
 async fn ping(
@@ -44,6 +51,7 @@ async fn ping(
     round: &mut Round,
     call: &mut Call,
     timeout: Duration,
+    taken: &mut bool,
 ) -> Result<(), BrokerError> {
     let hostnames = round.hostnames();
     let now = Instant::now();
@@ -52,6 +60,7 @@ async fn ping(
     }
     let destination: Vec<&str> = hostnames.iter().map(CompactString::as_str).collect();
     send(broker, control, "ping", Some(&destination), call, timeout).await?;
+    *taken = true;
     while !round.is_settled() {
         let heard = call.next().await.ok_or_else(ended)?;
         round.answered(&heard.hostname, heard.at);
@@ -77,13 +86,14 @@ pub(super) async fn inspect(broker: &Redis, control: &Control, ask: &Inspect) ->
             .map(|named| named.iter().map(CompactString::as_str).collect());
         let sent = Instant::now();
         send(broker, control, ask.method, destination.as_deref(), &call, ask.timeout).await?;
-        collected.until_complete(&mut call, sent).await
+        collected.sent(sent);
+        collected.until_complete(&mut call).await
     };
     match timeout_at(deadline, asking).await {
         Ok(ended) => ended?,
         Err(_) => broker.list.may_come_late(),
     }
-    Ok(collected.into_replies())
+    collected.into_replies(ask.timeout)
 }
 
 async fn send(

@@ -107,6 +107,8 @@ impl<'a> Session<'a> {
             if let Err(error) = self.batch(lane, &mut canary) {
                 return error;
             }
+            // A flood must not keep the thread from everybody else.
+            tokio::task::yield_now().await;
             tokio::select! {
                 filled = self.reader.fill(&mut self.stream) => if let Err(error) = filled {
                     return lost(&error);

@@ -64,12 +64,12 @@ fn blocks(notice: &Notice) -> Vec<Value> {
         fleets.iter().map(|fleet| format!("• {}", code(fleet))),
         fleets.len(),
     ));
-    let evidence = &incident.evidence;
-    blocks.extend(list(
-        "Evidence, the newest first",
-        evidence.iter().rev().map(observation),
-        evidence.len(),
-    ));
+    // Once it is over, what it rested on is history: the link leads there.
+    if notice.turn != Turn::Recovered {
+        let witnesses = witnesses(&incident.evidence);
+        let all = witnesses.len();
+        blocks.extend(list("Evidence", witnesses.into_iter().map(witness), all));
+    }
     blocks.push(json!({ "type": "context", "elements": [markdown(footer(notice))] }));
     blocks
 }
@@ -95,13 +95,38 @@ fn list(heading: &str, lines: impl Iterator<Item = String>, all: usize) -> Optio
     Some(json!({ "type": "section", "text": markdown(text) }))
 }
 
-fn observation(evidence: &Evidence) -> String {
-    let signal = evidence.signal.map_or_else(String::new, |signal| format!(" {signal}"));
+/// The newest observation of each signal, by whom it is about, in the order in which they were first heard of.
+fn witnesses(evidence: &[Evidence]) -> Vec<Vec<&Evidence>> {
+    let mut witnesses: Vec<Vec<&Evidence>> = Vec::new();
+    for new in evidence {
+        match witnesses
+            .iter_mut()
+            .find(|of| of.iter().any(|one| one.subject == new.subject))
+        {
+            None => witnesses.push(vec![new]),
+            Some(of) => match of.iter_mut().find(|one| one.signal == new.signal) {
+                Some(old) => *old = new,
+                None => of.push(new),
+            },
+        }
+    }
+    witnesses
+}
+
+/// What is observed of one: `sms@h1, 09:05:36 UTC: heartbeat …; presence …`.
+fn witness(observations: Vec<&Evidence>) -> String {
+    let (Some(first), Some(newest)) = (observations.first(), observations.iter().map(|one| one.at).max()) else {
+        return String::new();
+    };
+    let said = observations.iter().map(|one| {
+        let signal = one.signal.map_or_else(String::new, |signal| format!("{signal}: "));
+        format!("{signal}{}", sentence(&one.says))
+    });
     format!(
-        "• {} {}{signal}: {}",
-        moment(evidence.at),
-        code(&evidence.subject),
-        sentence(&evidence.says)
+        "• {} as of {}: {}",
+        code(&first.subject),
+        moment(newest),
+        said.collect::<Vec<_>>().join("; ")
     )
 }
 

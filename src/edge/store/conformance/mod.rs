@@ -55,6 +55,7 @@ pub(super) fn incident(id: &str, opened: i64) -> Incident {
         opened_at: at(opened),
         changed_at: at(opened),
         resolved_at: None,
+        unwatched: false,
         scene: Scene {
             up: 2,
             expected: 3,
@@ -131,5 +132,6 @@ fn worker(hostname: &str) -> WorkerMemory {
         queues: vec!["sms".into()],
         answers: true,
         shows_presence: false,
+        broker: "main".into(),
     }
 }

@@ -10,7 +10,7 @@ use headcount_core::celery::event::MAX_BODY;
 use headcount_edge::brokers::{Config, open};
 use headcount_testkit::{Worker, WorkerOptions};
 
-use crate::listener::{Listener, refused_session};
+use crate::listener::{Listener, PATIENCE, refused_session};
 
 /// Long enough for any answer that comes at all, beside a compiler.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -40,6 +40,15 @@ fn names(hostnames: &[&str]) -> Vec<CompactString> {
         .collect()
 }
 
+/// Waits until a worker has answered `times` under this name: on Redis it says that it is ready, and only then subscribes
+/// to commands.
+pub(crate) async fn until_it_answers(broker: &Arc<dyn Broker>, hostname: &str, times: u32) {
+    let asking = async { while probe_one(broker, hostname, SILENCE).await.answers != times {} };
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{hostname} does not answer {times} times"));
+}
+
 async fn probe_one(broker: &Arc<dyn Broker>, hostname: &str, timeout: Duration) -> Probe {
     let mut probes = broker.probe(&names(&[hostname]), timeout).await.unwrap();
     assert_eq!(probes.len(), 1);
@@ -58,6 +67,9 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
     let heard = listener.until("two canaries", |heard| heard.canaries.len() >= 2).await;
     assert_eq!(heard.malformed, []);
 
+    for worker in &workers {
+        until_it_answers(&broker, worker.hostname(), 1).await;
+    }
     let targets = names(&["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]);
     let probes = broker.probe(&targets, ANSWER.min(SILENCE * 4)).await.unwrap();
     assert_eq!(

@@ -5,3 +5,4 @@ mod conformance;
 mod listener;
 mod rabbitmq;
 mod redis;
+mod ways;

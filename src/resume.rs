@@ -1,0 +1,147 @@
+//! What a restart, or a changed configuration, makes of what is remembered.
+
+use compact_str::CompactString;
+use headcount_actors::ports::Remembered;
+use headcount_core::alert::{Incident, Kind};
+use headcount_core::detect::{WorkerMemory, WorkerState};
+use headcount_core::time::Wall;
+
+use crate::config::Settings;
+
+/// The fleets that were discovered before, and of which somebody is still expected, with their brokers.
+pub(crate) fn discovered(settings: &Settings, remembered: &Remembered) -> Vec<(CompactString, CompactString)> {
+    let expected = |workers: &[WorkerMemory]| workers.iter().any(|worker| worker.state != WorkerState::Offline);
+    remembered
+        .workers
+        .iter()
+        .filter(|(_, workers)| expected(workers))
+        .filter_map(|(fleet, workers)| Some((workers.first()?.broker.clone(), fleet.clone())))
+        .filter(|(broker, fleet)| discovers(settings, broker) && !is_configured(settings, fleet))
+        .collect()
+}
+
+/// Incidents of fleets and brokers that are no longer watched, resolved: nobody would ever see their end.
+pub(crate) fn orphans(settings: &Settings, remembered: &Remembered, now: Wall) -> Vec<Incident> {
+    let watched = |incident: &Incident| match incident.kind {
+        Kind::Broker => settings
+            .brokers
+            .iter()
+            .any(|broker| broker.config.name == incident.subject),
+        Kind::Fleet | Kind::Worker => {
+            is_configured(settings, &incident.subject) || discovers(settings, &incident.broker)
+        }
+    };
+    let orphans = remembered
+        .incidents
+        .iter()
+        .filter(|incident| incident.is_open() && !watched(incident))
+        .cloned();
+    orphans
+        .map(|mut incident| {
+            tracing::warn!(id = %incident.id, subject = %incident.subject, "no longer watched: its incident is closed");
+            incident.unwatched = true;
+            incident.changed_at = now;
+            incident.resolved_at = Some(now.max(incident.opened_at));
+            incident
+        })
+        .collect()
+}
+
+fn discovers(settings: &Settings, broker: &str) -> bool {
+    settings
+        .brokers
+        .iter()
+        .any(|known| known.config.name == broker && known.discover)
+}
+
+fn is_configured(settings: &Settings, fleet: &str) -> bool {
+    settings.fleets.iter().any(|known| known.name == fleet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Origin;
+    use headcount_core::alert::{IncidentId, Severity};
+
+    fn memory(broker: &str, hostname: &str, state: WorkerState) -> WorkerMemory {
+        WorkerMemory {
+            hostname: hostname.into(),
+            broker: broker.into(),
+            pid: None,
+            state,
+            diagnosis: None,
+            since: Wall::default(),
+            last_seen: None,
+            interval_us: None,
+            pool: None,
+            queues: Vec::new(),
+            answers: true,
+            shows_presence: true,
+        }
+    }
+
+    fn incident(kind: Kind, subject: &str, broker: &str) -> Incident {
+        Incident {
+            id: IncidentId("f-1".into()),
+            kind,
+            subject: subject.into(),
+            broker: broker.into(),
+            severity: Severity::Down,
+            diagnosis: None,
+            opened_at: Wall::default(),
+            changed_at: Wall::default(),
+            resolved_at: None,
+            unwatched: false,
+            scene: headcount_core::alert::Scene::default(),
+            evidence: Vec::new(),
+            told: None,
+        }
+    }
+
+    fn settings() -> Settings {
+        Origin {
+            config: None,
+            brokers: vec!["redis://127.0.0.1:1/0".to_owned()],
+        }
+        .load()
+        .unwrap()
+    }
+
+    #[test]
+    fn a_discovered_fleet_whose_workers_are_dead_is_taken_up_again() {
+        let remembered = Remembered {
+            workers: vec![
+                ("sms".into(), vec![memory("redis", "sms@h", WorkerState::Down)]),
+                ("gone".into(), vec![memory("redis", "gone@h", WorkerState::Offline)]),
+                ("other".into(), vec![memory("elsewhere", "other@h", WorkerState::Up)]),
+            ],
+            ..Remembered::default()
+        };
+        assert_eq!(discovered(&settings(), &remembered), [("redis".into(), "sms".into())]);
+    }
+
+    #[test]
+    fn an_incident_of_what_is_no_longer_watched_is_closed_and_says_so() {
+        let incidents = vec![
+            incident(Kind::Broker, "redis", "redis"),
+            incident(Kind::Broker, "old", "old"),
+            incident(Kind::Fleet, "sms", "redis"),
+            incident(Kind::Fleet, "sms", "old"),
+        ];
+        let remembered = Remembered {
+            incidents,
+            ..Remembered::default()
+        };
+        let closed = orphans(&settings(), &remembered, Wall::from_micros(5));
+        let closed: Vec<_> = closed
+            .iter()
+            .map(|i| (i.kind, i.broker.as_str(), i.unwatched, i.resolved_at))
+            .collect();
+        let end = Some(Wall::from_micros(5));
+        assert_eq!(
+            closed,
+            [(Kind::Broker, "old", true, end), (Kind::Fleet, "old", true, end)]
+        );
+    }
+}

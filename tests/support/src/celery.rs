@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::process::{Process, command};
+use crate::reaper;
 
 /// A worker takes 1 to 2 s of processor time to start; several of them beside a compiler take their time.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -83,6 +84,8 @@ pub struct Worker {
     hostname: String,
     options: WorkerOptions,
     process: Process,
+    /// For what a killed worker's Python leaves in its temporary directory.
+    temporary: tempfile::TempDir,
 }
 
 impl Worker {
@@ -105,12 +108,14 @@ impl Worker {
 
     /// Starts one and does not wait for it.
     pub fn launch(broker_url: &str, hostname: &str, options: WorkerOptions) -> Self {
-        let process = spawn(broker_url, hostname, &options);
+        let temporary = reaper::directory("worker");
+        let process = spawn(broker_url, hostname, &options, temporary.path());
         Worker {
             broker_url: broker_url.to_owned(),
             hostname: hostname.to_owned(),
             options,
             process,
+            temporary,
         }
     }
 
@@ -128,7 +133,7 @@ impl Worker {
 
     /// Starts it again under the same name, after its end, without waiting.
     pub fn relaunch(&mut self) {
-        self.process = spawn(&self.broker_url, &self.hostname, &self.options);
+        self.process = spawn(&self.broker_url, &self.hostname, &self.options, self.temporary.path());
     }
 
     /// Its whole node name.
@@ -171,7 +176,7 @@ impl Worker {
     }
 }
 
-fn spawn(broker_url: &str, hostname: &str, options: &WorkerOptions) -> Process {
+fn spawn(broker_url: &str, hostname: &str, options: &WorkerOptions, temporary: &Path) -> Process {
     let pool = match options.pool {
         Pool::Prefork => "prefork",
         Pool::Solo => "solo",
@@ -199,7 +204,7 @@ fn spawn(broker_url: &str, hostname: &str, options: &WorkerOptions) -> Process {
     if options.events {
         celery.arg("-E");
     }
-    celery.args(&options.extra);
+    celery.args(&options.extra).env("TMPDIR", temporary);
     Process::start(hostname, &mut celery)
 }
 

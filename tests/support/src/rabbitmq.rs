@@ -107,6 +107,9 @@ impl RabbitMq {
 fn launch(ports: Ports, dir: &Path) -> Process {
     let mut server = command(SERVER);
     server
+        // Where it writes its last words when it is killed while it starts.
+        .current_dir(dir)
+        .env("ERL_CRASH_DUMP", dir.join("erl_crash.dump"))
         .env("HOME", dir.join("home"))
         .env("ERL_EPMD_PORT", ports.epmd.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")

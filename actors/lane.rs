@@ -138,7 +138,7 @@ impl EventLane {
         self.told = self.now.mono;
         self.open_doors();
         let fleets = &mut self.fleets;
-        let mut goodbyes = 0_u32;
+        let mut words: Vec<(CompactString, Word)> = Vec::new();
         self.table.drain(|fleet, sighting| {
             let Some(door) = fleets.get_mut(fleet.get()) else {
                 return false;
@@ -147,7 +147,9 @@ impl EventLane {
             if door.outgoing.len() >= MAX_LOAD {
                 return false;
             }
-            goodbyes += u32::from(sighting.word == Word::Goodbye);
+            if sighting.word != Word::Nothing {
+                words.push((sighting.hostname.clone(), sighting.word));
+            }
             door.outgoing.push(sighting);
             true
         });
@@ -157,9 +159,14 @@ impl EventLane {
                 Err(SendError::Full(Sighted(kept))) => door.outgoing = kept,
             }
         }
-        if goodbyes > 0 {
+        if !words.is_empty() {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            (0..goodbyes).for_each(|_| ledger.goodbye(self.now.mono));
+            for (hostname, word) in words {
+                match word {
+                    Word::Goodbye => ledger.goodbye(self.now.mono, &hostname),
+                    Word::Online | Word::Nothing => ledger.returned(&hostname),
+                }
+            }
         }
         let refused = self.table.take_refused();
         if refused > 0 {

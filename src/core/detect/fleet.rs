@@ -11,7 +11,7 @@ use super::memory::WorkerMemory;
 use super::observed::{ObservedClock, Seen};
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
-use super::state::FleetState;
+use super::state::{Diagnosis, FleetState};
 use super::verdict::{FleetReport, FleetVerdict};
 use super::worker::{Learned, Probed, Target, Worker};
 use crate::alert::same_missing;
@@ -104,6 +104,7 @@ pub struct FleetDetector {
     grace_until: Seen,
     has_seen: bool,
     whole_since: Option<Seen>,
+    last_crash: Option<Seen>,
     state: FleetState,
     since: Wall,
     refused: u64,
@@ -132,6 +133,7 @@ impl FleetDetector {
             grace_until: Seen::default() + rules::COLD_START,
             has_seen: false,
             whole_since: None,
+            last_crash: None,
             state: FleetState::Unknown,
             since: now.wall,
             refused: 0,
@@ -262,8 +264,18 @@ impl FleetDetector {
             return;
         }
         let in_grace = t < self.grace_until;
+        let crashed = |worker: &Worker| worker.diagnosis() == Some(Diagnosis::Crashed);
         for worker in self.workers.values_mut() {
+            let before = crashed(worker);
             worker.judge(t, now, &self.spec.rules, in_grace);
+            if crashed(worker) && !before {
+                self.last_crash = Some(t);
+            }
+        }
+        if self.last_crash.is_some_and(|at| t.since(at) <= rules::TOGETHER) {
+            for worker in self.workers.values_mut() {
+                worker.judge_in_company(t, now, &self.spec.rules);
+            }
         }
         self.retire(t, now);
     }

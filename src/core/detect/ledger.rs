@@ -24,6 +24,9 @@ const SLACK: Duration = Duration::from_millis(1_500);
 const KEPT_FOR: Duration = Duration::from_secs(120);
 /// The most disappearances that are kept; the oldest are let go.
 const MAX_GROUPS: usize = 1_000;
+/// How long a goodbye waits for its connections to vanish: a worker that finishes its tasks first can take that long.
+/// Raising it lets an old goodbye explain a later disappearance, which then is told later, as a silence.
+const GOODBYE_WAITS: Duration = Duration::from_secs(1_800);
 /// A worker that was found gone so often stays gone until it is heard again.
 const STICKS_AFTER: u32 = 3;
 
@@ -62,6 +65,8 @@ pub struct ConnectionLedger {
     open: BTreeSet<u64>,
     looked: Option<Mono>,
     vanished: VecDeque<Group>,
+    /// Who said goodbye, and is still connected.
+    leaving: FxHashMap<CompactString, Mono>,
     askers: FxHashMap<CompactString, Asker>,
 }
 
@@ -72,12 +77,14 @@ impl ConnectionLedger {
         if let Some(from) = self.looked {
             let gone = u32::try_from(self.open.difference(&now).count()).unwrap_or(u32::MAX);
             if gone > 0 {
-                self.vanished.push_back(Group {
+                let mut group = Group {
                     from,
                     to: at,
                     connections: gone,
                     claimed: 0,
-                });
+                };
+                self.leave(&mut group);
+                self.vanished.push_back(group);
             }
         }
         while self.vanished.len() > MAX_GROUPS
@@ -96,14 +103,34 @@ impl ConnectionLedger {
         *self = Self::default();
     }
 
-    /// A worker said goodbye: one worker's connections that vanish about now are its own.
-    pub fn goodbye(&mut self, at: Mono) {
+    /// A worker said goodbye: its connections have just vanished, or they will, when it has finished its tasks.
+    pub fn goodbye(&mut self, at: Mono, hostname: &CompactString) {
         let own = self
             .vanished
             .iter_mut()
             .rev()
-            .find(|group| group.spare() > 0 && group.explains(at, FRESH_FOR));
-        if let Some(group) = own {
+            .find(|group| group.spare() > 0 && group.explains(at, Duration::ZERO));
+        match own {
+            Some(group) => group.claimed += 1,
+            None if self.leaving.len() < MAX_GROUPS => {
+                self.leaving.insert(hostname.clone(), at);
+            }
+            None => {}
+        }
+    }
+
+    /// A worker that said goodbye is back: it had only reconnected.
+    pub fn returned(&mut self, hostname: &CompactString) {
+        self.leaving.remove(hostname);
+    }
+
+    /// Those who said goodbye leave with a group that has vanished, the earliest first.
+    fn leave(&mut self, group: &mut Group) {
+        self.leaving.retain(|_, said| group.to.since(*said) < GOODBYE_WAITS);
+        let mut earliest: Vec<_> = self.leaving.iter().map(|(name, said)| (*said, name.clone())).collect();
+        earliest.sort_unstable();
+        for (_, name) in earliest.into_iter().take(group.spare() as usize) {
+            self.leaving.remove(&name);
             group.claimed += 1;
         }
     }
@@ -235,11 +262,39 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_claims_its_own() {
-        let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (11_000, &[3, 4])]);
-        ledger.goodbye(at(10_500));
-        ledger.look(at(14_000), [3, 4]);
-        assert_eq!(ledger.presence(at(14_000), &target("frozen", 10_000)), Some(true));
+    fn a_goodbye_claims_its_own_whether_it_comes_before_or_after_they_vanish() {
+        let before = {
+            let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (10_000, &[1, 2, 3, 4])]);
+            ledger.goodbye(at(10_500), &"leaver".into());
+            ledger.look(at(11_000), [3, 4]);
+            ledger
+        };
+        let after = {
+            let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (11_000, &[3, 4])]);
+            ledger.goodbye(at(11_500), &"leaver".into());
+            ledger
+        };
+        for mut ledger in [before, after] {
+            ledger.look(at(14_000), [3, 4]);
+            assert_eq!(ledger.presence(at(14_000), &target("frozen", 10_000)), Some(true));
+        }
+    }
+
+    #[test]
+    fn a_long_drain_is_waited_for_and_a_mere_reconnect_is_not() {
+        let mut ledger = watched(&[(9_000, &[1, 2, 3, 4])]);
+        ledger.goodbye(at(10_000), &"drains".into());
+        ledger.look(at(600_000), [1, 2, 3, 4]);
+        ledger.look(at(601_000), [3, 4]);
+        ledger.look(at(604_000), [3, 4]);
+        assert_eq!(ledger.presence(at(604_000), &target("busy", 600_500)), Some(true));
+
+        let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (10_000, &[1, 2, 3, 4])]);
+        ledger.goodbye(at(10_000), &"back".into());
+        ledger.returned(&"back".into());
+        ledger.look(at(12_000), [3, 4]);
+        ledger.look(at(15_000), [3, 4]);
+        assert_eq!(ledger.presence(at(15_000), &target("crashed", 11_000)), Some(false));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::time::Mono;
 pub const MAX_QUEUES: usize = 200;
 /// The most workers that are asked at once: suspects come first, the others take turns.
 pub const MAX_TARGETS: usize = 500;
+/// In a fleet of at most so many all are asked each second while one of them is gone.
+const MAX_COMPANY: usize = 200;
 /// How long after an attempt the pool and queues of a worker are asked for again.
 const LEARN_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,11 +47,11 @@ impl Turns {
     ) {
         if now >= self.close {
             self.close = now + rules::SUSPECT_PROBE_EVERY;
-            ask(
-                outputs,
-                Output::Probe,
-                chosen(workers, Worker::wants_close_look, Worker::target),
-            );
+            // Where the broker no longer sees one, others may have fallen with it: they are looked at before they are late.
+            let all =
+                workers.len() <= MAX_COMPANY && workers.values().any(|worker| worker.is_alive() && worker.is_unseen());
+            let close = |worker: &Worker| worker.wants_close_look() || (all && worker.is_alive());
+            ask(outputs, Output::Probe, chosen(workers, close, Worker::target));
         }
         if now >= self.all {
             self.all = now + spec.rules.probe_every;

@@ -37,6 +37,9 @@ pub const SUSPECT_PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the broker must say "gone" before it is believed, and how often a ping must be missed.
 pub const CHECKS: u32 = 3;
+/// Workers of one fleet that fall within so long of each other fell together: they beat every 2 s, and are asked every
+/// second.
+pub const TOGETHER: Duration = Duration::from_secs(3);
 /// How many signs of life in a row end a `down`: one alone may be a late flush of what was sent before.
 pub const SIGNS_TO_RETURN: u32 = 3;
 /// A goodbye is a claim: Celery says it also when it only reconnects (back within 1.1 s, measured). After so long

@@ -259,6 +259,19 @@ fn a_crash_is_found_within_seven_seconds_and_named() {
 }
 
 #[test]
+fn a_fleet_that_dies_at_once_falls_at_once() {
+    let mut world = World::new(spec(Expected::Auto, None), 6);
+    world.run(60_000);
+    for n in 0..6 {
+        world.set(&format!("sms@h{n}"), Truth::Dead);
+    }
+    world.run(20_000);
+    assert_eq!(world.entered(FleetState::Degraded, 60_000), None, "{:?}", world.states);
+    let found = world.entered(FleetState::Down, 60_000).unwrap();
+    assert!(found <= 6_500, "{found} ms");
+}
+
+#[test]
 fn without_mailboxes_a_dead_worker_is_unreachable_after_the_longer_deadline() {
     let mut world = World::new(spec(Expected::Auto, None), 3);
     world.mailboxes = false;

@@ -260,6 +260,11 @@ impl Worker {
         }
     }
 
+    /// Whether the broker no longer sees its connection.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.gone.is_some()
+    }
+
     /// Whether it may soon be found down: what is told of its fleet can wait a moment for it.
     pub(super) fn may_fall(&self) -> bool {
         self.is_suspect() && self.gone.is_some()
@@ -411,6 +416,16 @@ impl Worker {
                 };
             }
             _ => {}
+        }
+    }
+
+    /// Another of its fleet has just crashed: if the broker has not seen this one either since it missed its beat, they
+    /// fell together, and it need not wait until its own beat is as long overdue.
+    pub(super) fn judge_in_company(&mut self, t: Seen, now: Now, rules: &Rules) {
+        let overdue = rules.crashed_after().saturating_sub(self.rhythm.interval());
+        if self.may_fall() && self.leaving.is_none() && self.silent(t) >= overdue {
+            let diagnosis = Diagnosis::Crashed;
+            self.enter(Stage::Down { diagnosis, signs: 0 }, now);
         }
     }
 

@@ -40,6 +40,7 @@ fn incident(id: &str, kind: Kind, open: bool) -> Incident {
         opened_at: NOON,
         changed_at: NOON,
         resolved_at: (!open).then_some(NOON + secs(72)),
+        unwatched: false,
         scene: Scene::default(),
         evidence: vec![Evidence {
             at: NOON,

@@ -13,6 +13,7 @@ pub mod health_aggregator;
 pub mod lane;
 pub mod messages;
 pub mod meters;
+mod outbox;
 pub mod ports;
 pub mod session;
 pub mod slack_notifier;

@@ -19,4 +19,6 @@ pub mod session;
 pub mod slack_notifier;
 pub mod stats_processor;
 pub mod supervise;
+#[cfg(test)]
+mod tests;
 pub mod vitals;

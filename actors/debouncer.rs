@@ -122,9 +122,10 @@ impl Debouncer {
             if let Some(told) = &incident.told {
                 self.told.insert(incident.id.clone(), told.clone());
             }
+            // It may have been found a moment ago, and more with it.
             let pending = Pending {
                 incident,
-                unsettled: false,
+                unsettled: true,
                 since,
             };
             // What came as a message is not older than what was read.
@@ -187,8 +188,9 @@ impl Debouncer {
             Err(error) => {
                 tracing::error!(%error, text = notice.text(), "cannot put a message into the outbox, trying again");
                 actor.busy = false;
-                // Whether it is in the outbox after all, the store knows.
+                // Whether it is in the outbox after all, the store knows, as it knows everything that is pending.
                 actor.ready = false;
+                actor.pending.clear();
                 actor.recall_at = Clock.mono() + RETRY;
             }
         }));

@@ -66,11 +66,11 @@ impl HealthAggregator {
         let reading = async move { store.load().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
             Ok(remembered) => {
-                // One that was written down just before a panic may not have been passed on.
+                // One that was written down just before a panic may not have been passed on, and more may be found.
                 for incident in &remembered.incidents {
                     let change = IncidentChanged {
                         incident: incident.clone(),
-                        unsettled: false,
+                        unsettled: true,
                     };
                     note(&mut actor.unheard, change);
                 }

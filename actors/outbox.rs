@@ -26,9 +26,7 @@ pub(crate) fn tidy(debts: &[Debt]) -> Vec<Tidying> {
 }
 
 fn tidy_one(debts: &[&Debt]) -> Option<Tidying> {
-    let posts = |turn| {
-        move |debt: &&&Debt| debt.owed.act == Act::Post && debt.owed.notice.turn == turn
-    };
+    let posts = |turn| move |debt: &&&Debt| debt.owed.act == Act::Post && debt.owed.notice.turn == turn;
     let over = debts.iter().rfind(posts(Turn::Recovered));
     if let Some(over) = over
         && debts.iter().any(|debt| posts(Turn::Opened)(&debt))
@@ -45,8 +43,14 @@ fn tidy_one(debts: &[&Debt]) -> Option<Tidying> {
         return Some(Tidying::Merge(all, Box::new(into)));
     }
     let worsened = debts.iter().rfind(posts(Turn::Worsened)).map(|debt| debt.id);
-    let newest = debts.iter().rfind(|debt| debt.owed.act == Act::Post).map(|debt| debt.id);
-    let refreshed = debts.iter().rfind(|debt| debt.owed.act == Act::Refresh).map(|debt| debt.id);
+    let newest = debts
+        .iter()
+        .rfind(|debt| debt.owed.act == Act::Post)
+        .map(|debt| debt.id);
+    let refreshed = debts
+        .iter()
+        .rfind(|debt| debt.owed.act == Act::Refresh)
+        .map(|debt| debt.id);
     let overtaken = |debt: &&&Debt| match (debt.owed.act, debt.owed.notice.turn) {
         (Act::Refresh, _) => Some(debt.id) < refreshed,
         (Act::Post, Turn::Worsened) => Some(debt.id) < worsened,

@@ -52,7 +52,6 @@ pub struct SlackNotifier {
     busy: bool,
     woken: bool,
     failures: u32,
-    rest_until: Mono,
     refused: BTreeMap<IncidentId, Mono>,
     /// Whoever waits for the round that is under way.
     waiting: Vec<oneshot::Sender<()>>,
@@ -63,6 +62,8 @@ pub struct SlackNotifier {
 struct Shared {
     /// What the channel has accepted and the store does not know yet. It must never be posted again.
     accepted: Rc<RefCell<Option<Accepted>>>,
+    /// Until then the channel is left alone.
+    rest_until: Rc<Cell<Mono>>,
     /// Nothing more is to be begun.
     finishing: Rc<Cell<bool>>,
 }
@@ -93,7 +94,6 @@ impl SlackNotifier {
             busy: false,
             woken: true,
             failures: 0,
-            rest_until: Clock.mono(),
             refused: BTreeMap::new(),
             waiting: Vec::new(),
         }
@@ -106,7 +106,7 @@ impl SlackNotifier {
 
     fn work(&mut self, context: &mut Context<Self>) {
         let now = Clock.mono();
-        if self.busy || !self.woken || now < self.rest_until || self.shared.finishing.get() {
+        if self.busy || !self.woken || now < self.shared.rest_until.get() || self.shared.finishing.get() {
             return;
         }
         self.busy = true;
@@ -124,7 +124,7 @@ impl SlackNotifier {
     }
 
     fn ended(&mut self, round: Round) {
-        let (now, notifier) = (Clock.mono(), self.with.notifier.name());
+        let (now, notifier) = (Clock.mono(), self.with.notifier.name().to_owned());
         match round {
             Round::Done(refused) => {
                 self.failures = 0;
@@ -135,14 +135,19 @@ impl SlackNotifier {
                 let own = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
                 self.failures = self.failures.saturating_add(1);
                 let wait = asked.unwrap_or(own);
-                self.rest_until = now + wait;
+                self.rest(now + wait);
                 tracing::warn!(notifier, retry_in = ?wait, "messages wait in the outbox");
             }
             Round::Store(error) => {
-                self.rest_until = now + FIRST_WAIT;
+                self.rest(now + FIRST_WAIT);
                 tracing::error!(notifier, %error, "cannot read or write the outbox");
             }
         }
+    }
+
+    /// What the channel itself has asked for stands.
+    fn rest(&self, until: Mono) {
+        self.shared.rest_until.set(self.shared.rest_until.get().max(until));
     }
 }
 
@@ -209,6 +214,9 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
             Err(Unpaid::Store(error)) => return Round::Store(error),
             Err(Unpaid::Channel(error)) => {
                 tracing::warn!(notifier, %incident, %error, text = debt.owed.notice.text(), "a message was not accepted");
+                if let NotifyError::Later { after: Some(after), .. } = &error {
+                    shared.rest_until.set(Clock.mono() + *after);
+                }
                 if let Err(error) = with.store.unpaid(debt.id, error.to_string()).await {
                     return Round::Store(error);
                 }
@@ -317,7 +325,6 @@ impl Supervised for SlackNotifier {
         // What the channel has accepted, and for how long it wants to be left alone, is true after a panic too.
         *self = Self {
             shared: self.shared.clone(),
-            rest_until: self.rest_until,
             ..Self::new(self.with.clone())
         };
     }

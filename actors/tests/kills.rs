@@ -45,7 +45,10 @@ struct Scenario {
 impl Scenario {
     fn new(away: fn(Duration) -> bool) -> Self {
         let world = Arc::new(World::default());
-        let channels = [Channel::new(&world, "webhook", false), Channel::new(&world, "bot", true)];
+        let channels = [
+            Channel::new(&world, "webhook", false),
+            Channel::new(&world, "bot", true),
+        ];
         let began = live(async { age() });
         for channel in &channels {
             channel.answer(move |_, _| {
@@ -75,7 +78,9 @@ impl Scenario {
             let house = House::build(&self.store, &self.channels);
             let reporting = async {
                 while age() - self.began < end {
-                    let _ = house.aggregator.try_send(reports::broker("main", BrokerState::Heard, false));
+                    let _ = house
+                        .aggregator
+                        .try_send(reports::broker("main", BrokerState::Heard, false));
                     let missing = missing(age() - self.began);
                     let _ = house.aggregator.try_send(reports::fleet("sms", "main", missing));
                     pass(ms(250)).await;
@@ -108,7 +113,10 @@ impl Scenario {
                 conversation(&of_it, how);
             }
             let unknown = heard.iter().filter(|heard| heard.unknown).count();
-            assert!(unknown <= 1, "{how}: at most one message of a channel is cut off by one kill");
+            assert!(
+                unknown <= 1,
+                "{how}: at most one message of a channel is cut off by one kill"
+            );
         }
     }
 }
@@ -124,12 +132,22 @@ fn conversation(heard: &[&Heard], how: &str) {
                 between.iter().all(|turn| matches!(turn, Turn::Worsened | Turn::Eased)),
                 "{how}: {turns:?}"
             );
-            let worse: Vec<u32> = posts.iter().filter(|p| p.turn == Turn::Worsened).map(|p| p.missing).collect();
-            assert!(worse.is_sorted_by(|a, b| a < b), "{how}: nothing is told to be worse twice: {worse:?}");
+            let worse: Vec<u32> = posts
+                .iter()
+                .filter(|p| p.turn == Turn::Worsened)
+                .map(|p| p.missing)
+                .collect();
+            assert!(
+                worse.is_sorted_by(|a, b| a < b),
+                "{how}: nothing is told to be worse twice: {worse:?}"
+            );
         }
         other => panic!("{how}: {other:?}"),
     }
-    assert!(posts.iter().skip(1).all(|post| post.in_thread), "{how}: what follows knows its first message");
+    assert!(
+        posts.iter().skip(1).all(|post| post.in_thread),
+        "{how}: what follows knows its first message"
+    );
 }
 
 /// Kills at each call of an undisturbed life, then lets the next one finish.
@@ -182,8 +200,10 @@ fn each_trouble_is_told_once_over_many_kills() {
             for channel in &scenario.channels {
                 let heard = channel.heard();
                 for incident in scenario.store.all_incidents() {
-                    let of_it: Vec<&Heard> =
-                        heard.iter().filter(|heard| heard.incident == incident.id && !heard.unknown).collect();
+                    let of_it: Vec<&Heard> = heard
+                        .iter()
+                        .filter(|heard| heard.incident == incident.id && !heard.unknown)
+                        .collect();
                     match &incident.told {
                         Some(_) => conversation(&of_it, &how),
                         None => assert!(of_it.is_empty(), "{how}: over before it was told: silent"),

@@ -3,6 +3,7 @@
 pub(super) mod broker;
 pub(super) mod house;
 pub(super) mod notifier;
+pub(super) mod recorder;
 pub(super) mod reports;
 pub(super) mod store;
 

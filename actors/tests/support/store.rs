@@ -21,6 +21,8 @@ pub(in crate::tests) enum Fate {
     Fails,
     /// It is done, and the caller hears that it failed.
     FailsAfterwards,
+    /// It is done, and the caller panics.
+    PanicsAfterwards,
     /// It is done, and takes so many milliseconds to say so.
     IsSlow(u64),
     /// The world stops before it is done.
@@ -105,6 +107,7 @@ impl FakeStore {
         let done = work(&mut lock(&self.kept));
         match fate {
             Fate::FailsAfterwards => return Err(StoreError::Failed("as the test says, and yet it is done".to_owned())),
+            Fate::PanicsAfterwards => panic!("as the test says"),
             Fate::IsSlow(ms) => tokio::time::sleep(super::ms(ms)).await,
             Fate::KillsAfter => self.world.stop(),
             _ => {}

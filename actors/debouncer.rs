@@ -56,10 +56,15 @@ struct Pending {
 pub struct Debouncer {
     with: Debouncing,
     pending: BTreeMap<IncidentId, Pending>,
-    /// What has been told, of all incidents that are open or whose end is not told.
+    /// What has been told: of all incidents that are open or whose end is not told, and of those whose end was told
+    /// since the store was last read.
     told: BTreeMap<IncidentId, Told>,
+    /// Whether `told` can be trusted.
     ready: bool,
+    /// Whether the store is being read or written. One thing at a time: what was read while something was being told
+    /// would not say so, and it would be told again.
     busy: bool,
+    recall_at: Mono,
 }
 
 impl Debouncer {
@@ -71,13 +76,28 @@ impl Debouncer {
             told: BTreeMap::new(),
             ready: false,
             busy: false,
+            recall_at: Clock.mono(),
+        }
+    }
+
+    /// Does what is due: one thing at a time.
+    fn work(&mut self, context: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        if Clock.mono() >= self.recall_at {
+            self.recall(context);
+        } else if self.ready {
+            self.tell_due(context);
         }
     }
 
     fn recall(&mut self, context: &mut Context<Self>) {
+        self.busy = true;
         let store = self.with.store.clone();
         let reading = async move { store.load().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| {
+            actor.busy = false;
             let again = match loaded {
                 Ok(remembered) => {
                     actor.remember(remembered.incidents);
@@ -85,40 +105,44 @@ impl Debouncer {
                     RECALL_EVERY
                 }
                 Err(error) => {
-                    tracing::error!(%error, "cannot read what has been told, trying again; nothing is told until then");
+                    tracing::error!(%error, ready = actor.ready, "cannot read what has been told, trying again");
                     RETRY
                 }
             };
-            context.run_later(again, Self::recall);
+            actor.recall_at = Clock.mono() + again;
+            actor.work(context);
         }));
     }
 
     fn remember(&mut self, incidents: Vec<Incident>) {
         let since = Clock.mono();
+        // Nothing was being told meanwhile, so what was read is all that there is.
+        self.told.clear();
         for incident in incidents {
-            // What came as a message is newer than what was read.
             if let Some(told) = &incident.told {
-                self.told.entry(incident.id.clone()).or_insert_with(|| told.clone());
+                self.told.insert(incident.id.clone(), told.clone());
             }
+            // It may have been found a moment ago, and more with it.
             let pending = Pending {
                 incident,
-                unsettled: false,
+                unsettled: true,
                 since,
             };
+            // What came as a message is not older than what was read.
             self.pending.entry(pending.incident.id.clone()).or_insert(pending);
         }
     }
 
     /// Tells the first incident that is due; the next follows when it is in the outbox.
     fn tell_due(&mut self, context: &mut Context<Self>) {
-        if !self.ready || self.busy {
-            return;
-        }
         let now = Clock.now();
         let mut due = None;
         let told = &self.told;
         self.pending.retain(|id, pending| {
             pending.incident.told = told.get(id).cloned();
+            if pending.incident.told.as_ref().is_some_and(|told| told.recovered) {
+                return false;
+            }
             match debounce::decide(now.mono, &pending.incident, pending.unsettled, pending.since) {
                 Decision::Nothing => false,
                 Decision::Hold => true,
@@ -159,11 +183,15 @@ impl Debouncer {
             Ok(()) => {
                 actor.busy = false;
                 actor.was_told(notice.incident.id, told);
-                actor.tell_due(context);
+                actor.work(context);
             }
             Err(error) => {
                 tracing::error!(%error, text = notice.text(), "cannot put a message into the outbox, trying again");
-                context.run_later(RETRY, |actor, _| actor.busy = false);
+                actor.busy = false;
+                // Whether it is in the outbox after all, the store knows, as it knows everything that is pending.
+                actor.ready = false;
+                actor.pending.clear();
+                actor.recall_at = Clock.mono() + RETRY;
             }
         }));
     }
@@ -192,13 +220,11 @@ impl Debouncer {
     }
 
     fn was_told(&mut self, id: IncidentId, told: Told) {
-        if told.recovered {
-            self.told.remove(&id);
-            // Its end is told: unless the same id came again, which it never does, nothing of it is pending.
-            self.pending.remove(&id);
-        } else {
-            self.told.insert(id, told);
+        if let Some(pending) = self.pending.get_mut(&id) {
+            // What may follow is held for a moment of its own.
+            pending.since = Clock.mono();
         }
+        self.told.insert(id, told);
         for notifier in &self.with.notifiers {
             // One whose mailbox is full is awake, and looks at the outbox again anyway.
             let _ = notifier.wake.try_send(OutboxGrew);
@@ -210,8 +236,8 @@ impl Actor for Debouncer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.recall(context);
-        context.run_interval(TICK, Self::tell_due);
+        self.work(context);
+        context.run_interval(TICK, Self::work);
     }
 }
 
@@ -239,6 +265,6 @@ impl Handler<IncidentChanged> for Debouncer {
                 since,
             },
         );
-        self.tell_due(context);
+        self.work(context);
     }
 }

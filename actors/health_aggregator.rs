@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
 use headcount_core::alert::{Incident, IncidentBook};
-use headcount_core::detect::FleetReport;
+use headcount_core::detect::{BrokerState, FleetReport};
 use headcount_core::status::{BrokerStatus, Status};
 use tokio::sync::watch;
 
@@ -40,6 +40,8 @@ pub struct HealthAggregator {
     fleets: BTreeMap<CompactString, FleetReport>,
     /// Incidents that have changed and are not in the store yet, in the order of the changes.
     changed: Vec<IncidentChanged>,
+    /// Those that are in the store, and that the debouncer has not taken yet.
+    unheard: Vec<IncidentChanged>,
     saving: bool,
     stale: bool,
 }
@@ -53,6 +55,7 @@ impl HealthAggregator {
             brokers: BTreeMap::new(),
             fleets: BTreeMap::new(),
             changed: Vec::new(),
+            unheard: Vec::new(),
             saving: false,
             stale: false,
         }
@@ -62,7 +65,17 @@ impl HealthAggregator {
         let store = self.with.store.clone();
         let reading = async move { store.load().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
-            Ok(remembered) => actor.book = Some(IncidentBook::resume(remembered.incidents)),
+            Ok(remembered) => {
+                // One that was written down just before a panic may not have been passed on, and more may be found.
+                for incident in &remembered.incidents {
+                    let change = IncidentChanged {
+                        incident: incident.clone(),
+                        unsettled: true,
+                    };
+                    note(&mut actor.unheard, change);
+                }
+                actor.book = Some(IncidentBook::resume(remembered.incidents));
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot read the open incidents, trying again; nothing is told until then");
                 context.run_later(RETRY, Self::recall);
@@ -73,6 +86,7 @@ impl HealthAggregator {
     fn tick(&mut self, context: &mut Context<Self>) {
         self.judge();
         self.save(context);
+        self.pass_on();
         if self.stale && self.book.is_some() {
             self.stale = false;
             self.publish();
@@ -91,20 +105,24 @@ impl HealthAggregator {
             let fleets: Vec<_> = of_it.map(|fleet| fleet.verdict.fleet.name.clone()).collect();
             if let Some(incident) = book.broker(now, broker, *down, &fleets) {
                 log(&incident);
-                self.changed.push(IncidentChanged {
-                    incident,
-                    unsettled: false,
-                });
+                let unsettled = false;
+                note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
             }
         }
+        let heard = |broker: &CompactString| {
+            let known = self.brokers.get(broker);
+            known.is_some_and(|(broker, _)| broker.state == BrokerState::Heard)
+        };
         for report in self.fleets.values() {
+            // What a fleet reported before its broker was lost is no longer known; its own report will say so soon.
+            if !heard(&report.verdict.fleet.broker) {
+                continue;
+            }
             if let Some(incident) = book.fleet(now, &report.verdict) {
                 log(&incident);
-                self.changed.push(IncidentChanged {
-                    incident,
-                    unsettled: report.verdict.unsettled,
-                });
+                let unsettled = report.verdict.unsettled;
+                note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
             }
         }
@@ -122,27 +140,30 @@ impl HealthAggregator {
             let incidents = changed.iter().map(|change| change.incident.clone()).collect();
             (store.save_incidents(incidents).await, changed)
         };
-        context.spawn(saving.into_actor(self).map(|(saved, mut changed), actor, context| match saved {
+        context.spawn(saving.into_actor(self).map(|(saved, changed), actor, context| match saved {
             Ok(()) => {
                 actor.saving = false;
-                actor.pass_on(changed);
+                changed.into_iter().for_each(|change| note(&mut actor.unheard, change));
+                actor.pass_on();
             }
             Err(error) => {
                 tracing::error!(%error, "cannot write an incident down, trying again; it is told as soon as that succeeds");
-                changed.append(&mut actor.changed);
-                actor.changed = changed;
+                let newer = std::mem::replace(&mut actor.changed, changed);
+                newer.into_iter().for_each(|change| note(&mut actor.changed, change));
                 context.run_later(RETRY, |actor, _| actor.saving = false);
             }
         }));
     }
 
-    fn pass_on(&mut self, changed: Vec<IncidentChanged>) {
-        for change in changed {
-            // The debouncer reads the store when it starts, and asks it again from time to time: nothing is lost here.
-            if self.with.debouncer.try_send(change).is_err() {
-                tracing::warn!("the debouncer takes no messages; it will find the incident in the store");
+    /// Offers the debouncer what it has not taken yet; what it does not take now is offered again at the next tick.
+    fn pass_on(&mut self) {
+        let mut refused = Vec::new();
+        for change in self.unheard.drain(..) {
+            if let Err(error) = self.with.debouncer.try_send(change) {
+                refused.push(error.into_inner());
             }
         }
+        self.unheard = refused;
     }
 
     fn publish(&self) {
@@ -170,6 +191,15 @@ impl HealthAggregator {
 
 /// How long after a failure of the store it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Keeps the newest state of each incident: however long nobody takes them, there are not more than incidents.
+fn note(changes: &mut Vec<IncidentChanged>, change: IncidentChanged) {
+    let known = changes.iter_mut().find(|known| known.incident.id == change.incident.id);
+    match known {
+        Some(known) => *known = change,
+        None => changes.push(change),
+    }
+}
 
 fn log(incident: &Incident) {
     let (id, subject) = (&incident.id, &incident.subject);

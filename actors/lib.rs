@@ -13,9 +13,12 @@ pub mod health_aggregator;
 pub mod lane;
 pub mod messages;
 pub mod meters;
+mod outbox;
 pub mod ports;
 pub mod session;
 pub mod slack_notifier;
 pub mod stats_processor;
 pub mod supervise;
+#[cfg(test)]
+mod tests;
 pub mod vitals;

@@ -47,6 +47,12 @@ pub struct IncidentChanged {
 #[rtype(result = "()")]
 pub struct OutboxGrew;
 
+/// The program → notifiers, before it ends: begin nothing more, and answer once what was begun is noted in the store, so
+/// that nothing is told again after the next start.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Finish;
+
 /// Test → any actor: panic, so that it can be seen that only this one restarts.
 #[cfg(feature = "fault-points")]
 #[derive(Clone, Copy, Debug, Message)]

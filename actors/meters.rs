@@ -27,7 +27,7 @@ pub struct FleetLabel {
 pub struct NotificationLabel {
     /// The notifier's name.
     pub notifier: String,
-    /// `delivered`, `retried` or `refused`.
+    /// `delivered`, `retried`, `refused`, or `waived` where the channel had nothing to recover from.
     pub outcome: &'static str,
 }
 

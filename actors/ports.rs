@@ -242,6 +242,12 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces an undelivered opening and everything owed after it by one notice: used when a recovery overtakes it.
     async fn merge(&self, debts: Vec<DebtId>, into: Owed) -> Result<(), StoreError>;
 
+    /// Drops undelivered debts that need not be paid any more. Those that are paid already, or gone, stay as they are.
+    async fn waive(&self, debts: Vec<DebtId>) -> Result<(), StoreError>;
+
+    /// Drops what is owed to notifiers other than these, which nobody will ever pay; returns how many debts that were.
+    async fn disown(&self, notifiers: Vec<CompactString>) -> Result<u64, StoreError>;
+
     /// The receipt of an incident's first message through a notifier.
     async fn receipt(&self, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError>;
 
@@ -266,7 +272,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct Remembered {
     /// The workers of each fleet.
     pub workers: Vec<(CompactString, Vec<WorkerMemory>)>,
-    /// Incidents that are open, and resolved ones whose recovery has not been put into the outbox.
+    /// Incidents that are open, and resolved ones that people were told of, and whose recovery has not been put into the
+    /// outbox.
     pub incidents: Vec<Incident>,
 }
 

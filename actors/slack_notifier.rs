@@ -1,28 +1,38 @@
 //! `SlackNotifier`, and every other notifier: one actor for each, which pays what the outbox says its channel is owed,
 //! in order for each incident, until the channel has accepted it.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
-use headcount_core::alert::{IncidentId, Turn};
-use headcount_core::time::Mono;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use headcount_core::alert::{IncidentId, Notice, Turn};
+use headcount_core::time::{Mono, Wall};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::messages::OutboxGrew;
+use crate::messages::{Finish, OutboxGrew};
 use crate::meters::{Meters, NotificationLabel};
+use crate::outbox::{self, Tidying};
 use crate::ports::{Act, Debt, DebtId, NotifyError, Owed, Receipt, SharedNotifier, SharedStore, StoreError};
 
 /// How often the outbox is looked at without being woken.
 const TICK: Duration = Duration::from_secs(1);
-/// Debts that are read at once.
+/// Debts that are read at once, at first.
 const BATCH: usize = 100;
+/// Debts that are read at most, where many wait: so many can be found to be overtaken, or to be of incidents that rest.
+/// Raising it holds more in memory after a long time without the channel.
+const MOST: usize = 2_000;
 /// The first wait after a failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait of its own; a channel may ask for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How long an incident's messages rest after the channel has refused one: others go on meanwhile.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// How long a channel may take for one message. Channels have shorter limits of their own; this one is for a channel
+/// that hangs, which would otherwise hold up everything for ever.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 /// What a notifier's actor is connected to.
 #[derive(Clone)]
@@ -38,17 +48,37 @@ pub struct Notifying {
 /// The actor. All that it must not forget is in the store.
 pub struct SlackNotifier {
     with: Notifying,
+    shared: Shared,
     busy: bool,
     woken: bool,
     failures: u32,
-    rest_until: Mono,
     refused: BTreeMap<IncidentId, Mono>,
+    /// Whoever waits for the round that is under way.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// What a round shares with the actor, and what survives a panic of either.
+#[derive(Clone, Default)]
+struct Shared {
+    /// What the channel has accepted and the store does not know yet. It must never be posted again.
+    accepted: Rc<RefCell<Option<Accepted>>>,
+    /// Until then the channel is left alone.
+    rest_until: Rc<Cell<Mono>>,
+    /// Nothing more is to be begun.
+    finishing: Rc<Cell<bool>>,
+}
+
+#[derive(Clone)]
+struct Accepted {
+    debt: DebtId,
+    at: Wall,
+    receipt: Option<Receipt>,
 }
 
 /// How a round through the outbox ended.
 enum Round {
     /// Everything that could be paid is paid.
-    Done { refused: BTreeSet<IncidentId>, more: bool },
+    Done(BTreeSet<IncidentId>),
     /// The channel wants to be left alone.
     Later(Option<Duration>),
     /// The store failed.
@@ -58,14 +88,14 @@ enum Round {
 impl SlackNotifier {
     /// A notifier that has not looked at its outbox yet.
     pub fn new(with: Notifying) -> Self {
-        let now = Clock.mono();
         Self {
             with,
+            shared: Shared::default(),
             busy: false,
             woken: true,
             failures: 0,
-            rest_until: now,
             refused: BTreeMap::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -76,75 +106,117 @@ impl SlackNotifier {
 
     fn work(&mut self, context: &mut Context<Self>) {
         let now = Clock.mono();
-        if self.busy || !self.woken || now < self.rest_until {
+        if self.busy || !self.woken || now < self.shared.rest_until.get() || self.shared.finishing.get() {
             return;
         }
         self.busy = true;
         self.woken = false;
         self.refused.retain(|_, until| *until > now);
-        let (with, resting) = (self.with.clone(), self.refused.keys().cloned().collect());
-        let round = async move { round(&with, resting).await };
+        let (with, shared) = (self.with.clone(), self.shared.clone());
+        let resting = self.refused.keys().cloned().collect();
+        let round = async move { round(&with, &shared, resting).await };
         context.spawn(round.into_actor(self).map(|round, actor, context| {
             actor.busy = false;
-            let now = Clock.mono();
-            match round {
-                Round::Done { refused, more } => {
-                    actor.failures = 0;
-                    actor
-                        .refused
-                        .extend(refused.into_iter().map(|id| (id, now + REFUSED_WAIT)));
-                    actor.woken |= more;
-                }
-                Round::Later(asked) => {
-                    let own = FIRST_WAIT.saturating_mul(1 << actor.failures.min(16)).min(LONGEST_WAIT);
-                    actor.failures = actor.failures.saturating_add(1);
-                    actor.rest_until = now + asked.unwrap_or(own);
-                    let notifier = actor.with.notifier.name();
-                    tracing::warn!(notifier, retry_in = ?asked.unwrap_or(own), "messages wait in the outbox");
-                }
-                Round::Store(error) => {
-                    actor.rest_until = now + FIRST_WAIT;
-                    tracing::error!(notifier = actor.with.notifier.name(), %error, "cannot read or write the outbox");
-                }
-            }
+            actor.waiting.clear();
+            actor.ended(round);
             actor.work(context);
         }));
+    }
+
+    fn ended(&mut self, round: Round) {
+        let (now, notifier) = (Clock.mono(), self.with.notifier.name().to_owned());
+        match round {
+            Round::Done(refused) => {
+                self.failures = 0;
+                let until = now + REFUSED_WAIT;
+                self.refused.extend(refused.into_iter().map(|id| (id, until)));
+            }
+            Round::Later(asked) => {
+                let own = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+                self.failures = self.failures.saturating_add(1);
+                let wait = asked.unwrap_or(own);
+                self.rest(now + wait);
+                tracing::warn!(notifier, retry_in = ?wait, "messages wait in the outbox");
+            }
+            Round::Store(error) => {
+                self.rest(now + FIRST_WAIT);
+                tracing::error!(notifier, %error, "cannot read or write the outbox");
+            }
+        }
+    }
+
+    /// What the channel itself has asked for stands.
+    fn rest(&self, until: Mono) {
+        self.shared.rest_until.set(self.shared.rest_until.get().max(until));
     }
 }
 
 /// Goes through what is owed once.
-async fn round(with: &Notifying, mut resting: BTreeSet<IncidentId>) -> Round {
-    let notifier = with.notifier.name();
-    let debts = match with.store.owed(notifier, BATCH).await {
+async fn round(with: &Notifying, shared: &Shared, resting: BTreeSet<IncidentId>) -> Round {
+    let debts = match to_pay(with, shared).await {
         Ok(debts) => debts,
         Err(error) => return Round::Store(error),
     };
-    let more = debts.len() == BATCH;
-    match merge_overtaken(with, &debts).await {
-        Ok(false) => {}
-        Ok(true) => {
-            return Round::Done {
-                refused: BTreeSet::new(),
-                more: true,
-            };
-        }
-        Err(error) => return Round::Store(error),
+    pay_all(with, shared, debts, resting).await
+}
+
+/// What is owed and not overtaken, oldest first.
+async fn to_pay(with: &Notifying, shared: &Shared) -> Result<Vec<Debt>, StoreError> {
+    settle(with, shared).await?;
+    let debts = owed(with).await?;
+    let tidying = outbox::tidy(&debts);
+    if tidying.is_empty() {
+        return Ok(debts);
     }
+    for tidying in tidying {
+        match tidying {
+            Tidying::Merge(debts, into) => with.store.merge(debts, *into).await?,
+            Tidying::Waive(debts) => with.store.waive(debts).await?,
+        }
+    }
+    owed(with).await
+}
+
+async fn owed(with: &Notifying) -> Result<Vec<Debt>, StoreError> {
+    let mut limit = BATCH;
+    loop {
+        let debts = with.store.owed(with.notifier.name(), limit).await?;
+        if debts.len() < limit || limit >= MOST {
+            return Ok(debts);
+        }
+        limit = (limit * 4).min(MOST);
+    }
+}
+
+/// Notes in the store what the channel has accepted.
+async fn settle(with: &Notifying, shared: &Shared) -> Result<(), StoreError> {
+    let accepted = shared.accepted.borrow().clone();
+    if let Some(Accepted { debt, at, receipt }) = accepted {
+        with.store.paid(debt, at, receipt).await?;
+        shared.accepted.take();
+    }
+    Ok(())
+}
+
+async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut resting: BTreeSet<IncidentId>) -> Round {
+    let notifier = with.notifier.name();
     let mut refused = BTreeSet::new();
-    let mut paid = 0_usize;
     for debt in debts {
         let incident = &debt.owed.notice.incident.id;
+        if shared.finishing.get() {
+            break;
+        }
         if resting.contains(incident) {
             continue;
         }
-        match pay(with, &debt).await {
-            Ok(()) => {
-                count(with, "delivered");
-                paid += 1;
-            }
+        match pay(with, shared, &debt).await {
+            Ok(outcome) => count(with, outcome),
             Err(Unpaid::Store(error)) => return Round::Store(error),
             Err(Unpaid::Channel(error)) => {
                 tracing::warn!(notifier, %incident, %error, text = debt.owed.notice.text(), "a message was not accepted");
+                if let NotifyError::Later { after: Some(after), .. } = &error {
+                    shared.rest_until.set(Clock.mono() + *after);
+                }
                 if let Err(error) = with.store.unpaid(debt.id, error.to_string()).await {
                     return Round::Store(error);
                 }
@@ -162,10 +234,7 @@ async fn round(with: &Notifying, mut resting: BTreeSet<IncidentId>) -> Round {
             }
         }
     }
-    Round::Done {
-        refused,
-        more: more && paid > 0,
-    }
+    Round::Done(refused)
 }
 
 enum Unpaid {
@@ -173,60 +242,65 @@ enum Unpaid {
     Store(StoreError),
 }
 
-/// Does one thing that is owed, and notes that it is done.
-async fn pay(with: &Notifying, debt: &Debt) -> Result<(), Unpaid> {
-    let Owed { act, notice, .. } = &debt.owed;
-    let (store, notifier) = (&with.store, &with.notifier);
-    let first = store
-        .receipt(&notice.incident.id, notifier.name())
-        .await
-        .map_err(Unpaid::Store)?;
-    let receipt: Option<Receipt> = match (act, &first) {
-        (Act::Post, first) => Some(notifier.post(notice, first.as_ref()).await.map_err(Unpaid::Channel)?),
-        (Act::Refresh, Some(first)) => {
-            notifier.refresh(notice, first).await.map_err(Unpaid::Channel)?;
-            None
-        }
-        // The first message is not known (it went out before this notifier had threads): nothing to refresh.
-        (Act::Refresh, None) => None,
-    };
-    store
-        .paid(debt.id, Clock.now().wall, receipt)
-        .await
-        .map_err(Unpaid::Store)
+impl From<StoreError> for Unpaid {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
-/// An opening that still waits although the incident is over becomes one message that says both.
-async fn merge_overtaken(with: &Notifying, debts: &[Debt]) -> Result<bool, StoreError> {
-    let is = |debt: &Debt, turn| debt.owed.act == Act::Post && debt.owed.notice.turn == turn;
-    let mut merged = false;
-    for over in debts.iter().filter(|debt| is(debt, Turn::Recovered)) {
-        let id = &over.owed.notice.incident.id;
-        let of_it = || {
-            debts
-                .iter()
-                .filter(|debt| debt.owed.notice.incident.id == *id && debt.id <= over.id)
-        };
-        if !of_it().any(|debt| is(debt, Turn::Opened)) {
-            continue;
+/// Does one thing that is owed, and notes that it is done. Returns the outcome's name in the metrics.
+async fn pay(with: &Notifying, shared: &Shared, debt: &Debt) -> Result<&'static str, Unpaid> {
+    let Owed { act, notice, .. } = &debt.owed;
+    let (store, notifier) = (&with.store, &with.notifier);
+    let first = store.receipt(&notice.incident.id, notifier.name()).await?;
+    let receipt = match (act, &first) {
+        (Act::Post, Some(first)) => Some(patiently(notifier.post(notice, Some(first))).await?),
+        (Act::Post, None) => match first_notice(notice) {
+            Some(notice) => Some(patiently(notifier.post(&notice, None)).await?),
+            None => {
+                store.waive(vec![debt.id]).await?;
+                return Ok("waived");
+            }
+        },
+        (Act::Refresh, Some(first)) => {
+            patiently(notifier.refresh(notice, first)).await?;
+            None
         }
-        let mut notice = over.owed.notice.clone();
-        notice.turn = Turn::OpenedAndRecovered;
-        let into = Owed {
-            notifier: over.owed.notifier.clone(),
-            act: Act::Post,
-            notice,
-        };
-        // What follows the recovery, a refresh, has nothing left to refresh.
-        let ids: Vec<DebtId> = debts
-            .iter()
-            .filter(|debt| debt.owed.notice.incident.id == *id)
-            .map(|debt| debt.id)
-            .collect();
-        with.store.merge(ids, into).await?;
-        merged = true;
+        // This channel has had no message of the incident: there is nothing to refresh.
+        (Act::Refresh, None) => None,
+    };
+    let accepted = Accepted {
+        debt: debt.id,
+        at: Clock.now().wall,
+        receipt,
+    };
+    shared.accepted.replace(Some(accepted));
+    settle(with, shared).await?;
+    Ok("delivered")
+}
+
+/// What a channel is told that has had no message of the incident: one that is configured while the incident is open
+/// was not told of its opening. So a worsening is the opening to it, and an end the end of nothing.
+fn first_notice(notice: &Notice) -> Option<Notice> {
+    match notice.turn {
+        Turn::Recovered | Turn::Eased | Turn::Relapsed => None,
+        Turn::Worsened => Some(Notice {
+            turn: Turn::Opened,
+            ..notice.clone()
+        }),
+        Turn::Opened | Turn::OpenedAndRecovered | Turn::Test => Some(notice.clone()),
     }
-    Ok(merged)
+}
+
+/// Waits for the channel, but not for ever.
+async fn patiently<T>(telling: impl Future<Output = Result<T, NotifyError>>) -> Result<T, Unpaid> {
+    let told = tokio::time::timeout(HANGS_AFTER, telling).await.unwrap_or_else(|_| {
+        Err(NotifyError::Later {
+            after: None,
+            why: format!("no answer within {} s", HANGS_AFTER.as_secs()),
+        })
+    });
+    told.map_err(Unpaid::Channel)
 }
 
 fn count(with: &Notifying, outcome: &'static str) {
@@ -248,7 +322,11 @@ impl Actor for SlackNotifier {
 
 impl Supervised for SlackNotifier {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        *self = Self::new(self.with.clone());
+        // What the channel has accepted, and for how long it wants to be left alone, is true after a panic too.
+        *self = Self {
+            shared: self.shared.clone(),
+            ..Self::new(self.with.clone())
+        };
     }
 }
 
@@ -258,5 +336,21 @@ impl Handler<OutboxGrew> for SlackNotifier {
     fn handle(&mut self, _: OutboxGrew, context: &mut Context<Self>) {
         self.woken = true;
         self.work(context);
+    }
+}
+
+impl Handler<Finish> for SlackNotifier {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Finish, _: &mut Context<Self>) -> ResponseFuture<()> {
+        self.shared.finishing.set(true);
+        let (done, finished) = oneshot::channel();
+        if self.busy {
+            self.waiting.push(done);
+        }
+        Box::pin(async move {
+            // The other end is dropped when the round ends, and at once if there is none.
+            let _ = finished.await;
+        })
     }
 }

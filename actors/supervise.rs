@@ -87,14 +87,26 @@ impl Supervision {
         // Noted before it runs, so that one whose thread never comes up is missed.
         watch.vitals.note(&post.name(), Vital::Running, false);
         let spawned = arbiter.spawn_fn(move || {
-            let context = Context::with_receiver(receiver);
-            let guarded = Guarded::new(context.into_future(make()), post, watch);
-            actix::spawn(guarded);
+            // There is nothing to restart yet: one that cannot even be made is given up at once.
+            match catch_unwind(AssertUnwindSafe(make)) {
+                Ok(actor) => {
+                    let future = Context::with_receiver(receiver).into_future(actor);
+                    drop(actix::spawn(Guarded::new(future, post, watch)));
+                }
+                Err(payload) => watch.give_up(post.name(), reason(payload.as_ref())),
+            }
         });
         if !spawned {
             tracing::error!("an actor's thread has ended before the actor could start");
         }
         Addr::new(sender)
+    }
+
+    fn give_up(&self, actor: CompactString, reason: String) {
+        tracing::error!(%actor, reason, "giving the actor up");
+        self.vitals.note(&actor, Vital::Failed, false);
+        // Nobody listens any more only while the program ends anyway.
+        let _ = self.given_up.send(actor);
     }
 }
 
@@ -136,10 +148,8 @@ where
         self.panics += 1;
         let (actor, reason) = (self.post.name(), reason(payload));
         if self.panics > MAX_PANICS {
-            tracing::error!(%actor, panics = self.panics, reason, "actor panicked too often, giving it up");
-            self.watch.vitals.note(&actor, Vital::Failed, false);
-            // Nobody listens any more only while the program ends anyway.
-            let _ = self.watch.given_up.send(actor);
+            tracing::error!(%actor, panics = self.panics, "actor panicked too often");
+            self.watch.give_up(actor, reason);
             return false;
         }
         let rest = FIRST_REST

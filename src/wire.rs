@@ -15,7 +15,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{FleetReported, TasksCounted};
+use headcount_actors::messages::{Finish, FleetReported, TasksCounted};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -38,8 +38,12 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long the threads may take to end once they are told to; the whole program has ten seconds.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// How long each step of stopping may take; there are five, and one for the notifiers: the whole program has ten
+/// seconds.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long notifiers may take for the message that they are just sending, before the threads are told to end.
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, Error)]
@@ -117,6 +121,7 @@ struct House {
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
+    notifiers: Vec<Recipient<Finish>>,
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
@@ -149,6 +154,14 @@ impl House {
         store.save_incidents(orphans).await?;
         let sites = open_brokers(settings)?;
         let channels = open_notifiers(settings)?;
+        let configured = channels.iter().map(|channel| channel.name().into()).collect();
+        let dropped = store.disown(configured).await?;
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "messages were owed to notifiers that are not configured any more; they are dropped"
+            );
+        }
 
         let (vitals, meters) = (Vitals::default(), Meters::default());
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
@@ -164,10 +177,10 @@ impl House {
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
         let asking = Arbiter::new();
-        let addressees = channels
+        let (addressees, notifiers) = channels
             .into_iter()
             .map(|channel| plan.notifier(&judging.handle(), channel))
-            .collect();
+            .unzip();
         let debouncer = plan.debouncer(&judging.handle(), addressees);
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
@@ -204,6 +217,7 @@ impl House {
             given_up,
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
+            notifiers,
             judging,
             asking,
             lanes,
@@ -227,6 +241,11 @@ impl House {
             tracing::warn!("a broker could not be left in time");
         }
         end(vec![self.asking]).await;
+        // A message that is just being sent would otherwise be sent once more after the next start.
+        let finished = futures_util::future::join_all(self.notifiers.iter().map(|notifier| notifier.send(Finish)));
+        if tokio::time::timeout(FINISH_WITHIN, finished).await.is_err() {
+            tracing::warn!("a message was being sent and not answered; it may be sent again after the next start");
+        }
         end(vec![self.judging]).await;
     }
 }
@@ -249,7 +268,7 @@ async fn end(arbiters: Vec<Arbiter>) {
 }
 
 impl Plan<'_> {
-    fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> Addressee {
+    fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> (Addressee, Recipient<Finish>) {
         let name = CompactString::from(channel.name());
         let has_threads = channel.has_threads();
         let notifying = Notifying {
@@ -266,11 +285,12 @@ impl Plan<'_> {
             .supervision
             .start(arbiter, post, move || SlackNotifier::new(notifying));
         self.faults.add("SlackNotifier", &addr);
-        Addressee {
+        let addressee = Addressee {
             name,
             has_threads,
-            wake: addr.recipient(),
-        }
+            wake: addr.clone().recipient(),
+        };
+        (addressee, addr.recipient())
     }
 
     fn debouncer(&self, arbiter: &ArbiterHandle, notifiers: Vec<Addressee>) -> Addr<Debouncer> {

@@ -7,6 +7,7 @@ use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::{App, test, web};
 use async_trait::async_trait;
+use compact_str::CompactString;
 use headcount_actors::meters::{BrokerLabel, FleetLabel, Meters};
 use headcount_actors::ports::{
     Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, SharedStore, StatusView, Store, StoreError,
@@ -184,6 +185,12 @@ impl Store for FakeStore {
         unreachable!("HTTP only reads incidents")
     }
     async fn merge(&self, _: Vec<DebtId>, _: Owed) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn waive(&self, _: Vec<DebtId>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads incidents")
+    }
+    async fn disown(&self, _: Vec<CompactString>) -> Result<u64, StoreError> {
         unreachable!("HTTP only reads incidents")
     }
     async fn receipt(&self, _: &IncidentId, _: &str) -> Result<Option<Receipt>, StoreError> {

@@ -47,10 +47,16 @@ pub(in crate::store) async fn workers_are_replaced(open: Open) {
 pub(in crate::store) async fn incidents_come_back(open: Open) {
     let store = open();
     let (a, b) = (incident("a", 10), resolved(incident("b", 20), 30));
-    store.save_incidents(vec![a.clone(), b.clone()]).await.unwrap();
+    let silent = resolved(incident("silent", 30), 31);
+    store.save_incidents(vec![a.clone(), b.clone(), silent]).await.unwrap();
+    store.tell(b.id.clone(), told(false), vec![]).await.unwrap();
+    let b = Incident {
+        told: Some(told(false)),
+        ..b
+    };
     drop(store);
     let store = open();
-    // The second is over, and nobody has been told that it is.
+    // The second is over, and nobody has been told that it is. Of the last nobody ever heard: it stays in the history.
     assert_eq!(store.load().await.unwrap().incidents, [a.clone(), b.clone()]);
     store.tell(b.id.clone(), told(true), vec![]).await.unwrap();
     assert_eq!(store.load().await.unwrap().incidents, [a]);

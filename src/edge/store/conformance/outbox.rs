@@ -215,3 +215,55 @@ pub(in crate::store) async fn merging_is_all_or_nothing(open: Open) {
     assert!(store.merge(vec![left[1].id], both).await.is_err());
     assert_eq!(store.receipt(&a.id, "slack").await.unwrap(), receipt("r"));
 }
+
+pub(in crate::store) async fn what_is_waived_is_owed_no_more(open: Open) {
+    let store = open();
+    let a = incident("a", 10);
+    store.save_incidents(vec![a.clone()]).await.unwrap();
+    let owed = [Turn::Opened, Turn::Worsened, Turn::Recovered].map(|turn| owes(&a, "slack", turn, Act::Post));
+    store.tell(a.id.clone(), told(false), owed.to_vec()).await.unwrap();
+    let debts = turns(&*store, "slack").await;
+    store.paid(debts[0].0, at(5), receipt("r")).await.unwrap();
+    // What is paid stays in the history, and a number that was never given is nobody's debt.
+    let ids = vec![debts[0].0, debts[1].0, DebtId(debts[2].0.0 + 1_000)];
+    store.waive(ids).await.unwrap();
+    store.waive(vec![]).await.unwrap();
+    drop(store);
+    let store = open();
+    assert_eq!(turns(&*store, "slack").await, [debts[2]]);
+    assert_eq!(store.incident(&a.id).await.unwrap().unwrap().1.len(), 2);
+    assert_eq!(store.receipt(&a.id, "slack").await.unwrap(), receipt("r"));
+}
+
+pub(in crate::store) async fn nothing_is_owed_to_strangers(open: Open) {
+    let store = open();
+    let a = resolved(incident("a", 10), 20);
+    store.save_incidents(vec![a.clone()]).await.unwrap();
+    let owed = ["slack", "it's \"gone\"", "gone"].map(|name| owes(&a, name, Turn::Opened, Act::Post));
+    store.tell(a.id.clone(), told(true), owed.to_vec()).await.unwrap();
+    let slack = turns(&*store, "slack").await;
+    store
+        .paid(turns(&*store, "gone").await[0].0, at(5), receipt("r"))
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .disown(vec!["slack".into(), "it's \"gone\"".into()])
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(store.disown(vec!["slack".into()]).await.unwrap(), 1);
+    drop(store);
+    let store = open();
+    assert_eq!(turns(&*store, "slack").await, slack);
+    assert_eq!(turns(&*store, "it's \"gone\"").await, []);
+    // What was delivered to one that is gone stays in the history.
+    assert_eq!(store.incident(&a.id).await.unwrap().unwrap().1.len(), 2);
+    assert_eq!(store.disown(vec![]).await.unwrap(), 1);
+    store.forget_before(at(1_000)).await.unwrap();
+    assert!(
+        store.incident(&a.id).await.unwrap().is_none(),
+        "nothing keeps it any more"
+    );
+}

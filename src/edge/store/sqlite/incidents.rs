@@ -59,7 +59,7 @@ pub(super) fn set_told(db: &Connection, id: &IncidentId, told: &Told) -> Result<
 pub(super) fn to_load(db: &Connection) -> Result<Vec<Incident>, StoreError> {
     select(
         db,
-        "WHERE resolved_at IS NULL OR NOT recovery_told ORDER BY opened_at, id",
+        "WHERE resolved_at IS NULL OR (told IS NOT NULL AND NOT recovery_told) ORDER BY opened_at, id",
         [],
     )
 }

@@ -84,6 +84,14 @@ impl Store for Sqlite {
         self.writer.run(move |db| outbox::merge(db, &debts, &into)).await
     }
 
+    async fn waive(&self, debts: Vec<DebtId>) -> Result<(), StoreError> {
+        self.writer.run(move |db| outbox::waive(db, &debts)).await
+    }
+
+    async fn disown(&self, notifiers: Vec<CompactString>) -> Result<u64, StoreError> {
+        self.writer.run(move |db| outbox::disown(db, &notifiers)).await
+    }
+
     async fn receipt(&self, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError> {
         let (incident, notifier) = (incident.clone(), notifier.to_owned());
         self.writer

@@ -134,6 +134,26 @@ pub(super) fn merge(db: &Connection, debts: &[DebtId], into: &Owed) -> Result<()
     put(db, incident, into)
 }
 
+/// Those that are still owed are owed no more.
+pub(super) fn waive(db: &Connection, debts: &[DebtId]) -> Result<(), StoreError> {
+    let mut delete = db
+        .prepare_cached("DELETE FROM debts WHERE id = ?1 AND delivered_at IS NULL")
+        .map_err(failed)?;
+    debts
+        .iter()
+        .try_for_each(|debt| delete.execute([debt.0]).map(drop).map_err(failed))
+}
+
+/// Nothing is owed to anybody but these.
+pub(super) fn disown(db: &Connection, notifiers: &[CompactString]) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM debts WHERE delivered_at IS NULL AND notifier NOT IN (SELECT value FROM json_each(?1))";
+    let notifiers = encode(notifiers)?;
+    db.prepare_cached(sql)
+        .and_then(|mut delete| delete.execute([notifiers]))
+        .map(|gone| u64::try_from(gone).unwrap_or(u64::MAX))
+        .map_err(failed)
+}
+
 /// What the incident's first message can be found by.
 pub(super) fn receipt(db: &Connection, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError> {
     db.prepare_cached("SELECT receipt FROM receipts WHERE incident = ?1 AND notifier = ?2")

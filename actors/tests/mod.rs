@@ -1,0 +1,11 @@
+//! The actors against ports that fail on demand, in a time that a test owns.
+
+mod support;
+
+mod aggregator;
+mod kills;
+mod listener;
+mod outbox;
+mod prober;
+mod supervise;
+mod telling;

@@ -49,17 +49,26 @@ impl Scene {
     }
 
     async fn fleet(&self, name: &str, missing: u32) {
-        self.aggregator.send(reports::fleet(name, "main", missing)).await.unwrap();
+        self.aggregator
+            .send(reports::fleet(name, "main", missing))
+            .await
+            .unwrap();
     }
 
     async fn broker(&self, state: BrokerState, down: bool) {
-        self.aggregator.send(reports::broker("main", state, down)).await.unwrap();
+        self.aggregator
+            .send(reports::broker("main", state, down))
+            .await
+            .unwrap();
     }
 }
 
 fn ids(tape: &Tape<IncidentChanged>) -> Vec<(IncidentId, bool)> {
     let changes = tape.take();
-    changes.into_iter().map(|c| (c.incident.id.clone(), c.incident.is_open())).collect()
+    changes
+        .into_iter()
+        .map(|c| (c.incident.id.clone(), c.incident.is_open()))
+        .collect()
 }
 
 /// The one incident that was heard of, and is open.
@@ -124,7 +133,11 @@ fn a_store_that_fails_delays_and_loses_nothing() {
             .collect();
         heard.sort();
         let expected = [("flaps", true), ("over", false), ("stays", true)];
-        assert_eq!(heard, expected.map(|(name, open)| (name.to_owned(), open)), "each once, as it is now");
+        assert_eq!(
+            heard,
+            expected.map(|(name, open)| (name.to_owned(), open)),
+            "each once, as it is now"
+        );
         assert_eq!(scene.store.all_incidents().len(), 3);
     });
 }
@@ -174,7 +187,11 @@ fn a_restart_goes_on_with_the_same_incident() {
         let heard = tape.take();
         let newest = heard.last().expect("what was written down is passed on after all");
         assert_eq!((&newest.incident.id, newest.incident.scene.missing_count()), (&id, 2));
-        assert_eq!(scene.view.borrow().fleets.len(), 1, "the last whole status stays to be seen meanwhile");
+        assert_eq!(
+            scene.view.borrow().fleets.len(),
+            1,
+            "the last whole status stays to be seen meanwhile"
+        );
         scene.broker(BrokerState::Heard, false).await;
         scene.fleet("sms", 0).await;
         pass(secs(1)).await;
@@ -202,7 +219,11 @@ fn a_brokers_outage_is_one_incident_that_names_its_fleets() {
         scene.fleet("sms", 2).await;
         scene.fleet("billing", 3).await;
         pass(secs(1)).await;
-        assert_eq!(tape.take().len(), 0, "lost for a moment is no incident, and its fleets are none either");
+        assert_eq!(
+            tape.take().len(),
+            0,
+            "lost for a moment is no incident, and its fleets are none either"
+        );
         scene.broker(BrokerState::Lost, true).await;
         pass(secs(5)).await;
         let heard = tape.take();

@@ -48,10 +48,7 @@ pub(in crate::store) async fn incidents_come_back(open: Open) {
     let store = open();
     let (a, b) = (incident("a", 10), resolved(incident("b", 20), 30));
     let silent = resolved(incident("silent", 30), 31);
-    store
-        .save_incidents(vec![a.clone(), b.clone(), silent])
-        .await
-        .unwrap();
+    store.save_incidents(vec![a.clone(), b.clone(), silent]).await.unwrap();
     store.tell(b.id.clone(), told(false), vec![]).await.unwrap();
     let b = Incident {
         told: Some(told(false)),

@@ -242,8 +242,17 @@ pub(in crate::store) async fn nothing_is_owed_to_strangers(open: Open) {
     let owed = ["slack", "it's \"gone\"", "gone"].map(|name| owes(&a, name, Turn::Opened, Act::Post));
     store.tell(a.id.clone(), told(true), owed.to_vec()).await.unwrap();
     let slack = turns(&*store, "slack").await;
-    store.paid(turns(&*store, "gone").await[0].0, at(5), receipt("r")).await.unwrap();
-    assert_eq!(store.disown(vec!["slack".into(), "it's \"gone\"".into()]).await.unwrap(), 0);
+    store
+        .paid(turns(&*store, "gone").await[0].0, at(5), receipt("r"))
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .disown(vec!["slack".into(), "it's \"gone\"".into()])
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(store.disown(vec!["slack".into()]).await.unwrap(), 1);
     drop(store);
     let store = open();
@@ -253,5 +262,8 @@ pub(in crate::store) async fn nothing_is_owed_to_strangers(open: Open) {
     assert_eq!(store.incident(&a.id).await.unwrap().unwrap().1.len(), 2);
     assert_eq!(store.disown(vec![]).await.unwrap(), 1);
     store.forget_before(at(1_000)).await.unwrap();
-    assert!(store.incident(&a.id).await.unwrap().is_none(), "nothing keeps it any more");
+    assert!(
+        store.incident(&a.id).await.unwrap().is_none(),
+        "nothing keeps it any more"
+    );
 }

@@ -30,6 +30,10 @@ const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Probes of one fleet that may be under way: one of the suspects each second, and one of all others.
 const MAX_PROBES: usize = 4;
 
+/// How much longer than it should take a question to the broker may take, before it is given up. Brokers bound their own
+/// waits; this is for one that hangs, which would otherwise be the last that is asked.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
+
 /// What a prober is connected to.
 #[derive(Clone)]
 pub struct Probing {
@@ -177,7 +181,10 @@ impl FleetProber {
         let broker = self.with.broker.clone();
         let probing = async move {
             let hostnames: Vec<CompactString> = targets.iter().map(|target| target.hostname.clone()).collect();
-            (broker.probe(&hostnames, PROBE_TIMEOUT).await, targets)
+            (
+                within(PROBE_TIMEOUT, broker.probe(&hostnames, PROBE_TIMEOUT)).await,
+                targets,
+            )
         };
         context.spawn(probing.into_actor(self).map(|(probed, targets), actor, context| {
             actor.probes -= 1;
@@ -233,8 +240,8 @@ impl FleetProber {
                 destination: Some(hostnames.clone()),
                 timeout: LEARN_TIMEOUT,
             };
-            let stats = broker.inspect(ask("stats")).await?;
-            let queues = broker.inspect(ask("active_queues")).await?;
+            let stats = within(LEARN_TIMEOUT, broker.inspect(ask("stats"))).await?;
+            let queues = within(LEARN_TIMEOUT, broker.inspect(ask("active_queues"))).await?;
             Ok::<_, BrokerError>((stats, queues))
         };
         context.spawn(asking.into_actor(self).map(|learned, actor, context| {
@@ -265,7 +272,7 @@ impl FleetProber {
         }
         self.asking_queues = true;
         let broker = self.with.broker.clone();
-        let asking = async move { broker.queues(&names).await };
+        let asking = async move { within(Duration::ZERO, broker.queues(&names)).await };
         context.spawn(asking.into_actor(self).map(|queues, actor, context| {
             actor.asking_queues = false;
             match queues {
@@ -304,6 +311,13 @@ impl FleetProber {
             }
         }));
     }
+}
+
+/// Asks, and gives up what takes [`HANGS_AFTER`] longer than it should.
+async fn within<T>(timeout: Duration, asking: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    let patience = timeout + HANGS_AFTER;
+    let asked = tokio::time::timeout(patience, asking).await;
+    asked.unwrap_or(Err(BrokerError::Timeout(patience)))
 }
 
 /// Whether two memories differ in nothing but when the worker was last seen, or by less than [`LAST_SEEN_STEP`] in that.

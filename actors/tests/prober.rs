@@ -1,1 +1,167 @@
-//! x
+//! The prober: what its own questions cannot tell is no news of a worker, and what it knows survives a panic.
+
+use std::sync::Arc;
+
+use headcount_core::detect::{FleetState, Sight, WorkerState};
+
+use super::support::broker::{Asking, FakeBroker, Truth};
+use super::support::site::Site;
+use super::support::store::{FakeStore, Fate};
+use super::support::{World, age, live, pass, secs, until};
+
+const THREE: [&str; 3] = ["sms@h1", "sms@h2", "sms@h3"];
+
+async fn well(site: &Site) {
+    until("the fleet is well", || site.state() == Some(FleetState::Healthy)).await;
+    pass(secs(15)).await;
+    assert_eq!(site.count(WorkerState::Up), 3);
+}
+
+#[test]
+fn a_crash_is_found_and_its_end_too() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = Site::new(&broker);
+        well(&site).await;
+        broker.set("sms@h2", Truth::Dead);
+        let began = age();
+        until("degraded", || site.state() == Some(FleetState::Degraded)).await;
+        assert!(age() - began <= secs(12), "{:?}", age() - began);
+        broker.set("sms@h2", Truth::Well);
+        until("well again", || site.state() == Some(FleetState::Healthy)).await;
+    });
+}
+
+/// A worker is silent for longer than a missed ping or three would allow, and the pings themselves cannot be made.
+#[test]
+fn a_probe_that_could_not_be_made_is_no_missed_ping() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = Site::new(&broker);
+        well(&site).await;
+        broker.state().asking = Asking::Fails;
+        broker.set("sms@h2", Truth::Frozen);
+        let before = broker.state().probes;
+        // Frozen takes 15 s of silence and three missed pings: there is the silence.
+        pass(secs(40)).await;
+        assert!(broker.state().probes > before + 20, "it goes on to ask");
+        assert_eq!(site.count(WorkerState::Down), 0);
+        assert_eq!(site.count(WorkerState::Suspect), 1);
+        broker.state().asking = Asking::Works;
+        until("frozen", || site.count(WorkerState::Down) == 1).await;
+    });
+}
+
+/// A question that hangs is given up: the next ones are asked.
+#[test]
+fn questions_that_hang_do_not_end_the_asking() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = Site::new(&broker);
+        well(&site).await;
+        broker.state().asking = Asking::Hangs;
+        pass(secs(60)).await;
+        assert_eq!(site.state(), Some(FleetState::Healthy));
+        broker.state().asking = Asking::Works;
+        broker.set("sms@h2", Truth::Dead);
+        until("degraded", || site.state() == Some(FleetState::Degraded)).await;
+    });
+}
+
+#[test]
+fn what_it_knows_is_saved_when_it_changes_and_recalled_after_a_panic() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let store = FakeStore::new(&Arc::new(World::default()));
+        let site = Site::with(&broker, store, 64);
+        well(&site).await;
+        let saved = || {
+            site.store
+                .calls()
+                .iter()
+                .filter(|call| **call == "save_workers")
+                .count()
+        };
+        assert_eq!(site.store.workers_of("sms").len(), 3);
+        let before = saved();
+        pass(secs(30)).await;
+        assert!(saved() <= before + 1, "nothing has changed: {}", saved() - before);
+        broker.set("sms@h2", Truth::Dead);
+        let is_down = || {
+            let workers = site.store.workers_of("sms");
+            workers
+                .iter()
+                .any(|worker| worker.hostname == "sms@h2" && worker.state == WorkerState::Down)
+        };
+        until("its end is remembered", is_down).await;
+        assert_eq!(site.state(), Some(FleetState::Degraded));
+
+        // It panics while it saves a newcomer: the dead one is still missed, though nothing is heard of it any more.
+        let mut first = true;
+        site.store.fare(move |_, call| match call {
+            "save_workers" if std::mem::take(&mut first) => Fate::PanicsAfterwards,
+            _ => Fate::Works,
+        });
+        broker.set("sms@h4", Truth::Well);
+        until("the restart", || site.watch.restarts("FleetProber") == 1).await;
+        let began = site.states().len();
+        until("it is missed again", || site.state() == Some(FleetState::Degraded)).await;
+        let after = site.states().split_off(began);
+        assert!(!after.contains(&FleetState::Healthy), "{after:?}");
+        assert_eq!(site.watch.restarts("BrokerListener"), 0);
+    });
+}
+
+/// The store cannot be read after a panic: it is asked until it can.
+#[test]
+fn a_store_that_fails_after_a_panic_delays_the_recall() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = Site::new(&broker);
+        well(&site).await;
+        broker.set("sms@h2", Truth::Dead);
+        until("degraded", || site.state() == Some(FleetState::Degraded)).await;
+        pass(secs(5)).await;
+        let mut panics = 1;
+        let end = age() + secs(20);
+        site.store.fare(move |_, call| match call {
+            "save_workers" if panics > 0 => {
+                panics -= 1;
+                Fate::PanicsAfterwards
+            }
+            _ if age() < end => Fate::Fails,
+            _ => Fate::Works,
+        });
+        broker.set("sms@h4", Truth::Well);
+        until("the restart", || site.watch.restarts("FleetProber") == 1).await;
+        let began = site.states().len();
+        until("it is missed again", || {
+            site.states().len() > began && site.state() == Some(FleetState::Degraded)
+        })
+        .await;
+        assert!(age() >= end);
+    });
+}
+
+#[test]
+fn sight_arrives_also_after_a_panic_in_blindness() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = Site::new(&broker);
+        well(&site).await;
+        broker.state().canary = false;
+        until("blind", || *site.sight.borrow() == Sight::Blind).await;
+        until("unknown", || site.state() == Some(FleetState::Unknown)).await;
+        let mut first = true;
+        site.store.fare(move |_, call| match call {
+            "save_workers" if std::mem::take(&mut first) => Fate::PanicsAfterwards,
+            _ => Fate::Works,
+        });
+        broker.set("sms@h4", Truth::Well);
+        until("the restart", || site.watch.restarts("FleetProber") == 1).await;
+        pass(secs(30)).await;
+        assert_eq!(site.state(), Some(FleetState::Unknown));
+        broker.state().canary = true;
+        until("well", || site.state() == Some(FleetState::Healthy)).await;
+    });
+}

@@ -11,7 +11,7 @@ use super::store::FakeStore;
 use crate::debouncer::{Addressee, Debouncer, Debouncing};
 use crate::health_aggregator::{Aggregating, HealthAggregator};
 use crate::meters::{ActorLabel, Meters, NotificationLabel};
-use crate::ports::{Notifier, StatusView};
+use crate::ports::Notifier;
 use crate::slack_notifier::{Notifying, SlackNotifier};
 use crate::supervise::{Post, Supervision};
 use crate::vitals::Vitals;
@@ -71,14 +71,11 @@ pub(in crate::tests) struct House {
     pub(in crate::tests) watch: Watch,
     pub(in crate::tests) aggregator: Addr<HealthAggregator>,
     pub(in crate::tests) debouncer: Addr<Debouncer>,
-    pub(in crate::tests) notifiers: Vec<Addr<SlackNotifier>>,
-    pub(in crate::tests) view: StatusView,
 }
 
 impl House {
     pub(in crate::tests) fn build(store: &Arc<FakeStore>, channels: &[Arc<Channel>]) -> Self {
         let watch = Watch::new();
-        let mut notifiers = Vec::new();
         let mut addressees = Vec::new();
         for channel in channels {
             let notifying = Notifying {
@@ -90,9 +87,8 @@ impl House {
             addressees.push(Addressee {
                 name: channel.name().into(),
                 has_threads: channel.has_threads(),
-                wake: addr.clone().recipient(),
+                wake: addr.recipient(),
             });
-            notifiers.push(addr);
         }
         let debouncing = Debouncing {
             store: store.clone(),
@@ -100,7 +96,7 @@ impl House {
             public_url: None,
         };
         let debouncer = watch.start("Debouncer", move || Debouncer::new(debouncing));
-        let (status, view) = watch::channel(Arc::new(Status::default()));
+        let (status, _) = watch::channel(Arc::new(Status::default()));
         let aggregating = Aggregating {
             store: store.clone(),
             debouncer: debouncer.clone().recipient(),
@@ -112,8 +108,6 @@ impl House {
             watch,
             aggregator,
             debouncer,
-            notifiers,
-            view,
         }
     }
 }

@@ -86,10 +86,20 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
+    // What ran before, until what replaces it runs.
+    let mut before: Option<Settings> = None;
     loop {
-        let mut house = House::build(&settings).await?;
+        let mut house = match (House::build(&settings).await, before.take()) {
+            (Ok(house), _) => house,
+            (Err(error), Some(old)) => {
+                tracing::error!(%error, "the new configuration cannot be started; the old one stays");
+                settings = old;
+                continue;
+            }
+            (Err(error), None) => return Err(error),
+        };
         greeting::spawn(house.view.clone(), settings.server.listen);
-        let next = loop {
+        let new = loop {
             tokio::select! {
                 _ = stop.recv() => break None,
                 _ = interrupt.recv() => break None,
@@ -98,7 +108,7 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
                     return Err(RunError::GivenUp(actor));
                 }
                 _ = reload.recv() => match origin.load() {
-                    Ok(settings) => break Some(settings),
+                    Ok(new) => break Some(new),
                     Err(problems) => {
                         tracing::error!("the configuration was read again and is refused; the old one stays\n{problems}");
                     }
@@ -106,12 +116,12 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
             }
         };
         house.stop().await;
-        let Some(new) = next else {
+        let Some(new) = new else {
             tracing::info!("stopped");
             return Ok(ExitCode::SUCCESS);
         };
         tracing::info!("the configuration was read again; starting with the new one");
-        settings = new;
+        before = Some(std::mem::replace(&mut settings, new));
     }
 }
 

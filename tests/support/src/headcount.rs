@@ -38,13 +38,7 @@ impl Headcount {
     /// Starts it with a configuration, and waits only until it serves HTTP: for what cannot become ready.
     pub fn launch(program: &str, config: &str) -> Self {
         let (port, dir) = (free_port(), reaper::directory("daemon"));
-        let file = dir.path().join("headcount.toml");
-        let store = dir.path().join("headcount.db");
-        let text = format!(
-            "[server]\nlisten = \"127.0.0.1:{port}\"\n\n[store]\nurl = \"sqlite:{}\"\n\n{config}",
-            store.display()
-        );
-        std::fs::write(&file, text).expect("write the configuration");
+        let file = write_config(&dir, port, config);
         Self::run(
             program,
             vec!["run".into(), "--config".into(), file.display().to_string()],
@@ -89,6 +83,12 @@ impl Headcount {
         self.process.wait("a yes from /readyz", READY_WITHIN, || {
             self.try_get("/readyz").filter(|(status, _)| *status == 200).map(drop)
         });
+    }
+
+    /// Gives it another configuration, with the same port and store, and tells it to read that (SIGHUP).
+    pub fn reconfigure(&self, config: &str) {
+        write_config(&self.dir, self.port, config);
+        self.process.sighup();
     }
 
     /// Starts it again with the same configuration, port and store, after its end; returns when it is ready.
@@ -174,15 +174,16 @@ impl Headcount {
         (!samples.is_empty()).then(|| samples.iter().sum())
     }
 
-    /// The worker as `/api/v1/workers` shows it, if it is known.
+    /// The worker as `/api/v1/workers` shows it, if it is known; none also while nobody answers.
     pub fn worker(&self, hostname: &str) -> Option<Value> {
-        let workers = self.get("/api/v1/workers");
-        workers
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|worker| worker["hostname"] == hostname)
-            .cloned()
+        self.find("/api/v1/workers", |worker| worker["hostname"] == hostname)
+    }
+
+    /// The first of a list that matches; none also while nobody answers, as in a reload.
+    fn find(&self, path: &str, matches: impl Fn(&Value) -> bool) -> Option<Value> {
+        let (_, body) = self.try_get(path)?;
+        let list: Vec<Value> = serde_json::from_str(&body).ok()?;
+        list.into_iter().find(matches)
     }
 
     /// Waits until a worker is in a state.
@@ -201,13 +202,9 @@ impl Headcount {
     /// When it is not in time.
     pub fn wait_fleet(&self, fleet: &str, state: &str, within: Duration) -> Value {
         self.wait_for(&format!("fleet {fleet} {state}"), within, || {
-            let fleets = self.get("/api/v1/fleets");
-            fleets
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|found| found["name"] == fleet && found["state"] == state)
-                .cloned()
+            self.find("/api/v1/fleets", |found| {
+                found["name"] == fleet && found["state"] == state
+            })
         })
     }
 
@@ -249,6 +246,17 @@ fn agent() -> ureq::Agent {
         .timeout_global(Some(ANSWER_WITHIN))
         .build()
         .into()
+}
+
+fn write_config(dir: &tempfile::TempDir, port: u16, config: &str) -> std::path::PathBuf {
+    let file = dir.path().join("headcount.toml");
+    let store = dir.path().join("headcount.db");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:{port}\"\n\n[store]\nurl = \"sqlite:{}\"\n\n{config}",
+        store.display()
+    );
+    std::fs::write(&file, text).expect("write the configuration");
+    file
 }
 
 /// Runs a command to its end, and returns its output.

@@ -1,0 +1,42 @@
+//! SIGHUP: a right configuration takes over, a wrong one is refused and the old one stays.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions};
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const WITHIN: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_right_one_takes_over_and_a_wrong_one_does_not() {
+    let (broker, slack) = (Broker::redis(), SlackStandIn::start());
+    let mut workers = Worker::start_all(&broker.url(), &["sms@h1", "tracker@h1"], &WorkerOptions::default());
+    let one = broker.config(&["sms"]) + &slack.webhook_config();
+    let headcount = Headcount::start(HEADCOUNT, &one);
+    headcount.wait_worker("sms@h1", "up", WITHIN);
+    assert!(headcount.worker("tracker@h1").is_none(), "not in the configuration yet");
+
+    // Not a configuration at all, and one that reads well and cannot be started.
+    headcount.reconfigure(&(one.clone() + "[detect]\nprobe_evry = \"5s\"\n"));
+    headcount.process().wait_line("the old one stays", WITHIN);
+    let no_such_file = "\n[[broker]]\nname = \"tls\"\nurl = \"rediss://h/0?ssl_ca_certs=/no/such/file\"\n";
+    headcount.reconfigure(&(one.clone() + no_such_file));
+    headcount
+        .process()
+        .wait_line("cannot be started; the old one stays", WITHIN);
+    headcount.wait_ready();
+    headcount.wait_worker("sms@h1", "up", WITHIN);
+
+    // A right one.
+    headcount.reconfigure(&(broker.config(&["sms", "tracker"]) + &slack.webhook_config()));
+    headcount.wait_worker("tracker@h1", "up", WITHIN);
+    headcount.wait_worker("sms@h1", "up", WITHIN);
+    headcount.wait_fleet("tracker", "healthy", WITHIN);
+
+    // And it is watched: what was said in all this is nothing, until its worker dies.
+    assert_eq!(slack.texts(), Vec::<String>::new());
+    workers.remove(1).sigkill();
+    slack.next_text("DOWN tracker", WITHIN);
+    assert!(headcount.sigterm().success());
+}

@@ -152,6 +152,27 @@ fn what_was_read_before_it_was_told_is_not_told_again() {
     });
 }
 
+/// The store is read just when an incident was found, before the debouncer hears of it.
+#[test]
+fn what_is_found_in_the_store_is_held_for_a_moment_too() {
+    live(async {
+        let scene = Scene::new();
+        let loads = || scene.store.calls().iter().filter(|call| **call == "load").count();
+        until("the first readings", || loads() == 2).await;
+        pass(secs(55)).await;
+        scene
+            .store
+            .save_incidents(vec![reports::incident("f-1", 1)])
+            .await
+            .unwrap();
+        until("the next reading", || loads() == 3).await;
+        pass(ms(300)).await;
+        scene.change(&reports::incident("f-1", 2), true).await;
+        scene.told(&[Turn::Opened]).await;
+        assert_eq!(scene.channel.heard()[0].missing, 2);
+    });
+}
+
 /// A message that was long on its way arrives after the end was told.
 #[test]
 fn a_late_message_does_not_open_what_is_over() {

@@ -75,7 +75,12 @@ fn quiet(broker: &Broker) {
         worker.process().wait_line("succeeded in 3", PATIENCE);
     }
 
-    assert_eq!(slack.texts(), Vec::<String>::new(), "{}", headcount.process().last_lines());
+    assert_eq!(
+        slack.texts(),
+        Vec::<String>::new(),
+        "{}",
+        headcount.process().last_lines()
+    );
 
     // Nothing happens. What grows with each beat or probe shows here.
     let (before, heard) = (headcount.usage(), events(&headcount));

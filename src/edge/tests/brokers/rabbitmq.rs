@@ -1,6 +1,10 @@
 //! RabbitMQ, with the kit and with what only it has.
 
-use headcount_actors::ports::Presence;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use headcount_actors::ports::{Lane, Presence};
+use headcount_core::celery::RawMessage;
 use headcount_testkit::{RabbitMq, free_port};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -27,6 +31,7 @@ async fn rabbitmq_is_watched() {
     conformance::refused(&rabbit.vhost_url("no-such-vhost"), "").await;
     conformance::absent(&broker(&format!("amqp://guest:guest@127.0.0.1:{}//", free_port()))).await;
     queues(&rabbit).await;
+    what_a_held_lane_has_not_taken_waits_at_the_broker(&rabbit).await;
 
     let sight = Sight {
         answering: Presence::Here,
@@ -92,4 +97,75 @@ async fn queues(rabbit: &RabbitMq) {
         .map(|queue| (queue.name.as_str(), queue.length, queue.consumers))
         .collect();
     assert_eq!(seen, [("work", 3, Some(0)), ("empty", 0, Some(0))]);
+}
+
+/// A lane that takes nothing until it is let go, and then counts.
+struct Held {
+    hold: Option<mpsc::Receiver<()>>,
+    heard: tokio::sync::watch::Sender<Option<usize>>,
+}
+
+impl Lane for Held {
+    fn opened(&mut self) {
+        self.heard.send_replace(Some(0));
+    }
+
+    fn message(&mut self, _: RawMessage<'_>) {
+        if let Some(hold) = self.hold.take() {
+            tokio::task::block_in_place(|| hold.recv()).unwrap();
+        }
+        self.heard.send_modify(|heard| *heard = heard.map(|count| count + 1));
+    }
+
+    fn batch_end(&mut self) {}
+
+    fn canary(&mut self, _: Duration) {}
+
+    fn blocked(&mut self, _: bool) {}
+}
+
+/// Resident memory of this process, in bytes.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+async fn what_a_held_lane_has_not_taken_waits_at_the_broker(rabbit: &RabbitMq) {
+    const EVENTS: usize = 40_000;
+    const SIZE: usize = 1_200;
+    /// Half of the bodies alone. What the session may hold is a sixth of it; what other tests need at the time, as much.
+    const ALLOWED: usize = EVENTS * SIZE / 2;
+
+    let (release, hold) = mpsc::channel();
+    let (heard, mut hears) = tokio::sync::watch::channel(None);
+    let broker = broker(&rabbit.url());
+    let session = tokio::spawn(async move {
+        let hold = Some(hold);
+        broker.listen(&mut Held { hold, heard }).await
+    });
+    hears.wait_for(Option::is_some).await.unwrap();
+    let before = memory();
+
+    let (_connection, channel) = client(rabbit).await;
+    let body = [b'x'; SIZE];
+    for _ in 0..EVENTS / 500 {
+        let batch = (0..500).map(|_| {
+            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+            channel.basic_publish("celeryev".into(), "worker.x".into(), options, &body, properties)
+        });
+        futures_util::future::try_join_all(batch).await.unwrap();
+    }
+    // Answered when all has been passed on to the queues.
+    channel.close(200, "done".into()).await.unwrap();
+    let grown = memory().saturating_sub(before);
+    assert!(grown < ALLOWED, "{} MiB more for a lane that is held", grown >> 20);
+
+    release.send(()).unwrap();
+    let all = hears.wait_for(|heard| *heard == Some(EVENTS));
+    tokio::time::timeout(crate::listener::PATIENCE, all)
+        .await
+        .expect("nothing is lost")
+        .unwrap();
+    session.abort();
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
-use headcount_core::detect::broker::BrokerDetector;
+use headcount_core::detect::broker::{BrokerDetector, LOST_FOR};
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::table::WorkerTable;
@@ -57,6 +57,8 @@ pub struct BrokerListener {
     with: Listening,
     session: SharedSession,
     detector: BrokerDetector,
+    /// The session in which it was last heard.
+    heard_in: Option<u64>,
     last: Option<(BrokerStatus, bool)>,
     since: Wall,
     next_look: Mono,
@@ -71,6 +73,7 @@ impl BrokerListener {
         Self {
             session: SharedSession::default(),
             detector: BrokerDetector::new(now, with.was_down),
+            heard_in: None,
             last: None,
             since: now.wall,
             next_look: now.mono,
@@ -87,8 +90,7 @@ impl BrokerListener {
         match &hearing {
             Hearing::Heard => {
                 if let Some(outage) = self.detector.heard(now) {
-                    tracing::info!(broker = self.with.broker.name(), "listening to events");
-                    self.with.sight.send_replace(Sight::ClearAfterOutage(outage));
+                    self.heard_again(outage);
                 }
             }
             Hearing::Deaf { why, .. } => {
@@ -99,7 +101,6 @@ impl BrokerListener {
                         "no longer heard; its fleets are unknown until it is"
                     );
                     self.with.sight.send_replace(Sight::Blind);
-                    self.ledger(ConnectionLedger::reset);
                 }
                 self.detector.lost(now);
             }
@@ -111,6 +112,22 @@ impl BrokerListener {
         if hearing == Hearing::Heard && now.mono >= self.next_look && !self.looking {
             self.next_look = now.mono + LOOK_EVERY;
             self.look(context);
+        }
+    }
+
+    /// After a hiccup in one and the same session, too short to be told, the workers' silences go on from where they
+    /// stood: otherwise a broker that stalls now and then would keep everybody from being found missing. After an outage
+    /// the workers, too, have to find their way back.
+    fn heard_again(&mut self, outage: Duration) {
+        tracing::info!(broker = self.with.broker.name(), ?outage, "listening to events");
+        let session = Some(self.session.number());
+        let same = self.heard_in == session;
+        self.heard_in = session;
+        if same && outage < LOST_FOR {
+            self.with.sight.send_replace(Sight::Clear);
+        } else {
+            self.ledger(ConnectionLedger::reset);
+            self.with.sight.send_replace(Sight::ClearAfterOutage(outage));
         }
     }
 

@@ -202,7 +202,7 @@ impl Debouncer {
         let acts = |has_threads: bool| -> &'static [Act] {
             match (notice.turn, has_threads) {
                 (Turn::Opened, _) => &[Act::Post],
-                (Turn::Eased | Turn::Relapsed, false) => &[],
+                (Turn::Eased | Turn::Relapsed | Turn::Shifted, false) => &[],
                 (_, true) => &[Act::Post, Act::Refresh],
                 (_, false) => &[Act::Post],
             }

@@ -1,12 +1,12 @@
 //! `HealthAggregator`: the owner of the one status model. Reports come in; incidents and the status go out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::alert::{Incident, IncidentBook};
+use headcount_core::alert::{Incident, IncidentBook, Kind};
 use headcount_core::detect::{BrokerState, FleetReport};
 use headcount_core::status::{BrokerStatus, Status};
 use tokio::sync::watch;
@@ -38,6 +38,8 @@ pub struct HealthAggregator {
     book: Option<IncidentBook>,
     brokers: BTreeMap<CompactString, (BrokerStatus, bool)>,
     fleets: BTreeMap<CompactString, FleetReport>,
+    /// Fleets of which more may be found within moments.
+    unsettled: BTreeSet<CompactString>,
     /// Incidents that have changed and are not in the store yet, in the order of the changes.
     changed: Vec<IncidentChanged>,
     /// Those that are in the store, and that the debouncer has not taken yet.
@@ -54,6 +56,7 @@ impl HealthAggregator {
             book: None,
             brokers: BTreeMap::new(),
             fleets: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             changed: Vec::new(),
             unheard: Vec::new(),
             saving: false,
@@ -85,6 +88,7 @@ impl HealthAggregator {
 
     fn tick(&mut self, context: &mut Context<Self>) {
         self.judge();
+        self.settle();
         self.save(context);
         self.pass_on();
         if self.stale && self.book.is_some() {
@@ -124,6 +128,22 @@ impl HealthAggregator {
                 let unsettled = report.verdict.unsettled;
                 note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
+            }
+        }
+    }
+
+    /// Tells the debouncer that nothing more is expected, where it was told that more might be.
+    fn settle(&mut self) {
+        let Some(book) = &self.book else { return };
+        for report in self.fleets.values() {
+            let fleet = &report.verdict.fleet.name;
+            if report.verdict.unsettled {
+                self.unsettled.insert(fleet.clone());
+            } else if self.unsettled.remove(fleet)
+                && let Some(incident) = book.find(Kind::Fleet, fleet)
+            {
+                let (incident, unsettled) = (incident.clone(), false);
+                note(&mut self.changed, IncidentChanged { incident, unsettled });
             }
         }
     }

@@ -15,6 +15,8 @@ pub const CANARY_LATE: Duration = Duration::from_millis(1_500).saturating_add(CA
 /// How the session stands.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
+    /// How many have been opened, this one among them.
+    number: u64,
     open: bool,
     canary: Option<Mono>,
     blocked: bool,
@@ -43,7 +45,9 @@ pub enum Hearing {
 impl SharedSession {
     /// The subscription stands. It is believed once the first canary is back.
     pub fn opened(&self) {
-        *self.get() = Session {
+        let mut session = self.get();
+        *session = Session {
+            number: session.number + 1,
             open: true,
             error: Some("waiting for the first canary".to_owned()),
             ..Session::default()
@@ -62,11 +66,18 @@ impl SharedSession {
 
     /// The session has ended.
     pub fn ended(&self, error: String, retry_at: Mono) {
-        *self.get() = Session {
+        let mut session = self.get();
+        *session = Session {
+            number: session.number,
             error: Some(error),
             retry_at: Some(retry_at),
             ..Session::default()
         };
+    }
+
+    /// Which session it is, counted from one; zero before the first.
+    pub fn number(&self) -> u64 {
+        self.get().number
     }
 
     /// How it stands at `now`.

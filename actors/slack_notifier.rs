@@ -283,7 +283,7 @@ async fn pay(with: &Notifying, shared: &Shared, debt: &Debt) -> Result<&'static 
 /// was not told of its opening. So a worsening is the opening to it, and an end the end of nothing.
 fn first_notice(notice: &Notice) -> Option<Notice> {
     match notice.turn {
-        Turn::Recovered | Turn::Eased | Turn::Relapsed => None,
+        Turn::Recovered | Turn::Eased | Turn::Relapsed | Turn::Shifted => None,
         Turn::Worsened => Some(Notice {
             turn: Turn::Opened,
             ..notice.clone()

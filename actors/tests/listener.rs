@@ -119,6 +119,21 @@ fn a_late_canary_blinds_and_its_return_opens_the_eyes() {
     });
 }
 
+/// A hiccup changes nothing of what was known before it: silences go on, and none begins anew.
+#[test]
+fn a_canary_that_is_late_for_a_moment_does_not_reset_what_is_known() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = heard(&broker).await;
+        broker.state().canary = false;
+        until("blind", || *site.sight.borrow() == Sight::Blind).await;
+        broker.state().canary = true;
+        until("seeing", || *site.sight.borrow() == Sight::Clear).await;
+        until("the fleet is well", || site.state() == Some(FleetState::Healthy)).await;
+        assert!(site.reported().is_some_and(|(_, down)| !down));
+    });
+}
+
 #[test]
 fn a_broker_that_blocks_publishers_is_lost_though_the_session_stands() {
     live(async {

@@ -36,9 +36,9 @@ impl IncidentBook {
         open
     }
 
-    /// Whether an incident of this subject is open.
-    pub fn is_open(&self, kind: Kind, subject: &str) -> bool {
-        self.open.contains_key(&(kind, subject.into()))
+    /// The open incident of a subject.
+    pub fn find(&self, kind: Kind, subject: &CompactString) -> Option<&Incident> {
+        self.open.get(&(kind, subject.clone()))
     }
 
     /// Takes a fleet's verdict; returns its incident if that has changed. A fleet that cannot be seen changes nothing.

@@ -33,7 +33,7 @@ pub fn decide(now: Mono, incident: &Incident, unsettled: bool, waiting_since: Mo
     };
     let hold = match turn {
         Turn::Opened | Turn::Worsened if unsettled => HOLD,
-        Turn::Eased => EASE_HOLD,
+        Turn::Eased | Turn::Shifted => EASE_HOLD,
         _ => Duration::ZERO,
     };
     if now.since(waiting_since) < hold {
@@ -59,6 +59,8 @@ pub fn turn(incident: &Incident) -> Option<Turn> {
         Some(Turn::Relapsed)
     } else if (incident.severity, missing) != (told.shown_severity, told.shown_missing) {
         Some(Turn::Eased)
+    } else if incident.scene.named() != told.shown {
+        Some(Turn::Shifted)
     } else {
         None
     }
@@ -76,6 +78,7 @@ pub fn told(incident: &Incident, turn: Turn, at: Wall) -> Told {
         missing: missing.max(most),
         shown_severity: incident.severity,
         shown_missing: missing,
+        shown: incident.scene.named(),
         recovered: turn == Turn::Recovered,
         at,
     }
@@ -84,7 +87,8 @@ pub fn told(incident: &Incident, turn: Turn, at: Wall) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::{IncidentId, Kind, Scene};
+    use crate::alert::{IncidentId, Kind, Missing, Scene};
+    use crate::detect::{Diagnosis, WorkerState};
 
     fn incident(severity: Severity, up: u32, told: Option<Told>) -> Incident {
         Incident {
@@ -134,6 +138,23 @@ mod tests {
         tell(&mut one, Turn::Relapsed);
         one.resolved_at = Some(Wall::from_micros(1));
         tell(&mut one, Turn::Recovered);
+    }
+
+    #[test]
+    fn others_for_other_reasons_are_shown_and_no_news_to_who_counts() {
+        let missing = |name: &str, diagnosis| Missing {
+            hostname: name.into(),
+            state: WorkerState::Down,
+            diagnosis: Some(diagnosis),
+            last_seen: None,
+        };
+        let mut one = incident(Severity::Degraded, 2, None);
+        one.scene.missing = vec![missing("a", Diagnosis::Frozen)];
+        tell(&mut one, Turn::Opened);
+        one.scene.missing = vec![missing("a", Diagnosis::Crashed)];
+        tell(&mut one, Turn::Shifted);
+        one.scene.missing = vec![missing("b", Diagnosis::Crashed)];
+        tell(&mut one, Turn::Shifted);
     }
 
     #[test]

@@ -118,6 +118,14 @@ impl Scene {
     /// How many fleets an incident of a broker names, for the same reasons.
     pub const MAX_FLEETS: usize = 50;
 
+    /// Who is named, and why.
+    pub fn named(&self) -> Vec<(CompactString, Option<Diagnosis>)> {
+        self.missing
+            .iter()
+            .map(|one| (one.hostname.clone(), one.diagnosis))
+            .collect()
+    }
+
     /// How many workers are missing, named or not.
     pub const fn missing_count(&self) -> u32 {
         self.expected.saturating_sub(self.up)
@@ -149,6 +157,9 @@ pub struct Told {
     pub shown_severity: Severity,
     /// How many are missing there.
     pub shown_missing: u32,
+    /// Who is named there, and why.
+    #[serde(default)]
+    pub shown: Vec<(CompactString, Option<Diagnosis>)>,
     /// Whether the recovery has been told.
     pub recovered: bool,
     /// When.

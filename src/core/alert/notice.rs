@@ -17,6 +17,8 @@ pub enum Turn {
     Eased,
     /// After it had eased it got worse again, and not worse than it had been: told only where a channel has threads.
     Relapsed,
+    /// As many are missing, but others, or for other reasons: told only where a channel has threads.
+    Shifted,
     /// It is over.
     Recovered,
     /// It was over before its opening could be delivered: one message says both.

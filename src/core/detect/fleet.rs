@@ -64,8 +64,6 @@ pub enum Input<'a> {
     Queues(Vec<QueueStatus>),
     /// Headcount sees the broker's events, or ceases to.
     Sight(Sight),
-    /// A worker that will not come back is no longer expected.
-    Forget(&'a str),
 }
 
 /// Whether Headcount sees.
@@ -185,9 +183,6 @@ impl FleetDetector {
             }
             Input::Queues(queues) => self.queues = queues,
             Input::Sight(sight) => self.sight(t, now, sight),
-            Input::Forget(hostname) => {
-                self.workers.remove(hostname);
-            }
         }
         self.judge(t, now);
         if self.clock.sees() {
@@ -277,11 +272,11 @@ impl FleetDetector {
                 worker.judge_in_company(t, now, &self.spec.rules);
             }
         }
-        self.retire(t, now);
+        self.retire(t);
     }
 
     /// Lets go of those who are over: offline for long, vanished for very long, or replaced.
-    fn retire(&mut self, t: Seen, now: Now) {
+    fn retire(&mut self, t: Seen) {
         // Whole without somebody: it counts from the loss, not from before it.
         let whole = self.state == FleetState::Healthy && self.workers.values().any(|w| w.diagnosis().is_some());
         self.whole_since = if whole { self.whole_since.or(Some(t)) } else { None };
@@ -300,8 +295,7 @@ impl FleetDetector {
             if worker.diagnosis().is_none() || named(hostname) {
                 return true;
             }
-            let vanished_for = now.wall.since(worker.last_seen().unwrap_or(worker.since()));
-            !replaced && vanished_for < forget_after
+            !replaced && worker.away(t) < forget_after
         });
     }
 
@@ -340,6 +334,7 @@ impl FleetDetector {
                 up: count.up,
                 suspect: count.suspect,
                 down: count.down,
+                // Consuming is not judged yet: no worker is ever found stalled.
                 stalled: 0,
                 since: self.since,
                 queues: self.queues.clone(),

@@ -27,6 +27,8 @@ const MAX_GROUPS: usize = 1_000;
 /// How long a goodbye waits for its connections to vanish: a worker that finishes its tasks first can take that long.
 /// Raising it lets an old goodbye explain a later disappearance, which then is told later, as a silence.
 const GOODBYE_WAITS: Duration = Duration::from_secs(1_800);
+/// The most silent workers that are kept apart; of further ones nothing is said.
+const MAX_ASKERS: usize = 20_000;
 /// A worker that was found gone so often stays gone until it is heard again.
 const STICKS_AFTER: u32 = 3;
 
@@ -64,6 +66,8 @@ struct Asker {
 pub struct ConnectionLedger {
     open: BTreeSet<u64>,
     looked: Option<Mono>,
+    /// The first look: what happened before it is not known.
+    watched_since: Option<Mono>,
     vanished: VecDeque<Group>,
     /// Who said goodbye, and is still connected.
     leaving: FxHashMap<CompactString, Mono>,
@@ -92,8 +96,9 @@ impl ConnectionLedger {
         {
             self.vanished.pop_front();
         }
-        self.askers
-            .retain(|_, asker| asker.gone >= STICKS_AFTER || at.since(asker.asked) < KEPT_FOR);
+        // Who is no longer asked about has been let go, or is well.
+        self.askers.retain(|_, asker| at.since(asker.asked) < KEPT_FOR);
+        self.watched_since.get_or_insert(at);
         self.open = now;
         self.looked = Some(at);
     }
@@ -143,50 +148,59 @@ impl ConnectionLedger {
             self.askers.remove(&target.hostname);
             return (!self.open.is_empty()).then_some(true);
         }
-        let before = self
-            .askers
-            .get(&target.hostname)
-            .filter(|asker| asker.heard == heard)
-            .map_or(0, |a| a.gone);
+        let known = self.askers.get(&target.hostname).filter(|asker| asker.heard == heard);
+        let gone = known.map_or(0, |asker| asker.gone);
+        if known.is_none() && self.askers.len() >= MAX_ASKERS {
+            return None;
+        }
         let asker = Asker {
             heard,
             patience: target.patience,
             asked: at,
-            gone: before,
+            gone,
         };
         self.askers.insert(target.hostname.clone(), asker);
-        if before >= STICKS_AFTER {
+        if gone >= STICKS_AFTER {
             return Some(false);
         }
-        if looked < heard {
+        // Of a time before the first look, and of one that is no longer kept, nothing is known; and the look has to be
+        // newer than the last sign of life to say anything about what came after it.
+        let watched = self.watched_since.is_some_and(|since| since <= heard);
+        if !watched || looked < heard || at.since(heard) >= KEPT_FOR {
             return None;
         }
-        let spare: u32 = self
-            .vanished
-            .iter()
-            .filter(|g| g.explains(heard, target.patience))
-            .map(Group::spare)
-            .sum();
+        let explains = |group: &&Group| group.explains(heard, target.patience);
+        let spare: u32 = self.vanished.iter().filter(explains).map(Group::spare).sum();
         if spare == 0 {
             return (!self.open.is_empty()).then_some(true);
         }
-        let rivals = self
-            .askers
-            .values()
-            .filter(|rival| {
-                at.since(rival.asked) < FRESH_FOR
-                    && self.vanished.iter().any(|g| {
-                        g.spare() > 0 && g.explains(heard, target.patience) && g.explains(rival.heard, rival.patience)
-                    })
-            })
-            .count();
-        if u32::try_from(rivals).unwrap_or(u32::MAX) > spare {
+        if self.rivals(at, target, heard) > spare {
             return None;
         }
-        if let Some(asker) = self.askers.get_mut(&target.hostname) {
-            asker.gone += 1;
+        let gone = gone + 1;
+        self.askers.insert(target.hostname.clone(), Asker { gone, ..asker });
+        if gone >= STICKS_AFTER
+            && let Some(own) = self
+                .vanished
+                .iter_mut()
+                .find(|group| group.spare() > 0 && explains(&&**group))
+        {
+            own.claimed += 1;
         }
         Some(false)
+    }
+
+    /// How many silent workers, this one among them, the same disappearances would explain. Whose was settled has claimed
+    /// its own, and is no rival.
+    fn rivals(&self, at: Mono, target: &Target, heard: Mono) -> u32 {
+        let unclaimed = |group: &&Group| group.spare() > 0 && group.explains(heard, target.patience);
+        let groups: Vec<&Group> = self.vanished.iter().filter(unclaimed).collect();
+        let rival = |asker: &&Asker| {
+            asker.gone < STICKS_AFTER
+                && at.since(asker.asked) < FRESH_FOR
+                && groups.iter().any(|group| group.explains(asker.heard, asker.patience))
+        };
+        u32::try_from(self.askers.values().filter(rival).count()).unwrap_or(u32::MAX)
     }
 }
 
@@ -250,6 +264,31 @@ mod tests {
     }
 
     #[test]
+    fn whose_loss_is_settled_has_claimed_its_own() {
+        let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (11_000, &[3, 4]), (14_000, &[3, 4])]);
+        for _ in 0..STICKS_AFTER {
+            assert_eq!(ledger.presence(at(14_000), &target("killed", 10_000)), Some(false));
+        }
+        // A living one that fell silent about then, and goes on being asked about.
+        for second in 15..60 {
+            ledger.look(at(second * 1_000), [3, 4]);
+            assert_eq!(
+                ledger.presence(at(second * 1_000), &target("busy", 10_500)),
+                Some(true),
+                "{second}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_time_before_the_first_look_nothing_is_said() {
+        let mut ledger = watched(&[(11_000, &[3, 4]), (14_000, &[3, 4])]);
+        assert_eq!(ledger.presence(at(14_000), &target("a", 10_000)), None);
+        let mut ledger = watched(&[(9_000, &[1, 2, 3, 4]), (400_000, &[3, 4])]);
+        assert_eq!(ledger.presence(at(400_000), &target("a", 10_000)), None);
+    }
+
+    #[test]
     fn all_of_a_fleet_at_once() {
         let mut ledger = watched(&[(9_000, &[1, 2, 3, 4, 5, 6]), (11_000, &[]), (14_000, &[])]);
         for name in ["a", "b", "c"] {
@@ -305,8 +344,12 @@ mod tests {
         }
         for second in 14..400 {
             ledger.look(at(second * 1000), [3, 4]);
+            assert_eq!(
+                ledger.presence(at(second * 1000), &target("a", 10_000)),
+                Some(false),
+                "{second}"
+            );
         }
-        assert_eq!(ledger.presence(at(399_000), &target("a", 10_000)), Some(false));
         ledger.look(at(400_000), [3, 4, 8, 9]);
         assert_eq!(ledger.presence(at(400_000), &target("a", 399_900)), Some(true));
     }

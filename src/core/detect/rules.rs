@@ -37,6 +37,8 @@ pub const SUSPECT_PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the broker must say "gone" before it is believed, and how often a ping must be missed.
 pub const CHECKS: u32 = 3;
+/// How often it must have said so of a worker whose fleet-mate has just been found crashed.
+pub const CHECKS_IN_COMPANY: u32 = 2;
 /// Workers of one fleet that fall within so long of each other fell together: they beat every 2 s, and are asked every
 /// second.
 pub const TOGETHER: Duration = Duration::from_secs(3);

@@ -19,6 +19,9 @@ pub const MAX_ROWS: usize = 100_000;
 pub const MAX_FLEETS: usize = 500;
 /// A row that has not been touched for so long is dropped when room is needed.
 const IDLE_AFTER: Duration = Duration::from_secs(3600);
+/// How often a full table is swept, at most: it looks at every row, and a flood of new names must not make that each
+/// event's cost.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A fleet's place in the order in which this table first heard of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +67,7 @@ pub struct WorkerTable {
     rows: Vec<Row>,
     dirty: Vec<u32>,
     refused: u64,
+    swept: Mono,
 }
 
 /// Where a hostname's events go.
@@ -84,6 +88,7 @@ impl WorkerTable {
             rows: Vec::new(),
             dirty: Vec::new(),
             refused: 0,
+            swept: Mono::default(),
         }
     }
 
@@ -154,7 +159,10 @@ impl WorkerTable {
             None => {}
         }
         if self.index.len() >= MAX_ROWS {
-            self.drop_idle(at);
+            if at.since(self.swept) >= SWEEP_EVERY {
+                self.swept = at;
+                self.drop_idle(at);
+            }
             if self.index.len() >= MAX_ROWS {
                 self.refused += 1;
                 return None;
@@ -260,21 +268,34 @@ impl Row {
         true
     }
 
-    /// Whether it was sent before the newest that is known of this worker, by the worker's own reckoning.
+    /// Whether it was sent before the newest that is known of this worker, by the worker's own reckoning. Its Lamport
+    /// clock begins anew with a restart (and in a container the pid stays the same), its wall clock may step: what only
+    /// one of the two calls older is not.
     fn is_older(&self, event: &WorkerEvent<'_>) -> bool {
-        match (self.clock, event.clock) {
-            (Some(newest), Some(clock)) if self.pid == event.pid => clock < newest,
-            _ => event.timestamp.is_some_and(|sent| sent < self.timestamp),
+        let by_clock = match (self.clock, event.clock) {
+            (Some(newest), Some(clock)) if self.pid == event.pid => Some(clock < newest),
+            _ => None,
+        };
+        let by_time = event.timestamp.map(|sent| sent < self.timestamp);
+        match (by_clock, by_time) {
+            (Some(clock), Some(time)) => clock && time,
+            (Some(older), None) | (None, Some(older)) => older,
+            (None, None) => false,
         }
     }
 
     fn note(&mut self, event: &WorkerEvent<'_>) {
-        if self.pid == event.pid || self.pid.is_none() {
+        let sent = event.timestamp.unwrap_or(f64::NEG_INFINITY);
+        let goes_on = (self.pid == event.pid || self.pid.is_none())
+            && event.kind != WorkerKind::Online
+            && event.clock >= self.clock;
+        if goes_on || self.is_older(event) {
             self.clock = event.clock.max(self.clock);
-            self.timestamp = event.timestamp.unwrap_or(f64::NEG_INFINITY).max(self.timestamp);
+            self.timestamp = sent.max(self.timestamp);
         } else {
+            // A new life, whose reckoning begins anew.
             self.clock = event.clock;
-            self.timestamp = event.timestamp.unwrap_or(f64::NEG_INFINITY);
+            self.timestamp = sent;
         }
         // A beat that the `heartbeat` command provoked has a constant in `freq`, and no counts (measured).
         if event.active.is_some() {
@@ -414,6 +435,33 @@ mod tests {
         );
         table.worker(at(3), &event(WorkerKind::Heartbeat, 1, 13, 102.0));
         assert_eq!(drained(&mut table)[0].word, Word::Online, "it had only reconnected");
+    }
+
+    #[test]
+    fn a_restart_under_the_same_pid_begins_a_new_reckoning() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        let mut say = |kind, clock, timestamp| {
+            table.worker(at(clock), &event(kind, 1, clock, timestamp));
+            drained(&mut table).first().map(|sighting| sighting.word)
+        };
+        assert_eq!(say(WorkerKind::Heartbeat, 50_000, 100.0), Some(Word::Nothing));
+        assert_eq!(say(WorkerKind::Offline, 50_001, 101.0), Some(Word::Goodbye));
+        assert_eq!(say(WorkerKind::Online, 1, 103.0), Some(Word::Online));
+        assert_eq!(
+            say(WorkerKind::Offline, 300, 110.0),
+            Some(Word::Goodbye),
+            "of the new life"
+        );
+        // Its online was missed: a beat shows that it is back all the same.
+        assert_eq!(say(WorkerKind::Heartbeat, 2, 120.0), Some(Word::Online));
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_back_makes_nothing_old() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 10, 5_000.0));
+        table.worker(at(1), &event(WorkerKind::Offline, 1, 11, 1_400.0));
+        assert_eq!(drained(&mut table)[0].word, Word::Goodbye);
     }
 
     #[test]

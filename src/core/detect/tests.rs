@@ -583,6 +583,19 @@ proptest! {
                 }
             }
         }
+        // In the end Headcount sees for two minutes: whoever is dead then is missed, and nobody who is well.
+        world.sight(Sight::Clear);
+        world.run(120_000);
+        let report = world.fleet.report(now(world.ms));
+        for worker in &report.workers {
+            let truth = world.workers.get(&worker.hostname).map(|actual| actual.truth);
+            let expected: &[WorkerState] = match truth {
+                Some(Truth::Well) => &[WorkerState::Up],
+                Some(Truth::Frozen | Truth::Dead | Truth::Reconnecting) => &[WorkerState::Down],
+                None => &[WorkerState::Offline, WorkerState::Down],
+            };
+            prop_assert!(expected.contains(&worker.state), "{:?} is {:?}: {}", truth, worker.state, worker.hostname);
+        }
     }
 
     /// A state that is saved and loaded has the same workers in the same order, and none of them is lost.

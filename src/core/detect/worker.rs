@@ -84,11 +84,15 @@ pub struct Worker {
     pub(super) beat: Option<Spoke>,
     pub(super) answer: Option<(Spoke, Duration)>,
     pub(super) missed_pings: u32,
+    /// When a probe of it was last completed, whatever it brought.
+    probed: Option<Seen>,
     pub(super) presence: Option<Spoke>,
     pub(super) gone: Option<Gone>,
     ever_answered: bool,
     ever_present: bool,
     last_seen: Option<Wall>,
+    /// How long it had been away when Headcount started.
+    away_before: Duration,
     last_heard: Option<Mono>,
     pub(super) pool: Option<Pool>,
     pub(super) queues: Option<Vec<CompactString>>,
@@ -112,11 +116,13 @@ impl Worker {
             beat: None,
             answer: None,
             missed_pings: 0,
+            probed: None,
             presence: None,
             gone: None,
             ever_answered: false,
             ever_present: false,
             last_seen: None,
+            away_before: Duration::ZERO,
             last_heard: None,
             pool: None,
             queues: None,
@@ -146,6 +152,7 @@ impl Worker {
         worker.ever_answered = memory.answers;
         worker.ever_present = memory.shows_presence;
         worker.last_seen = memory.last_seen;
+        worker.away_before = now.wall.since(memory.last_seen.unwrap_or(memory.since));
         worker.pool = memory.pool;
         worker.queues = (!memory.queues.is_empty()).then_some(memory.queues);
         worker
@@ -233,6 +240,11 @@ impl Worker {
     /// How long it has given no sign.
     pub(super) fn silent(&self, t: Seen) -> Duration {
         t.since(self.life)
+    }
+
+    /// How long it has been away, before a restart of Headcount and in observed time since.
+    pub(super) fn away(&self, t: Seen) -> Duration {
+        self.away_before + self.silent(t)
     }
 
     /// Whether its pool and queues still have to be learned.
@@ -324,6 +336,7 @@ impl Worker {
 
     /// What a probe of it brought.
     pub(super) fn probed(&mut self, t: Seen, now: Now, probed: Probed) {
+        self.probed = Some(t);
         let spoke = Spoke {
             seen: t,
             wall: now.wall,
@@ -423,7 +436,8 @@ impl Worker {
     /// fell together, and it need not wait until its own beat is as long overdue.
     pub(super) fn judge_in_company(&mut self, t: Seen, now: Now, rules: &Rules) {
         let overdue = rules.crashed_after().saturating_sub(self.rhythm.interval());
-        if self.may_fall() && self.leaving.is_none() && self.silent(t) >= overdue {
+        let unseen = self.gone.is_some_and(|gone| gone.checks >= rules::CHECKS_IN_COMPANY);
+        if self.is_suspect() && unseen && self.leaving.is_none() && self.silent(t) >= overdue {
             let diagnosis = Diagnosis::Crashed;
             self.enter(Stage::Down { diagnosis, signs: 0 }, now);
         }
@@ -439,7 +453,10 @@ impl Worker {
         if silent <= deadline || self.excuse(t).is_some() {
             return None;
         }
-        if self.ever_answered && self.missed_pings < rules::CHECKS {
+        // Pings that could not even be sent were not missed; a silence of twice the length needs none.
+        let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
+        let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
+        if waits_for_pings && (asked_lately || silent <= deadline * 2) {
             return None;
         }
         Some(if self.is_present() {
@@ -488,6 +505,7 @@ impl Worker {
     fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
         let in_a_row = t.since(self.life) <= self.rhythm.patience();
         self.life = t;
+        self.away_before = Duration::ZERO;
         self.last_seen = Some(at);
         self.last_heard = Some(heard);
         match self.stage {

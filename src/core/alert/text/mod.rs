@@ -21,7 +21,9 @@ pub(super) fn title(notice: &Notice) -> String {
     let word = match notice.turn {
         Turn::Test => "TEST",
         Turn::Recovered | Turn::OpenedAndRecovered => "RECOVERED",
-        Turn::Opened | Turn::Worsened | Turn::Relapsed | Turn::Eased => notice.incident.severity.headline(),
+        Turn::Opened | Turn::Worsened | Turn::Relapsed | Turn::Eased | Turn::Shifted => {
+            notice.incident.severity.headline()
+        }
     };
     format!("{word} {}", name(&notice.incident.subject))
 }
@@ -47,7 +49,7 @@ pub(super) fn line(notice: &Notice) -> String {
             Moment(incident.opened_at),
             name(&incident.id.0)
         ),
-        Turn::Opened | Turn::Worsened | Turn::Relapsed | Turn::Eased => trouble(notice),
+        Turn::Opened | Turn::Worsened | Turn::Relapsed | Turn::Eased | Turn::Shifted => trouble(notice),
     };
     format!("{}: {says}", title(notice))
 }

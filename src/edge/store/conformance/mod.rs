@@ -89,6 +89,7 @@ pub(super) fn told(recovered: bool) -> Told {
         shown_severity: Severity::Degraded,
         missing: 1,
         shown_missing: 1,
+        shown: Vec::new(),
         recovered,
         at: at(0),
     }

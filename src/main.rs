@@ -28,6 +28,9 @@ fn main() -> ExitCode {
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });
+    // Not dropped: that would wait for whatever still blocks a thread, such as a name server that does not answer, and
+    // the program has ten seconds to end. All that must be finished is.
+    std::mem::forget(system);
     code.unwrap_or_else(|error| {
         // What is printed may be gone, such as a pipe into `head`; then there is nobody to tell.
         commands::to_stderr(&error);

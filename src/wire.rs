@@ -33,7 +33,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Detect, Fleet, Origin, Settings};
+use crate::config::{Detect, Fleet, Origin, Problems, Settings};
 use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
@@ -99,6 +99,8 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
             (Err(error), None) => return Err(error),
         };
         greeting::spawn(house.view.clone(), settings.server.listen);
+        // Read beside the signals: a file that never answers must not keep Headcount from stopping.
+        let mut reading: Option<Reading> = None;
         let new = loop {
             tokio::select! {
                 _ = stop.recv() => break None,
@@ -107,11 +109,16 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
                     house.stop().await;
                     return Err(RunError::GivenUp(actor));
                 }
-                _ = reload.recv() => match origin.load() {
-                    Ok(new) => break Some(new),
-                    Err(problems) => {
+                _ = reload.recv() => {
+                    let origin = origin.clone();
+                    reading = Some(actix_rt::task::spawn_blocking(move || origin.load()));
+                }
+                read = finished(&mut reading) => match read {
+                    Ok(Ok(new)) => break Some(new),
+                    Ok(Err(problems)) => {
                         tracing::error!("the configuration was read again and is refused; the old one stays\n{problems}");
                     }
+                    Err(error) => tracing::error!(%error, "reading the configuration failed; the old one stays"),
                 },
             }
         };
@@ -122,6 +129,21 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
         };
         tracing::info!("the configuration was read again; starting with the new one");
         before = Some(std::mem::replace(&mut settings, new));
+    }
+}
+
+/// A configuration that is being read again.
+type Reading = tokio::task::JoinHandle<Result<Settings, Problems>>;
+
+/// The end of a reading; never comes while nothing is being read.
+async fn finished(reading: &mut Option<Reading>) -> Result<Result<Settings, Problems>, tokio::task::JoinError> {
+    match reading {
+        Some(handle) => {
+            let read = handle.await;
+            *reading = None;
+            read
+        }
+        None => std::future::pending().await,
     }
 }
 

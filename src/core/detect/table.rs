@@ -23,6 +23,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(3600);
 /// event's cost.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How late an event can be: after a break of 12 s, what was sent before it has arrived up to 14 s later (measured).
+const LATE_AT_MOST: Duration = Duration::from_secs(20);
+
 /// A fleet's place in the order in which this table first heard of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FleetIndex(u32);
@@ -233,6 +236,11 @@ impl Row {
     /// Folds an event in; false if it says nothing new.
     fn fold(&mut self, at: Mono, event: &WorkerEvent<'_>) -> bool {
         let same_process = self.pid.is_none() || event.pid.is_none() || self.pid == event.pid;
+        // Celery's own always say which process they are of. One that does not is a sign that somebody beats, and has no
+        // say over a process that does.
+        if event.pid.is_none() && self.pid.is_some() && event.kind != WorkerKind::Heartbeat {
+            return false;
+        }
         if event.kind == WorkerKind::Offline {
             // A goodbye of an earlier process, or one that was overtaken by what came after it: on a reconnect the
             // goodbye of the moment of loss arrives late (measured: 12 s), on a restart after the new one's online.
@@ -245,8 +253,10 @@ impl Row {
             self.left = true;
             return true;
         }
-        // A beat that was on its way when its worker was replaced, or left, says nothing of now.
-        if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && self.is_older(event) {
+        // A beat that was on its way when its worker was replaced, or left, says nothing of now; but nothing is on its
+        // way for so long, whatever the clocks say.
+        let may_be_late = at.since(self.last) < LATE_AT_MOST;
+        if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && may_be_late && self.is_older(event) {
             return false;
         }
         if event.kind == WorkerKind::Online || self.left {
@@ -285,6 +295,9 @@ impl Row {
     }
 
     fn note(&mut self, event: &WorkerEvent<'_>) {
+        if event.pid.is_none() && self.pid.is_some() {
+            return;
+        }
         let sent = event.timestamp.unwrap_or(f64::NEG_INFINITY);
         let goes_on = (self.pid == event.pid || self.pid.is_none())
             && event.kind != WorkerKind::Online
@@ -454,6 +467,38 @@ mod tests {
         );
         // Its online was missed: a beat shows that it is back all the same.
         assert_eq!(say(WorkerKind::Heartbeat, 2, 120.0), Some(Word::Online));
+    }
+
+    #[test]
+    fn what_does_not_say_of_which_process_it_is_moves_neither_clock_nor_goodbye() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 10, 100.0));
+        drained(&mut table);
+        for kind in [WorkerKind::Offline, WorkerKind::Heartbeat] {
+            table.worker(
+                at(1),
+                &WorkerEvent {
+                    pid: None,
+                    ..event(kind, 1, 1 << 62, 9e9)
+                },
+            );
+        }
+        assert_eq!(drained(&mut table)[0].word, Word::Nothing, "its goodbye is nobody's");
+        table.worker(at(2), &event(WorkerKind::Offline, 1, 11, 101.0));
+        assert_eq!(
+            drained(&mut table)[0].word,
+            Word::Goodbye,
+            "and the honest one is believed"
+        );
+    }
+
+    #[test]
+    fn who_beats_long_after_a_goodbye_is_back_whatever_the_clocks_say() {
+        let mut table = WorkerTable::new(Roster::discovering());
+        table.worker(at(0), &event(WorkerKind::Offline, 1, 1 << 62, 9e9));
+        table.worker(at(10_000), &event(WorkerKind::Heartbeat, 1, 11, 100.0));
+        table.worker(at(30_000), &event(WorkerKind::Heartbeat, 1, 12, 102.0));
+        assert_eq!(drained(&mut table)[0].word, Word::Online);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 pub use actix_web::dev::ServerHandle;
-use actix_web::http::Method;
+use actix_web::http::{KeepAlive, Method};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Handler, HttpResponse, HttpServer, Resource, Responder, guard};
@@ -81,8 +81,6 @@ pub use faults::Provoke;
 
 /// A request head must be complete by then: a slow sender may not hold a connection for ever.
 const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// Idle connections are kept for scrapers, which come every 15 to 60 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections at once: more than any sane number of scrapers and people, fewer than the usual 1,024 file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 /// What still runs at the end gets so long, in seconds; the whole program has ten.
@@ -131,7 +129,8 @@ pub fn serve(http: Http, listener: TcpListener) -> io::Result<Server> {
     .workers(1)
     .max_connections(MAX_CONNECTIONS)
     .client_request_timeout(REQUEST_HEAD_WITHIN)
-    .keep_alive(KEEP_ALIVE)
+    // One answer a connection: who sends thousands of requests and reads none would have them all answered into memory.
+    .keep_alive(KeepAlive::Disabled)
     .shutdown_timeout(SHUTDOWN_WITHIN_S)
     .disable_signals()
     .listen(listener)?

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::process::{Process, command};
+use crate::wait::poll_until;
 use crate::{free_port, reaper};
 
 /// The start takes 12 s on two busy cores, and several times that when everything else is being built meanwhile.
@@ -40,20 +41,14 @@ impl RabbitMq {
 
     /// Starts one with further virtual hosts, and returns when it answers.
     pub fn start_with(vhosts: &[&str]) -> Self {
+        let (epmd, epmd_port) = start_epmd();
         let ports = Ports {
             amqp: free_port(),
             distribution: free_port(),
-            epmd: free_port(),
+            epmd: epmd_port,
         };
         let dir = reaper::directory("rabbitmq");
         write_configuration(dir.path(), vhosts).expect("write RabbitMQ's configuration");
-        // Started here and in the foreground: RabbitMQ would start it as a daemon that outlives everything.
-        let mut epmd = command("epmd");
-        epmd.args(["-port", &ports.epmd.to_string(), "-address", "127.0.0.1"]);
-        let epmd = Process::start("epmd", &mut epmd);
-        epmd.wait("epmd's port", READY_WITHIN, || {
-            TcpStream::connect(("127.0.0.1", ports.epmd)).ok()
-        });
         let process = launch(ports, dir.path());
         RabbitMq {
             ports,
@@ -101,6 +96,22 @@ impl RabbitMq {
     /// SIGCONT.
     pub fn resume(&self) -> Instant {
         self.process.sigcont()
+    }
+}
+
+/// Started here and in the foreground: RabbitMQ would start it as a daemon that outlives everything. It ends at once
+/// where somebody else has taken the port meanwhile: then another one is tried.
+fn start_epmd() -> (Process, u16) {
+    loop {
+        let port = free_port();
+        let mut epmd = command("epmd");
+        epmd.args(["-port", &port.to_string(), "-address", "127.0.0.1"]);
+        let epmd = Process::start("epmd", &mut epmd);
+        let answers = || TcpStream::connect(("127.0.0.1", port)).ok().map(drop);
+        poll_until(READY_WITHIN, || answers().or_else(|| epmd.ended().map(drop))).expect("epmd answers, or ends");
+        if epmd.ended().is_none() {
+            return (epmd, port);
+        }
     }
 }
 

@@ -232,6 +232,9 @@ impl Reader {
             if let Err(error) = BrokerUrl::parse(&config.url) {
                 spot.say("url", error.to_string());
             }
+            for (key, why) in config.check_names() {
+                spot.say(key, why);
+            }
             brokers.push(Broker {
                 config,
                 discover: false,

@@ -107,7 +107,33 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             &format!("{fleet}queues = [\"\"]"),
-            "6:11: fleet[0].queues[0]: expected the name of a queue, found an empty string",
+            "6:11: fleet[0].queues[0]: expected the name of a queue, 1 to 255 bytes, found 0",
+        ),
+        (
+            &format!("{fleet}queues = [\"q\", \"{}\"]", "é".repeat(128)),
+            "6:16: fleet[0].queues[1]: expected the name of a queue, 1 to 255 bytes, found 256",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\nevent_exchange = \"\"",
+            "7:18: broker[1].event_exchange: expected 1 to 255 bytes, found 0",
+        ),
+        (
+            &format!(
+                "[[broker]]\nname = \"b\"\nurl = \"amqp://h\"\ncontrol_exchange = \"{}\"",
+                "x".repeat(200)
+            ),
+            "7:20: broker[1].control_exchange: expected 1 to 199 bytes, found 200",
+        ),
+        (
+            &format!(
+                "[[broker]]\nname = \"b\"\nurl = \"amqp://h\"\nevent_queue_prefix = \"{}\"",
+                "x".repeat(213)
+            ),
+            "7:22: broker[1].event_queue_prefix: expected 1 to 212 bytes, found 213",
+        ),
+        (
+            &format!("[[broker]]\nname = \"b\"\nurl = \"amqp://h/{}\"", "v".repeat(256)),
+            "6:7: broker[1].url: expected a virtual host of at most 255 bytes, found 256",
         ),
         (
             &format!("{fleet}expected = \"all\""),

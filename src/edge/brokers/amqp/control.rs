@@ -13,10 +13,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use super::connect::broken;
 use super::listen::text;
+use super::short::short;
+use crate::brokers::own_oid;
 use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
 
@@ -47,10 +48,7 @@ impl Control {
             .connect(&format!("headcount {} control", broker.name))
             .await?;
         let channel = connection.create_channel().await.map_err(broken)?;
-        let reply_queue: ShortString = broker
-            .wire
-            .reply_queue(&format!("headcount-{}", Uuid::new_v4().simple()))
-            .into();
+        let reply_queue = short(&broker.wire.reply_queue(&own_oid()))?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(QUEUE_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_MAX_BYTES));

@@ -9,6 +9,7 @@ mod inspect;
 mod listen;
 mod probe;
 mod request;
+mod short;
 
 use std::sync::Arc;
 use std::time::Duration;

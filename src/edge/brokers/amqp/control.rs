@@ -13,6 +13,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::connect::broken;
 use super::listen::text;
@@ -42,7 +43,15 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Opens it, the reply queue included, in the time that an opening may take.
     pub(super) async fn open(broker: &super::Amqp) -> Result<Self, BrokerError> {
+        let patience = broker.address.timeout;
+        timeout(patience, Self::open_at_leisure(broker))
+            .await
+            .unwrap_or(Err(BrokerError::Timeout(patience)))
+    }
+
+    async fn open_at_leisure(broker: &super::Amqp) -> Result<Self, BrokerError> {
         let connection = broker
             .address
             .connect(&format!("headcount {} control", broker.name))
@@ -96,6 +105,12 @@ impl Control {
 impl Stands for Control {
     fn stands(&self) -> bool {
         self.connection.status().connected() && !self.router.is_finished()
+    }
+
+    /// While RabbitMQ is short of memory or disk it reads nothing from those who publish, not even their goodbye: a new
+    /// connection for each call would only be one more.
+    fn is_held_back(&self) -> bool {
+        self.connection.status().blocked()
     }
 }
 

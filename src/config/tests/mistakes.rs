@@ -209,6 +209,22 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "7:8: notify[1].kind: there is another notifier named \"stdout\": give each a `name` of its own",
         ),
         (
+            "[[notify]]\nkind = \"slack\"\nwebhook_url = \"env:NOPE\"",
+            "6:15: notify[0].webhook_url: the environment variable NOPE is not set",
+        ),
+        (
+            "[[notify]]\nkind = \"slack\"\ntoken = \"xoxb-1\"\nchanel = \"#ops\"",
+            "7:1: notify[0].chanel: unknown key; did you mean `channel`?",
+        ),
+        (
+            "[detect]\ndown_after = \"8s\"\n[[fleet]]\nname = \"a\"\n[[fleet]]\nname = \"b\"\n[fleet.detect]\nforget_after = \"2d\"",
+            "5:14: detect.down_after: down_after (8s) must be at least twice probe_every (5s): one unanswered probe means nothing",
+        ),
+        (
+            "[detect]\ndown_after = \"20s\"\n[[fleet]]\nname = \"a\"\n[fleet.detect]\nprobe_every = \"11s\"",
+            "9:15: fleet[0].detect.probe_every: down_after (20s) must be at least twice probe_every (11s): one unanswered probe means nothing",
+        ),
+        (
             "[sentry]\ndsn = \"x\"",
             "4:2: sentry: this version of headcount does not have it yet",
         ),

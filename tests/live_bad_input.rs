@@ -1,7 +1,7 @@
 //! Whatever a broker brings is counted and stops nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,12 +19,16 @@ const PICKLE: &str = "application/x-python-serialize";
 
 #[test]
 fn on_redis() {
-    garbage(&Broker::redis());
+    let broker = Broker::redis();
+    garbage(&broker);
+    long_names(&broker);
 }
 
 #[test]
 fn on_rabbitmq() {
-    garbage(&Broker::rabbitmq());
+    let broker = Broker::rabbitmq();
+    garbage(&broker);
+    long_names(&broker);
 }
 
 /// Bodies that are no events, each with the content type that it claims.
@@ -94,12 +98,12 @@ fn garbage(broker: &Broker) {
     };
     assert_eq!(malformed() as u64, 0, "nothing that a real worker sends is malformed");
 
-    let sent = match broker {
-        Broker::Redis(redis) => publish_redis(&redis.url()),
-        Broker::RabbitMq(rabbitmq) => tokio::runtime::Runtime::new()
-            .unwrap()
-            .block_on(publish_rabbitmq(&rabbitmq.vhost_url("%2f"))),
+    let further = if matches!(broker, Broker::Redis(_)) {
+        envelopes()
+    } else {
+        Vec::new()
     };
+    let sent = publish(broker, &bodies(), further);
     wait_until("all that was wrong to be counted", PATIENCE, || {
         (malformed() >= sent as f64).then_some(())
     });
@@ -123,9 +127,62 @@ fn garbage(broker: &Broker) {
     assert!(!errors.contains("panicked"), "{errors}");
 }
 
-fn publish_redis(url: &str) -> usize {
+/// A valid heartbeat, of a worker whose name is as long as names may be: longer than the name of a queue in RabbitMQ.
+fn heartbeat(hostname: &str) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    serde_json::json!({
+        "type": "worker-heartbeat", "hostname": hostname, "timestamp": now, "utcoffset": 0, "pid": 4711, "clock": 11,
+        "freq": 2.0, "active": 0, "processed": 7, "loadavg": [0.1, 0.2, 0.3], "sw_ident": "py-celery",
+        "sw_ver": "5.7.0", "sw_sys": "Linux"
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// Names that RabbitMQ has no mailbox for are asked in vain, and stop no actor and no other worker's probes.
+fn long_names(broker: &Broker) {
+    let slack = SlackStandIn::start();
+    let worker = Worker::start(&broker.url(), "sms@h2", WorkerOptions::default());
+    let long = "[[fleet]]\nname = \"long\"\nbroker = \"main\"\nhostnames = [\"long*@h1\"]\nqueues = [\"long\"]\n\n";
+    let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + long + &slack.webhook_config()));
+    headcount.wait_worker(worker.hostname(), "up", UP_WITHIN);
+
+    let names = [250, 500].map(|length| format!("long{}@h1", "g".repeat(length - "long@h1".len())));
+    let heartbeats: Vec<_> = names.iter().map(|name| (JSON, heartbeat(name))).collect();
+    publish(broker, &heartbeats, Vec::new());
+    // Each has been asked, and its fleet's prober has lived to tell.
+    for name in &names {
+        wait_until("an unanswered probe", PATIENCE, || {
+            let worker = headcount.worker(name)?;
+            (worker["signals"]["answer"]["ok"] == false).then_some(())
+        });
+    }
+    assert_eq!(headcount.worker(worker.hostname()).unwrap()["state"], "up");
+    let restarts = headcount.metric("headcount_actor_restarts_total", "");
+    assert_eq!(
+        restarts.unwrap_or_default() as u64,
+        0,
+        "{}",
+        headcount.get_text("/metrics")
+    );
+    assert!(headcount.sigterm().success());
+    let errors = headcount.process().stderr().join("\n");
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+/// Publishes bodies, and on Redis whole payloads too. Returns how many that were.
+fn publish(broker: &Broker, bodies: &[(&'static str, Vec<u8>)], payloads: Vec<Vec<u8>>) -> usize {
+    match broker {
+        Broker::Redis(redis) => publish_redis(&redis.url(), bodies, payloads),
+        Broker::RabbitMq(rabbitmq) => tokio::runtime::Runtime::new()
+            .unwrap()
+            .block_on(publish_rabbitmq(&rabbitmq.vhost_url("%2f"), bodies)),
+    }
+}
+
+fn publish_redis(url: &str, bodies: &[(&'static str, Vec<u8>)], payloads: Vec<Vec<u8>>) -> usize {
     let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
-    let wrapped = bodies().into_iter().map(|(content_type, body)| {
+    let wrapped = bodies.iter().map(|(content_type, body)| {
         serde_json::json!({
             "body": STANDARD.encode(body),
             "content-encoding": "utf-8",
@@ -142,7 +199,7 @@ fn publish_redis(url: &str) -> usize {
         .to_string()
         .into_bytes()
     });
-    let all: Vec<Vec<u8>> = wrapped.chain(envelopes()).collect();
+    let all: Vec<Vec<u8>> = wrapped.chain(payloads).collect();
     for payload in &all {
         let heard: u32 = redis::cmd("PUBLISH")
             .arg(format!("/0.celeryev/{KEY}"))
@@ -154,11 +211,10 @@ fn publish_redis(url: &str) -> usize {
     all.len()
 }
 
-async fn publish_rabbitmq(url: &str) -> usize {
+async fn publish_rabbitmq(url: &str, bodies: &[(&'static str, Vec<u8>)]) -> usize {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let all = bodies();
-    for (content_type, body) in &all {
+    for (content_type, body) in bodies {
         let properties = BasicProperties::default()
             .with_content_type((*content_type).into())
             .with_content_encoding("utf-8".into())
@@ -175,5 +231,5 @@ async fn publish_rabbitmq(url: &str) -> usize {
             .unwrap();
     }
     connection.close(200, "done".into()).await.unwrap();
-    all.len()
+    bodies.len()
 }

@@ -45,7 +45,8 @@ const MIN_DOWN_AFTER: Span = Span::from_secs(4);
 const MIN_FORGET_AFTER: Span = Span::from_secs(60);
 
 impl DetectTable {
-    /// Lays this table over `base`. A mistake that only the two together make is reported here too.
+    /// Lays this table over `base`. A mistake that only the two together make is reported here too; one that `base` has
+    /// alone has been reported there.
     pub(super) fn over(self, base: Detect, spot: &mut Spot<'_>) -> Detect {
         let detect = Detect {
             probe_every: self.probe_every.unwrap_or(base.probe_every),
@@ -69,9 +70,13 @@ impl DetectTable {
             down_after,
             forget_after,
         } = detect;
+        let sets_any_of = |keys: [Option<Span>; 2]| keys.iter().any(Option::is_some);
         // An error and not a hint: a worker that can only be judged by its answers would be called down between two
         // questions, which is a false alarm by configuration.
-        if sound && down_after.duration() < probe_every.duration() * 2 {
+        if sound
+            && sets_any_of([self.down_after, self.probe_every])
+            && down_after.duration() < probe_every.duration() * 2
+        {
             let key = if self.down_after.is_some() {
                 "down_after"
             } else {
@@ -82,7 +87,7 @@ impl DetectTable {
             );
             spot.say(key, what);
         }
-        if sound && forget_after < down_after {
+        if sound && sets_any_of([self.forget_after, self.down_after]) && forget_after < down_after {
             let key = if self.forget_after.is_some() {
                 "forget_after"
             } else {

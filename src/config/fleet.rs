@@ -7,6 +7,7 @@ use headcount_core::detect::Expected;
 use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::look::MAX_QUEUES;
 use headcount_core::glob::Glob;
+use headcount_edge::brokers::MAX_WIRE_NAME;
 use serde::{Deserialize, Deserializer, de};
 
 use super::detect::{Detect, DetectTable};
@@ -121,10 +122,13 @@ impl FleetTable {
             }
         }
         for (n, queue) in self.queues.iter().enumerate() {
-            if queue.is_empty() {
+            if !(1..=MAX_WIRE_NAME).contains(&queue.len()) {
                 spot.say(
                     &format!("queues.[{n}]"),
-                    "expected the name of a queue, found an empty string",
+                    format!(
+                        "expected the name of a queue, 1 to {MAX_WIRE_NAME} bytes, found {}",
+                        queue.len()
+                    ),
                 );
             }
         }

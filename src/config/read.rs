@@ -232,6 +232,9 @@ impl Reader {
             if let Err(error) = BrokerUrl::parse(&config.url) {
                 spot.say("url", error.to_string());
             }
+            for (key, why) in config.check_names() {
+                spot.say(key, why);
+            }
             brokers.push(Broker {
                 config,
                 discover: false,
@@ -286,7 +289,10 @@ impl Reader {
                 path,
                 mistakes: &mut self.mistakes,
             };
-            if let Err(error) = config.check() {
+            // What has already been found faulty is missing here, which would look like a mistake of its own.
+            if !spot.has_mistakes()
+                && let Err(error) = config.check()
+            {
                 spot.say(error.key.unwrap_or_default(), error.why);
             }
             if found.iter().any(|other| other.name() == config.name()) {

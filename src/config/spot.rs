@@ -70,6 +70,11 @@ impl Spot<'_> {
         self.mistakes.iter().any(|(_, under, _)| *under == path)
     }
 
+    /// Whether something has already been said about anything in this table.
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.mistakes.iter().any(|(_, under, _)| under.starts_with(&self.path))
+    }
+
     /// Reports an unusable name.
     pub(super) fn check_name(&mut self, key: &str, name: &str) {
         let sound = !name.is_empty()

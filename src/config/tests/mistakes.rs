@@ -107,7 +107,33 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             &format!("{fleet}queues = [\"\"]"),
-            "6:11: fleet[0].queues[0]: expected the name of a queue, found an empty string",
+            "6:11: fleet[0].queues[0]: expected the name of a queue, 1 to 255 bytes, found 0",
+        ),
+        (
+            &format!("{fleet}queues = [\"q\", \"{}\"]", "é".repeat(128)),
+            "6:16: fleet[0].queues[1]: expected the name of a queue, 1 to 255 bytes, found 256",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\nevent_exchange = \"\"",
+            "7:18: broker[1].event_exchange: expected 1 to 255 bytes, found 0",
+        ),
+        (
+            &format!(
+                "[[broker]]\nname = \"b\"\nurl = \"amqp://h\"\ncontrol_exchange = \"{}\"",
+                "x".repeat(200)
+            ),
+            "7:20: broker[1].control_exchange: expected 1 to 199 bytes, found 200",
+        ),
+        (
+            &format!(
+                "[[broker]]\nname = \"b\"\nurl = \"amqp://h\"\nevent_queue_prefix = \"{}\"",
+                "x".repeat(213)
+            ),
+            "7:22: broker[1].event_queue_prefix: expected 1 to 212 bytes, found 213",
+        ),
+        (
+            &format!("[[broker]]\nname = \"b\"\nurl = \"amqp://h/{}\"", "v".repeat(256)),
+            "6:7: broker[1].url: expected a virtual host of at most 255 bytes, found 256",
         ),
         (
             &format!("{fleet}expected = \"all\""),
@@ -181,6 +207,22 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         (
             "[[notify]]\nkind = \"stdout\"\n[[notify]]\nkind = \"stdout\"",
             "7:8: notify[1].kind: there is another notifier named \"stdout\": give each a `name` of its own",
+        ),
+        (
+            "[[notify]]\nkind = \"slack\"\nwebhook_url = \"env:NOPE\"",
+            "6:15: notify[0].webhook_url: the environment variable NOPE is not set",
+        ),
+        (
+            "[[notify]]\nkind = \"slack\"\ntoken = \"xoxb-1\"\nchanel = \"#ops\"",
+            "7:1: notify[0].chanel: unknown key; did you mean `channel`?",
+        ),
+        (
+            "[detect]\ndown_after = \"8s\"\n[[fleet]]\nname = \"a\"\n[[fleet]]\nname = \"b\"\n[fleet.detect]\nforget_after = \"2d\"",
+            "5:14: detect.down_after: down_after (8s) must be at least twice probe_every (5s): one unanswered probe means nothing",
+        ),
+        (
+            "[detect]\ndown_after = \"20s\"\n[[fleet]]\nname = \"a\"\n[fleet.detect]\nprobe_every = \"11s\"",
+            "9:15: fleet[0].detect.probe_every: down_after (20s) must be at least twice probe_every (11s): one unanswered probe means nothing",
         ),
         (
             "[sentry]\ndsn = \"x\"",

@@ -28,6 +28,17 @@ use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
 use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
 use thiserror::Error;
+use uuid::Uuid;
+
+/// The longest name of a queue or an exchange, in bytes: AMQP's short string. Redis has no such bound, yet a name that
+/// is longer is a mistake there too.
+pub const MAX_WIRE_NAME: usize = 255;
+
+/// What tells this process' own queues from those of others, as `oid` does in Celery: operators give permissions by the
+/// prefix.
+fn own_oid() -> String {
+    format!("headcount-{}", Uuid::new_v4().simple())
+}
 
 /// One `[[broker]]` of the configuration.
 #[derive(Clone, Deserialize)]
@@ -73,6 +84,35 @@ impl Config {
         }
     }
 
+    /// What is wrong with its names, each with its key: an empty one, and one that RabbitMQ would have no room for.
+    pub fn check_names(&self) -> Vec<(&'static str, String)> {
+        let wire = self.wire();
+        let oid = own_oid();
+        // With the longest name that is made of each.
+        let names = [
+            ("event_exchange", &wire.event_exchange, wire.event_exchange.clone()),
+            ("event_queue_prefix", &wire.event_queue_prefix, wire.event_queue(&oid)),
+            ("control_exchange", &wire.control_exchange, wire.reply_queue(&oid)),
+        ];
+        let mut mistakes = Vec::new();
+        for (key, name, longest) in names {
+            let room = MAX_WIRE_NAME - (longest.len() - name.len());
+            if !(1..=room).contains(&name.len()) {
+                mistakes.push((key, format!("expected 1 to {room} bytes, found {}", name.len())));
+            }
+        }
+        if let Ok(BrokerUrl::Amqp(url)) = BrokerUrl::parse(&self.url)
+            && url.vhost.len() > MAX_WIRE_NAME
+        {
+            let found = url.vhost.len();
+            mistakes.push((
+                "url",
+                format!("expected a virtual host of at most {MAX_WIRE_NAME} bytes, found {found}"),
+            ));
+        }
+        mistakes
+    }
+
     fn wire(&self) -> WireSettings {
         let usual = WireSettings::default();
         WireSettings {
@@ -112,6 +152,14 @@ pub enum OpenError {
     /// The URL asks for a way to log in that is not supported.
     #[error("url: the option login_method must be PLAIN, AMQPLAIN or EXTERNAL")]
     LoginMethod,
+    /// See [`Config::check_names`].
+    #[error("{key}: {why}")]
+    Name {
+        /// The key that is wrong.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// Makes the broker that the configuration means. Connects to nothing yet; must be called within a tokio runtime.
@@ -121,6 +169,9 @@ pub enum OpenError {
 pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
     let wire = config.wire();
     let url = BrokerUrl::parse(&config.url)?;
+    if let Some((key, why)) = config.check_names().into_iter().next() {
+        return Err(OpenError::Name { key, why });
+    }
     let shown = url.address();
     Ok(match url {
         BrokerUrl::Amqp(url) => Arc::new(amqp::Amqp::new(config.name, shown, url, wire)?),
@@ -179,6 +230,17 @@ mod tests {
             opened("amqp://x?login_method=magic"),
             Err(OpenError::LoginMethod)
         ));
+        for url in [
+            format!("amqp://x/{}", "v".repeat(256)),
+            format!("amqp://x/{}", "%C3%A9".repeat(128)),
+        ] {
+            let too_long = opened(&url);
+            assert!(
+                matches!(&too_long, Err(OpenError::Name { key: "url", why }) if why.ends_with("found 256")),
+                "{too_long:?}"
+            );
+        }
+        opened(&format!("amqp://x/{}", "v".repeat(255))).unwrap();
         let missing = opened("rediss://x?ssl_cert_reqs=required&ssl_ca_certs=/does/not/exist.pem");
         assert!(
             matches!(&missing, Err(OpenError::Tls(why)) if why.contains("/does/not/exist.pem")),

@@ -20,6 +20,8 @@ struct Standing {
     answer: Option<Duration>,
     answers: u32,
     presence: Presence,
+    /// It cannot be asked.
+    left_out: bool,
 }
 
 impl Round {
@@ -29,6 +31,7 @@ impl Round {
             answer: None,
             answers: 0,
             presence: Presence::Unknown,
+            left_out: false,
         };
         Self {
             targets: targets.iter().map(|target| (target.clone(), nothing())).collect(),
@@ -45,6 +48,13 @@ impl Round {
     pub(super) fn sent(&mut self, hostname: &str, at: Instant) {
         if let Some(standing) = self.targets.get_mut(hostname) {
             standing.sent = Some(at);
+        }
+    }
+
+    /// It cannot be asked: nothing will be known of it, and it is not waited for.
+    pub(super) fn leave_out(&mut self, hostname: &str) {
+        if let Some(standing) = self.targets.get_mut(hostname) {
+            standing.left_out = true;
         }
     }
 
@@ -79,7 +89,7 @@ impl Round {
     pub(super) fn is_settled(&self) -> bool {
         self.targets
             .values()
-            .all(|standing| standing.answers > 0 || standing.presence == Presence::Gone)
+            .all(|standing| standing.answers > 0 || standing.presence == Presence::Gone || standing.left_out)
     }
 
     /// Whether anything has been learned: if not, it was the broker that did not answer.
@@ -141,5 +151,22 @@ mod tests {
             ]
         );
         assert_eq!(probes[0].answer, Some(Duration::from_millis(3)));
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_cannot_be_asked() {
+        let targets: Vec<CompactString> = ["a@h", "long@h"].map(CompactString::from).to_vec();
+        let mut round = Round::new(&targets, Presence::Here);
+        round.leave_out("long@h");
+        round.sent("a@h", Instant::now());
+        assert!(!round.is_settled() && round.is_blank(), "a@h is waited for");
+        round.answered("a@h", Instant::now());
+        assert!(round.is_settled());
+        round.rest_is_here();
+        let probe = &round.into_probes(&targets)[1];
+        assert_eq!(
+            (probe.answer, probe.answers, probe.presence),
+            (None, 0, Presence::Unknown)
+        );
     }
 }

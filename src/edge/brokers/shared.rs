@@ -26,6 +26,11 @@ enum State<T> {
 /// What can tell whether it is still connected.
 pub(super) trait Stands {
     fn stands(&self) -> bool;
+
+    /// The broker has said that it holds us back, so that its silence is no sign of a broken connection.
+    fn is_held_back(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Stands> Shared<T> {
@@ -60,8 +65,25 @@ impl<T: Stands> Shared<T> {
         }
     }
 
-    /// The connection did not answer in time: the next call opens another. Calls that still use it may finish.
-    pub(super) async fn discard(&self, connection: &Arc<T>) {
+    /// Passes on what a call by `connection` brought. After an error that says that the connection is of no use any
+    /// more, the next call opens another; calls that still use it may finish.
+    pub(super) async fn checked<R>(
+        &self,
+        connection: &Arc<T>,
+        result: Result<R, BrokerError>,
+    ) -> Result<R, BrokerError> {
+        let useless = match &result {
+            Err(BrokerError::Timeout(_)) => !connection.is_held_back(),
+            Err(BrokerError::Lost(_)) => true,
+            _ => false,
+        };
+        if useless {
+            self.discard(connection).await;
+        }
+        result
+    }
+
+    async fn discard(&self, connection: &Arc<T>) {
         let mut state = self.state.lock().await;
         if matches!(&*state, State::Open(open) if Arc::ptr_eq(open, connection)) {
             *state = State::Closed;
@@ -76,16 +98,20 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Fake(AtomicBool);
+    struct Fake(AtomicBool, AtomicBool);
 
     impl Stands for Fake {
         fn stands(&self) -> bool {
             self.0.load(Ordering::Relaxed)
         }
+
+        fn is_held_back(&self) -> bool {
+            self.1.load(Ordering::Relaxed)
+        }
     }
 
     async fn fresh() -> Result<Fake, BrokerError> {
-        Ok(Fake(AtomicBool::new(true)))
+        Ok(Fake(AtomicBool::new(true), AtomicBool::new(false)))
     }
 
     async fn absent() -> Result<Fake, BrokerError> {
@@ -104,6 +130,22 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &shared.get(absent()).await.unwrap()));
         shared.discard(&second).await;
         shared.get(absent()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn one_that_did_not_answer_in_time_is_replaced_unless_it_is_held_back() {
+        let shared = Shared::new();
+        let first = shared.get(fresh()).await.unwrap();
+        let refused = Err::<(), _>(BrokerError::Refused("no".into()));
+        shared.checked(&first, refused).await.unwrap_err();
+        assert!(Arc::ptr_eq(&first, &shared.get(absent()).await.unwrap()));
+        let late = Err::<(), _>(BrokerError::Timeout(Duration::from_secs(1)));
+        first.1.store(true, Ordering::Relaxed);
+        shared.checked(&first, late.clone()).await.unwrap_err();
+        assert!(Arc::ptr_eq(&first, &shared.get(absent()).await.unwrap()));
+        first.1.store(false, Ordering::Relaxed);
+        shared.checked(&first, late).await.unwrap_err();
+        assert!(!Arc::ptr_eq(&first, &shared.get(fresh()).await.unwrap()));
     }
 
     #[tokio::test]

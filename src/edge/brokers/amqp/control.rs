@@ -13,10 +13,12 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
+use tokio::time::timeout;
 
 use super::connect::broken;
 use super::listen::text;
+use super::short::short;
+use crate::brokers::own_oid;
 use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
 
@@ -41,16 +43,21 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Opens it, the reply queue included, in the time that an opening may take.
     pub(super) async fn open(broker: &super::Amqp) -> Result<Self, BrokerError> {
+        let patience = broker.address.timeout;
+        timeout(patience, Self::open_at_leisure(broker))
+            .await
+            .unwrap_or(Err(BrokerError::Timeout(patience)))
+    }
+
+    async fn open_at_leisure(broker: &super::Amqp) -> Result<Self, BrokerError> {
         let connection = broker
             .address
             .connect(&format!("headcount {} control", broker.name))
             .await?;
         let channel = connection.create_channel().await.map_err(broken)?;
-        let reply_queue: ShortString = broker
-            .wire
-            .reply_queue(&format!("headcount-{}", Uuid::new_v4().simple()))
-            .into();
+        let reply_queue = short(&broker.wire.reply_queue(&own_oid()))?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(QUEUE_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_MAX_BYTES));
@@ -98,6 +105,12 @@ impl Control {
 impl Stands for Control {
     fn stands(&self) -> bool {
         self.connection.status().connected() && !self.router.is_finished()
+    }
+
+    /// While RabbitMQ is short of memory or disk it reads nothing from those who publish, not even their goodbye: a new
+    /// connection for each call would only be one more.
+    fn is_held_back(&self) -> bool {
+        self.connection.status().blocked()
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 use headcount_actors::ports::{BrokerError, Inspect, Queue, Reply};
 use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use lapin::{ErrorKind, ExchangeKind};
 use tokio::time::timeout_at;
 
 use super::connect::broken;
 use super::control::Control;
+use super::short::short;
 use super::{Amqp, request};
 use crate::brokers::collect::Collected;
 use crate::brokers::waiting::Call;
@@ -37,7 +38,7 @@ async fn run(
     collected: &mut Collected<'_>,
 ) -> Result<(), BrokerError> {
     let channel = control.channel().await?;
-    let exchange: ShortString = broker.wire.control_exchange().into();
+    let exchange = short(&broker.wire.control_exchange())?;
     // Exactly as Celery declares it. Without a worker it may not exist yet, and publishing to it would fail.
     let options = ExchangeDeclareOptions::default();
     channel
@@ -61,7 +62,7 @@ async fn run(
             "".into(),
             BasicPublishOptions::default(),
             &body,
-            request::properties(ask.timeout),
+            request::properties(ask.timeout)?,
         )
         .await
         .map_err(broken)?;
@@ -75,6 +76,10 @@ pub(super) async fn queues(control: &Control, names: &[CompactString]) -> Result
         let mut queues = Vec::with_capacity(names.len());
         let mut channel = None;
         for name in names {
+            // One that does not fit, or is empty (which would mean the channel's last one), is nobody's queue here.
+            let Some(wire_name) = short(name).ok().filter(|_| !name.is_empty()) else {
+                continue;
+            };
             let open = match channel.take() {
                 Some(open) => open,
                 None => control.channel().await?,
@@ -83,10 +88,7 @@ pub(super) async fn queues(control: &Control, names: &[CompactString]) -> Result
                 passive: true,
                 ..QueueDeclareOptions::default()
             };
-            match open
-                .queue_declare(name.as_str().into(), passive, FieldTable::default())
-                .await
-            {
+            match open.queue_declare(wire_name, passive, FieldTable::default()).await {
                 Ok(queue) => {
                     queues.push(Queue {
                         name: name.clone(),

@@ -15,10 +15,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, Consumer, ConsumerDelegate, Event, ExchangeKind};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use uuid::Uuid;
 
 use super::connect::broken;
+use super::short::short;
 use crate::brokers::canary::Canary;
+use crate::brokers::own_oid;
 
 /// Events that may wait for us in the broker; beyond it the oldest are dropped. Two seconds at the rate that one
 /// session can take; raising it lets a stalled Headcount cost the broker some 1 KiB of memory for each.
@@ -85,7 +86,7 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
         .await?;
     let channel = connection.create_channel().await.map_err(broken)?;
     // Exactly as Celery declares it: with anything else, whoever comes second is refused.
-    let events: ShortString = broker.wire.event_exchange.as_str().into();
+    let events = short(&broker.wire.event_exchange)?;
     let durable = ExchangeDeclareOptions {
         durable: true,
         ..ExchangeDeclareOptions::default()
@@ -105,10 +106,7 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
         ..QueueDeclareOptions::default()
     };
     // A name of its own rather than the server's: operators give permissions by prefix.
-    let queue: ShortString = broker
-        .wire
-        .event_queue(&format!("headcount-{}", Uuid::new_v4().simple()))
-        .into();
+    let queue = short(&broker.wire.event_queue(&own_oid()))?;
     channel
         .queue_declare(queue.clone(), own, arguments)
         .await

@@ -9,6 +9,7 @@ mod inspect;
 mod listen;
 mod probe;
 mod request;
+mod short;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,15 +70,21 @@ impl Broker for Amqp {
     }
 
     async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError> {
-        probe::probe(self, &*self.control().await?, targets, timeout).await
+        let control = self.control().await?;
+        let probed = probe::probe(self, &control, targets, timeout).await;
+        self.control.checked(&control, probed).await
     }
 
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {
-        inspect::inspect(self, &*self.control().await?, &ask).await
+        let control = self.control().await?;
+        let inspected = inspect::inspect(self, &control, &ask).await;
+        self.control.checked(&control, inspected).await
     }
 
     async fn queues(&self, names: &[CompactString]) -> Result<Vec<Queue>, BrokerError> {
-        inspect::queues(&*self.control().await?, names).await
+        let control = self.control().await?;
+        let queues = inspect::queues(&control, names).await;
+        self.control.checked(&control, queues).await
     }
 
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {

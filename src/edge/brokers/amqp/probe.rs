@@ -7,12 +7,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use headcount_actors::ports::{BrokerError, Presence, Probe};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use rustc_hash::FxHashMap;
 use tokio::time::timeout_at;
 
 use super::connect::broken;
 use super::control::Control;
 use super::request;
+use super::short::short;
 use crate::brokers::round::Round;
 use crate::brokers::waiting::Call;
 
@@ -42,6 +44,19 @@ async fn ask(
     call: &mut Call,
     timeout: Duration,
 ) -> Result<(), BrokerError> {
+    let mut mailboxes: FxHashMap<ShortString, CompactString> = FxHashMap::default();
+    for hostname in round.hostnames() {
+        match short(&broker.wire.mailbox(&hostname)) {
+            Ok(mailbox) => {
+                mailboxes.insert(mailbox, hostname);
+            }
+            // RabbitMQ has no queue of such a name, so this worker cannot be asked: the others are.
+            Err(_) => round.leave_out(&hostname),
+        }
+    }
+    if mailboxes.is_empty() {
+        return Ok(());
+    }
     let channel = control.channel().await?;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -52,11 +67,6 @@ async fn ask(
         ..BasicPublishOptions::default()
     };
     let mut confirms = FuturesUnordered::new();
-    let mailboxes: FxHashMap<String, CompactString> = round
-        .hostnames()
-        .into_iter()
-        .map(|hostname| (broker.wire.mailbox(&hostname), hostname))
-        .collect();
     for (mailbox, hostname) in &mailboxes {
         let ping = request::body(
             "ping",
@@ -68,10 +78,10 @@ async fn ask(
         let published = channel
             .basic_publish(
                 "".into(),
-                mailbox.as_str().into(),
+                mailbox.clone(),
                 mandatory,
                 &ping,
-                request::properties(timeout),
+                request::properties(timeout)?,
             )
             .await;
         confirms.push(published.map_err(broken)?);

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use headcount_actors::ports::BrokerError;
 use headcount_core::celery::control::{self, ReplyTo, Request};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::short::short;
 
 /// The body of a request, answered to `reply_queue`.
 pub(super) fn body(method: &str, destination: Option<&[&str]>, ticket: &str, reply_queue: &str) -> Vec<u8> {
@@ -25,17 +28,18 @@ pub(super) fn body(method: &str, destination: Option<&[&str]>, ticket: &str, rep
 
 /// The properties of a request that nobody waits for after `timeout`: the broker drops it then, so that a frozen
 /// worker's mailbox does not fill with our pings.
-pub(super) fn properties(timeout: Duration) -> BasicProperties {
+pub(super) fn properties(timeout: Duration) -> Result<BasicProperties, BrokerError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let control::Headers { clock, expires } = control::headers((now + timeout).as_secs_f64());
     let mut headers = FieldTable::default();
     headers.insert("clock".into(), AMQPValue::LongInt(clock));
     headers.insert("expires".into(), AMQPValue::Double(expires));
-    BasicProperties::default()
+    let expiration = short(&timeout.as_millis().max(1).to_string())?;
+    Ok(BasicProperties::default()
         .with_content_type(control::CONTENT_TYPE.into())
         .with_content_encoding(control::CONTENT_ENCODING.into())
         .with_delivery_mode(control::DELIVERY_MODE)
         .with_priority(0)
-        .with_expiration(ShortString::from(timeout.as_millis().max(1).to_string()))
-        .with_headers(headers)
+        .with_expiration(expiration)
+        .with_headers(headers))
 }

@@ -13,9 +13,10 @@ use crate::brokers::collect::Collected;
 use crate::brokers::round::Round;
 use crate::brokers::waiting::Call;
 
-/// How long a second answer under the same name is waited for once everybody has answered. Two workers of one name
-/// get the ping at the same moment, and answer within 20 ms.
-const NAMESAKE: Duration = Duration::from_millis(100);
+/// How long a second answer under the same name is waited for once everybody has answered. Two workers of one name get
+/// the ping at the same moment, and their answers are a few milliseconds apart. Every probe takes so much longer; a
+/// second answer that is missed comes with another probe.
+const NAMESAKE: Duration = Duration::from_millis(20);
 
 /// See [`headcount_actors::ports::Broker::probe`].
 pub(super) async fn probe(

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Redis;
 use super::commands::Commands;
+use crate::brokers::own_oid;
 use crate::brokers::shared::Stands;
 use crate::brokers::waiting::{Heard, Waiting};
 
@@ -80,7 +81,7 @@ pub(super) struct ReplyList {
 
 impl ReplyList {
     pub(super) fn new(wire: &WireSettings) -> Self {
-        let oid = format!("headcount-{}", Uuid::new_v4().simple());
+        let oid = own_oid();
         Self {
             name: wire.reply_queue(&oid),
             key: wire.reply_list(&oid),

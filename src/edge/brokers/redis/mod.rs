@@ -59,18 +59,10 @@ impl Redis {
         self.control.get(Control::open(self)).await
     }
 
-    /// After an error that says that the connection is of no use any more, the next call opens another.
-    async fn checked<T>(&self, control: &Arc<Control>, result: Result<T, BrokerError>) -> Result<T, BrokerError> {
-        if matches!(result, Err(BrokerError::Timeout(_) | BrokerError::Lost(_))) {
-            self.control.discard(control).await;
-        }
-        result
-    }
-
     async fn publish(&self, channel: &str, body: String) -> Result<(), BrokerError> {
         let control = self.control().await?;
         let published = self.publish_by(&control, channel, body.into_bytes()).await;
-        self.checked(&control, published).await
+        self.control.checked(&control, published).await
     }
 
     async fn publish_by(&self, control: &Control, channel: &str, payload: Vec<u8>) -> Result<(), BrokerError> {
@@ -104,25 +96,25 @@ impl Broker for Redis {
     async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError> {
         let control = self.control().await?;
         let probed = ask::probe(self, &control, targets, timeout).await;
-        self.checked(&control, probed).await
+        self.control.checked(&control, probed).await
     }
 
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {
         let control = self.control().await?;
         let inspected = ask::inspect(self, &control, &ask).await;
-        self.checked(&control, inspected).await
+        self.control.checked(&control, inspected).await
     }
 
     async fn queues(&self, names: &[CompactString]) -> Result<Vec<Queue>, BrokerError> {
         let control = self.control().await?;
         let queues = ask::queues(self, &control, names).await;
-        self.checked(&control, queues).await
+        self.control.checked(&control, queues).await
     }
 
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
         let control = self.control().await?;
         let connections = ask::connections(self, &control).await;
-        self.checked(&control, connections).await
+        self.control.checked(&control, connections).await
     }
 
     async fn close(&self) {

@@ -3,12 +3,16 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use headcount_actors::ports::{Lane, Presence};
+use compact_str::CompactString;
+use headcount_actors::ports::{BrokerError, Inspect, Lane, Presence};
 use headcount_core::celery::RawMessage;
 use headcount_testkit::{RabbitMq, free_port};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::conformance::{self, Sight, broker};
 use crate::listener::Listener;
@@ -31,6 +35,7 @@ async fn rabbitmq_is_watched() {
     conformance::refused(&rabbit.vhost_url("no-such-vhost"), "").await;
     conformance::absent(&broker(&format!("amqp://guest:guest@127.0.0.1:{}//", free_port()))).await;
     queues(&rabbit).await;
+    a_control_connection_that_stalls_is_replaced(&rabbit).await;
     what_a_held_lane_has_not_taken_waits_at_the_broker(&rabbit).await;
 
     let sight = Sight {
@@ -97,6 +102,79 @@ async fn queues(rabbit: &RabbitMq) {
         .map(|queue| (queue.name.as_str(), queue.length, queue.consumers))
         .collect();
     assert_eq!(seen, [("work", 3, Some(0)), ("empty", 0, Some(0))]);
+}
+
+/// A way to the server that passes everything on, until it is told (by a higher number) to swallow what still comes on
+/// the connections that stand; new ones work.
+async fn swallowing_way(to: u16) -> (u16, watch::Sender<u32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (swallow, told) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let mut told = told.clone();
+            tokio::spawn(async move {
+                let born = *told.borrow();
+                let swallowed = tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => false,
+                    told = told.wait_for(|number| *number > born) => told.is_ok(),
+                };
+                if swallowed {
+                    // Both stay open, and silent, until the test ends.
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    (port, swallow)
+}
+
+async fn a_control_connection_that_stalls_is_replaced(rabbit: &RabbitMq) {
+    /// Nothing comes at all, so it matters little how long that is waited for.
+    const SHORT: Duration = Duration::from_millis(500);
+    /// Less than the client's own heartbeats need to notice (twice 10 s): that is not what is shown here.
+    const LONG: Duration = Duration::from_secs(8);
+
+    let (port, swallow) = swallowing_way(rabbit.port()).await;
+    let broker = broker(&format!("amqp://guest:guest@127.0.0.1:{port}//"));
+    let targets = ["nobody@h9".into()];
+    let ask = |timeout| Inspect {
+        method: "ping",
+        destination: None,
+        timeout,
+    };
+    for number in 1..=2 {
+        let probes = broker.probe(&targets, LONG).await.unwrap();
+        assert_eq!(probes[0].presence, Presence::Gone, "the broker answers");
+        swallow.send_replace(number);
+        let silence = if number == 1 {
+            broker.probe(&targets, SHORT).await.map(drop)
+        } else {
+            broker.inspect(ask(SHORT)).await.map(drop)
+        };
+        assert!(matches!(silence, Err(BrokerError::Timeout(SHORT))), "{silence:?}");
+    }
+    assert_eq!(broker.queues(&["work".into()]).await.unwrap().len(), 1);
+
+    // Names that cannot be asked for do not fit, and keep nobody from being asked.
+    let long = CompactString::from(format!("{}@h1", "x".repeat(400)));
+    let targets = [long.clone(), "nobody@h9".into()];
+    let probes = broker.probe(&targets, LONG).await.unwrap();
+    assert_eq!(
+        (probes[0].answer, probes[0].presence, probes[1].presence),
+        (None, Presence::Unknown, Presence::Gone)
+    );
+    let probes = broker.probe(std::slice::from_ref(&long), LONG).await.unwrap();
+    assert_eq!((probes[0].answer, probes[0].presence), (None, Presence::Unknown));
+    let queues = broker
+        .queues(&["work".into(), long, "".into(), "empty".into()])
+        .await
+        .unwrap();
+    assert_eq!(
+        queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>(),
+        ["work", "empty"]
+    );
 }
 
 /// A lane that takes nothing until it is let go, and then counts.

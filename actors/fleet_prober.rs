@@ -247,23 +247,10 @@ impl FleetProber {
         context.spawn(asking.into_actor(self).map(|learned, actor, context| {
             actor.learning = false;
             match learned {
-                Ok((stats, queues)) => {
-                    stats.iter().for_each(|reply| actor.learned(reply, context));
-                    queues.iter().for_each(|reply| actor.learned_queues(reply, context));
-                }
+                Ok((stats, queues)) => actor.step(Input::Learned(&read_replies(&stats, &queues)), context),
                 Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked"),
             }
         }));
-    }
-
-    fn learned(&mut self, reply: &Reply, context: &mut Context<Self>) {
-        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
-        self.step(Input::Learned(&reply.hostname, Learned { pool, queues: None }), context);
-    }
-
-    fn learned_queues(&mut self, reply: &Reply, context: &mut Context<Self>) {
-        let queues = inspect::active_queues(&reply.body);
-        self.step(Input::Learned(&reply.hostname, Learned { pool: None, queues }), context);
     }
 
     fn ask_queues(&mut self, names: Vec<CompactString>, context: &mut Context<Self>) {
@@ -311,6 +298,19 @@ impl FleetProber {
             }
         }));
     }
+}
+
+/// What workers told of themselves, all at once: each step of the detector goes through the whole fleet.
+fn read_replies(stats: &[Reply], queues: &[Reply]) -> Vec<(CompactString, Learned)> {
+    let pools = stats.iter().map(|reply| {
+        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
+        (reply.hostname.clone(), Learned { pool, queues: None })
+    });
+    let queues = queues.iter().map(|reply| {
+        let queues = inspect::active_queues(&reply.body);
+        (reply.hostname.clone(), Learned { pool: None, queues })
+    });
+    pools.chain(queues).collect()
 }
 
 /// Asks, and gives up what takes [`HANGS_AFTER`] longer than it should.

@@ -58,6 +58,8 @@ pub struct Meters {
     pub probe_seconds: ProbeSeconds,
     /// `headcount_probe_failures_total{fleet}`.
     pub probe_failures: Family<FleetLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_task_counts_lost_total`.
+    pub task_counts_lost: Counter<u64, AtomicU64>,
     /// `headcount_notifications_total{notifier,outcome}`.
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
@@ -72,6 +74,7 @@ impl Default for Meters {
             events_lost: Family::default(),
             probe_seconds: Family::new_with_constructor(|| Histogram::new(PROBE_BUCKETS)),
             probe_failures: Family::default(),
+            task_counts_lost: Counter::default(),
             notifications: Family::default(),
             actor_restarts: Family::default(),
         }
@@ -105,6 +108,11 @@ impl Meters {
             "headcount_probe_failures",
             "Probes that could not be made, which tell nothing of the workers",
             self.probe_failures.clone(),
+        );
+        registry.register(
+            "headcount_task_counts_lost",
+            "Counts of tasks that were dropped because the store had failed for too long",
+            self.task_counts_lost.clone(),
         );
         registry.register(
             "headcount_notifications",

@@ -580,6 +580,7 @@ async fn metrics_show_the_status_and_the_counters() {
         "# TYPE headcount_probe_seconds histogram",
         "headcount_probe_seconds_bucket{le=\"+Inf\",fleet=\"sms\"} 1",
         "headcount_probe_failures_total{fleet=\"sms\"} 1",
+        "headcount_task_counts_lost_total 0",
         "headcount_incidents_open{kind=\"fleet\"} 1",
         "headcount_incidents_open{kind=\"worker\"} 0",
         "headcount_incidents_open{kind=\"broker\"} 0",

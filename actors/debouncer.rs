@@ -95,12 +95,12 @@ impl Debouncer {
     fn recall(&mut self, context: &mut Context<Self>) {
         self.busy = true;
         let store = self.with.store.clone();
-        let reading = async move { store.load().await };
+        let reading = async move { store.load_incidents().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| {
             actor.busy = false;
             let again = match loaded {
-                Ok(remembered) => {
-                    actor.remember(remembered.incidents);
+                Ok(incidents) => {
+                    actor.remember(incidents);
                     actor.ready = true;
                     RECALL_EVERY
                 }

@@ -62,6 +62,8 @@ pub struct FleetProber {
     kept: Vec<WorkerMemory>,
     saving: bool,
     probes: usize,
+    /// Probes that could not be made since one was.
+    failed_probes: u64,
     learning: bool,
     asking_queues: bool,
     report_due: bool,
@@ -88,6 +90,7 @@ impl FleetProber {
             kept: Vec::new(),
             saving: false,
             probes: 0,
+            failed_probes: 0,
             learning: false,
             asking_queues: false,
             report_due: true,
@@ -97,6 +100,8 @@ impl FleetProber {
     }
 
     fn begin(&mut self, remembered: Vec<WorkerMemory>) {
+        // A counter that is there from the start, at zero, can be watched for its first failure.
+        drop(self.with.meters.probe_failures.get_or_create(&self.label()));
         self.kept.clone_from(&remembered);
         self.detector = Some(FleetDetector::new(self.with.spec.clone(), remembered, Clock.now()));
         self.with.sight.mark_changed();
@@ -189,19 +194,43 @@ impl FleetProber {
         context.spawn(probing.into_actor(self).map(|(probed, targets), actor, context| {
             actor.probes -= 1;
             match probed {
-                Ok(probes) => actor.probed(&targets, &probes, context),
-                // Our own way to the broker failed: that says nothing of any worker.
-                Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "a probe could not be made"),
+                Ok(probes) => {
+                    actor.probing_works();
+                    actor.probed(&targets, &probes, context);
+                }
+                Err(error) => actor.probing_failed(&error),
             }
         }));
     }
 
+    /// Our own way to the broker failed: that says nothing of any worker, and people want to know that nothing is said.
+    fn probing_failed(&mut self, error: &BrokerError) {
+        let fleet = &self.with.spec.name;
+        self.with.meters.probe_failures.get_or_create(&self.label()).inc();
+        if self.failed_probes == 0 {
+            tracing::warn!(%fleet, %error, "workers cannot be probed; trying again, and logged again when it works");
+        } else {
+            tracing::debug!(%fleet, %error, "a probe could not be made");
+        }
+        self.failed_probes += 1;
+    }
+
+    fn probing_works(&mut self) {
+        let failed = std::mem::take(&mut self.failed_probes);
+        if failed > 0 {
+            tracing::warn!(fleet = %self.with.spec.name, failed, "workers can be probed again");
+        }
+    }
+
+    fn label(&self) -> FleetLabel {
+        FleetLabel {
+            fleet: self.with.spec.name.to_string(),
+        }
+    }
+
     fn probed(&mut self, targets: &[Target], probes: &[Probe], context: &mut Context<Self>) {
         let at = Clock.mono();
-        let label = FleetLabel {
-            fleet: self.with.spec.name.to_string(),
-        };
-        let seconds = self.with.meters.probe_seconds.get_or_create(&label).clone();
+        let seconds = self.with.meters.probe_seconds.get_or_create(&self.label()).clone();
         let mut results = Vec::with_capacity(probes.len());
         {
             let mut ledger = self.with.ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,23 +276,10 @@ impl FleetProber {
         context.spawn(asking.into_actor(self).map(|learned, actor, context| {
             actor.learning = false;
             match learned {
-                Ok((stats, queues)) => {
-                    stats.iter().for_each(|reply| actor.learned(reply, context));
-                    queues.iter().for_each(|reply| actor.learned_queues(reply, context));
-                }
+                Ok((stats, queues)) => actor.step(Input::Learned(&read_replies(&stats, &queues)), context),
                 Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked"),
             }
         }));
-    }
-
-    fn learned(&mut self, reply: &Reply, context: &mut Context<Self>) {
-        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
-        self.step(Input::Learned(&reply.hostname, Learned { pool, queues: None }), context);
-    }
-
-    fn learned_queues(&mut self, reply: &Reply, context: &mut Context<Self>) {
-        let queues = inspect::active_queues(&reply.body);
-        self.step(Input::Learned(&reply.hostname, Learned { pool: None, queues }), context);
     }
 
     fn ask_queues(&mut self, names: Vec<CompactString>, context: &mut Context<Self>) {
@@ -311,6 +327,19 @@ impl FleetProber {
             }
         }));
     }
+}
+
+/// What workers told of themselves, all at once: each step of the detector goes through the whole fleet.
+fn read_replies(stats: &[Reply], queues: &[Reply]) -> Vec<(CompactString, Learned)> {
+    let pools = stats.iter().map(|reply| {
+        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
+        (reply.hostname.clone(), Learned { pool, queues: None })
+    });
+    let queues = queues.iter().map(|reply| {
+        let queues = inspect::active_queues(&reply.body);
+        (reply.hostname.clone(), Learned { pool: None, queues })
+    });
+    pools.chain(queues).collect()
 }
 
 /// Asks, and gives up what takes [`HANGS_AFTER`] longer than it should.

@@ -15,7 +15,7 @@ pub struct BrokerLabel {
     pub broker: String,
 }
 
-/// Labels of a message that could not be read.
+/// One label: the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FleetLabel {
     /// The fleet's name.
@@ -56,6 +56,10 @@ pub struct Meters {
     pub events_lost: Family<BrokerLabel, Counter<u64, AtomicU64>>,
     /// `headcount_probe_seconds{fleet}`.
     pub probe_seconds: ProbeSeconds,
+    /// `headcount_probe_failures_total{fleet}`.
+    pub probe_failures: Family<FleetLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_task_counts_lost_total`.
+    pub task_counts_lost: Counter<u64, AtomicU64>,
     /// `headcount_notifications_total{notifier,outcome}`.
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
@@ -69,6 +73,8 @@ impl Default for Meters {
             events_malformed: Family::default(),
             events_lost: Family::default(),
             probe_seconds: Family::new_with_constructor(|| Histogram::new(PROBE_BUCKETS)),
+            probe_failures: Family::default(),
+            task_counts_lost: Counter::default(),
             notifications: Family::default(),
             actor_restarts: Family::default(),
         }
@@ -97,6 +103,16 @@ impl Meters {
             "headcount_probe_seconds",
             "Time until a worker answered a ping",
             self.probe_seconds.clone(),
+        );
+        registry.register(
+            "headcount_probe_failures",
+            "Probes that could not be made, which tell nothing of the workers",
+            self.probe_failures.clone(),
+        );
+        registry.register(
+            "headcount_task_counts_lost",
+            "Counts of tasks that were dropped because the store had failed for too long",
+            self.task_counts_lost.clone(),
         );
         registry.register(
             "headcount_notifications",

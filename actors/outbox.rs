@@ -1,5 +1,6 @@
 //! What is owed, made less: a debt that a newer one has overtaken need not be paid any more. So however long a channel
-//! is away, one incident owes it at most an opening, a worsening, an easing or a recovery, and a refresh.
+//! is away, and whatever an incident's turns are, it owes the channel at most an opening, a worsening, the newest of all
+//! other turns, and a refresh.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,7 @@ fn tidy_one(debts: &[&Debt]) -> Option<Tidying> {
         let all = debts.iter().map(|debt| debt.id).collect();
         return Some(Tidying::Merge(all, Box::new(into)));
     }
+    let opened = debts.iter().find(posts(Turn::Opened)).map(|debt| debt.id);
     let worsened = debts.iter().rfind(posts(Turn::Worsened)).map(|debt| debt.id);
     let newest = debts
         .iter()
@@ -53,9 +55,13 @@ fn tidy_one(debts: &[&Debt]) -> Option<Tidying> {
         .map(|debt| debt.id);
     let overtaken = |debt: &&&Debt| match (debt.owed.act, debt.owed.notice.turn) {
         (Act::Refresh, _) => Some(debt.id) < refreshed,
+        // An incident opens once: a second opening says nothing new.
+        (Act::Post, Turn::Opened) => Some(debt.id) > opened,
         (Act::Post, Turn::Worsened) => Some(debt.id) < worsened,
-        (Act::Post, Turn::Eased) => Some(debt.id) < newest,
-        (Act::Post, _) => false,
+        (
+            Act::Post,
+            Turn::Eased | Turn::Relapsed | Turn::Shifted | Turn::Recovered | Turn::OpenedAndRecovered | Turn::Test,
+        ) => Some(debt.id) < newest,
     };
     let waived: Vec<_> = debts.iter().filter(overtaken).map(|debt| debt.id).collect();
     (!waived.is_empty()).then_some(Tidying::Waive(waived))

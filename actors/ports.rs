@@ -218,8 +218,15 @@ pub enum NotifyError {
 /// What Headcount remembers. Every call is atomic and durable when it returns.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Everything that is needed to go on after a restart.
+    /// Everything that is needed to go on after a restart. What cannot be read is set aside and logged, and the rest is
+    /// returned. At most one incident of a kind and subject is open: of several the oldest stays, and the others are
+    /// closed.
     async fn load(&self) -> Result<Remembered, StoreError>;
+
+    /// The incidents of [`Store::load`] alone: without reading all workers, where a store can.
+    async fn load_incidents(&self) -> Result<Vec<Incident>, StoreError> {
+        Ok(self.load().await?.incidents)
+    }
 
     /// Replaces what is remembered of one fleet's workers.
     async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError>;
@@ -230,7 +237,7 @@ pub trait Store: Send + Sync + 'static {
     /// Notes what has been told of an incident and what is owed for it, all or nothing.
     async fn tell(&self, incident: IncidentId, told: Told, owed: Vec<Owed>) -> Result<(), StoreError>;
 
-    /// What one notifier still owes, oldest first, at most `limit`.
+    /// What one notifier still owes, oldest first, at most `limit`. What cannot be read is set aside and logged.
     async fn owed(&self, notifier: &str, limit: usize) -> Result<Vec<Debt>, StoreError>;
 
     /// The channel accepted it. The first receipt of an incident is kept for the later ones.

@@ -24,6 +24,9 @@ const BATCH: usize = 100;
 /// Debts that are read at most, where many wait: so many can be found to be overtaken, or to be of incidents that rest.
 /// Raising it holds more in memory after a long time without the channel.
 const MOST: usize = 2_000;
+/// While the channel is left alone the outbox is tidied so often, if it has grown: that needs only the store. Raising it
+/// lets a flapping incident owe more in between.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait of its own; a channel may ask for more.
@@ -51,6 +54,9 @@ pub struct SlackNotifier {
     shared: Shared,
     busy: bool,
     woken: bool,
+    /// Whether something may have been put into the outbox since it was last tidied.
+    grown: bool,
+    next_tidying: Mono,
     failures: u32,
     refused: BTreeMap<IncidentId, Mono>,
     /// Whoever waits for the round that is under way.
@@ -77,6 +83,8 @@ struct Accepted {
 
 /// How a round through the outbox ended.
 enum Round {
+    /// The channel was left alone, and what is owed to it made less.
+    Tidied,
     /// Everything that could be paid is paid.
     Done(BTreeSet<IncidentId>),
     /// The channel wants to be left alone.
@@ -93,6 +101,8 @@ impl SlackNotifier {
             shared: Shared::default(),
             busy: false,
             woken: true,
+            grown: true,
+            next_tidying: Clock.mono(),
             failures: 0,
             refused: BTreeMap::new(),
             waiting: Vec::new(),
@@ -106,15 +116,31 @@ impl SlackNotifier {
 
     fn work(&mut self, context: &mut Context<Self>) {
         let now = Clock.mono();
-        if self.busy || !self.woken || now < self.shared.rest_until.get() || self.shared.finishing.get() {
+        let rests = now < self.shared.rest_until.get();
+        let due = if rests {
+            self.grown && now >= self.next_tidying
+        } else {
+            self.woken
+        };
+        if self.busy || !due || self.shared.finishing.get() {
             return;
         }
         self.busy = true;
-        self.woken = false;
-        self.refused.retain(|_, until| *until > now);
+        self.grown = false;
+        self.next_tidying = now + TIDY_EVERY;
+        if !rests {
+            self.woken = false;
+            self.refused.retain(|_, until| *until > now);
+        }
         let (with, shared) = (self.with.clone(), self.shared.clone());
         let resting = self.refused.keys().cloned().collect();
-        let round = async move { round(&with, &shared, resting).await };
+        let round = async move {
+            match to_pay(&with, &shared).await {
+                Err(error) => Round::Store(error),
+                Ok(_) if rests => Round::Tidied,
+                Ok(debts) => pay_all(&with, &shared, debts, resting).await,
+            }
+        };
         context.spawn(round.into_actor(self).map(|round, actor, context| {
             actor.busy = false;
             actor.waiting.clear();
@@ -126,6 +152,7 @@ impl SlackNotifier {
     fn ended(&mut self, round: Round) {
         let (now, notifier) = (Clock.mono(), self.with.notifier.name().to_owned());
         match round {
+            Round::Tidied => {}
             Round::Done(refused) => {
                 self.failures = 0;
                 let until = now + REFUSED_WAIT;
@@ -140,6 +167,7 @@ impl SlackNotifier {
             }
             Round::Store(error) => {
                 self.rest(now + FIRST_WAIT);
+                self.grown = true;
                 tracing::error!(notifier, %error, "cannot read or write the outbox");
             }
         }
@@ -151,30 +179,23 @@ impl SlackNotifier {
     }
 }
 
-/// Goes through what is owed once.
-async fn round(with: &Notifying, shared: &Shared, resting: BTreeSet<IncidentId>) -> Round {
-    let debts = match to_pay(with, shared).await {
-        Ok(debts) => debts,
-        Err(error) => return Round::Store(error),
-    };
-    pay_all(with, shared, debts, resting).await
-}
-
 /// What is owed and not overtaken, oldest first.
 async fn to_pay(with: &Notifying, shared: &Shared) -> Result<Vec<Debt>, StoreError> {
     settle(with, shared).await?;
-    let debts = owed(with).await?;
-    let tidying = outbox::tidy(&debts);
-    if tidying.is_empty() {
-        return Ok(debts);
-    }
-    for tidying in tidying {
-        match tidying {
-            Tidying::Merge(debts, into) => with.store.merge(debts, *into).await?,
-            Tidying::Waive(debts) => with.store.waive(debts).await?,
+    loop {
+        let debts = owed(with).await?;
+        let tidying = outbox::tidy(&debts);
+        if tidying.is_empty() {
+            return Ok(debts);
         }
+        for tidying in tidying {
+            match tidying {
+                Tidying::Merge(debts, into) => with.store.merge(debts, *into).await?,
+                Tidying::Waive(debts) => with.store.waive(debts).await?,
+            }
+        }
+        // What lay beyond what was read comes closer: again, until nothing more is overtaken. Each turn leaves fewer.
     }
-    owed(with).await
 }
 
 async fn owed(with: &Notifying) -> Result<Vec<Debt>, StoreError> {
@@ -335,6 +356,7 @@ impl Handler<OutboxGrew> for SlackNotifier {
 
     fn handle(&mut self, _: OutboxGrew, context: &mut Context<Self>) {
         self.woken = true;
+        self.grown = true;
         self.work(context);
     }
 }

@@ -7,9 +7,11 @@ use headcount_core::stats::TaskCount;
 
 use crate::clock::Clock;
 use crate::messages::TasksCounted;
+use crate::meters::Meters;
 use crate::ports::SharedStore;
 
-/// The most counts that wait for a store that fails; beyond it the lanes keep theirs, and go on adding up.
+/// The most counts that are held while the store fails or is slow; what comes beyond is dropped, counted and logged. A
+/// count costs about 100 bytes; a hundred kinds of tasks make so many in about a quarter of an hour.
 const MAX_WAITING: usize = 100_000;
 /// How long after a failure of the store it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -21,17 +23,25 @@ const CLEAN_EVERY: Duration = Duration::from_secs(3600);
 /// The actor.
 pub struct StatsProcessor {
     store: SharedStore,
+    meters: Meters,
     waiting: Vec<TaskCount>,
+    /// How many counts are being written: they come back if that fails.
+    writing: usize,
     saving: bool,
+    /// Counts that were dropped since the store last took some.
+    dropped: u64,
 }
 
 impl StatsProcessor {
     /// A processor with nothing to write.
-    pub fn new(store: SharedStore) -> Self {
+    pub fn new(store: SharedStore, meters: Meters) -> Self {
         Self {
             store,
+            meters,
             waiting: Vec::new(),
+            writing: 0,
             saving: false,
+            dropped: 0,
         }
     }
 
@@ -41,27 +51,52 @@ impl StatsProcessor {
         }
         self.saving = true;
         let counts = std::mem::take(&mut self.waiting);
+        self.writing = counts.len();
         let store = self.store.clone();
         let saving = async move { (store.add_task_counts(counts.clone()).await, counts) };
-        context.spawn(
-            saving
-                .into_actor(self)
-                .map(|(saved, mut counts), actor, context| match saved {
-                    Ok(()) => {
+        context.spawn(saving.into_actor(self).map(|(saved, mut counts), actor, context| {
+            actor.writing = 0;
+            match saved {
+                Ok(()) => {
+                    actor.saving = false;
+                    let dropped = std::mem::take(&mut actor.dropped);
+                    if dropped > 0 {
+                        tracing::warn!(
+                            dropped,
+                            "counts of tasks are written again; so many were lost meanwhile"
+                        );
+                    }
+                    actor.save(context);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot write the counts of tasks, trying again");
+                    counts.append(&mut actor.waiting);
+                    actor.waiting = counts;
+                    context.run_later(RETRY, |actor, context| {
                         actor.saving = false;
                         actor.save(context);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot write the counts of tasks, trying again");
-                        counts.append(&mut actor.waiting);
-                        actor.waiting = counts;
-                        context.run_later(RETRY, |actor, context| {
-                            actor.saving = false;
-                            actor.save(context);
-                        });
-                    }
-                }),
-        );
+                    });
+                }
+            }
+        }));
+    }
+
+    /// Takes as many as there is room for.
+    fn take(&mut self, mut counts: Vec<TaskCount>) {
+        let room = MAX_WAITING.saturating_sub(self.waiting.len() + self.writing);
+        let lost = counts.len().saturating_sub(room) as u64;
+        counts.truncate(room);
+        self.waiting.append(&mut counts);
+        if lost > 0 {
+            if self.dropped == 0 {
+                tracing::error!(
+                    most = MAX_WAITING,
+                    "the store has failed for long: counts of tasks are lost from now on"
+                );
+            }
+            self.dropped += lost;
+            self.meters.task_counts_lost.inc_by(lost);
+        }
     }
 
     fn clean(&mut self, context: &mut Context<Self>) {
@@ -87,7 +122,7 @@ impl Supervised for StatsProcessor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // What waited was taken over from the lanes, and is not lost with a panic; a write that was under way either
         // happened or is gone: at most the counts of one second.
-        self.saving = false;
+        (self.saving, self.writing) = (false, 0);
     }
 }
 
@@ -95,14 +130,7 @@ impl Handler<TasksCounted> for StatsProcessor {
     type Result = ();
 
     fn handle(&mut self, message: TasksCounted, context: &mut Context<Self>) {
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.extend(message.0);
-        } else {
-            tracing::error!(
-                lost = message.0.len(),
-                "the store has failed for long: counts of tasks are lost"
-            );
-        }
+        self.take(message.0);
         self.save(context);
     }
 }

@@ -379,7 +379,7 @@ impl Plan<'_> {
     }
 
     fn stats(&self, arbiter: &ArbiterHandle) -> Addr<StatsProcessor> {
-        let store = self.store.clone();
+        let (store, meters) = (self.store.clone(), self.meters.clone());
         let post = Post {
             kind: "StatsProcessor",
             of: None,
@@ -387,7 +387,7 @@ impl Plan<'_> {
         };
         let addr = self
             .supervision
-            .start(arbiter, post, move || StatsProcessor::new(store));
+            .start(arbiter, post, move || StatsProcessor::new(store, meters));
         self.faults.add("StatsProcessor", &addr);
         addr
     }

@@ -7,5 +7,6 @@ mod kills;
 mod listener;
 mod outbox;
 mod prober;
+mod stats;
 mod supervise;
 mod telling;

@@ -300,6 +300,67 @@ fn one_incident_owes_little_however_long_the_channel_is_away() {
     });
 }
 
+/// For hours an incident takes every turn there is, each second another, while the channel wants to be left alone.
+#[test]
+fn one_incident_owes_little_whatever_its_turns() {
+    const TURNS: [Turn; 5] = [Turn::Eased, Turn::Relapsed, Turn::Worsened, Turn::Relapsed, Turn::Eased];
+    live(async {
+        for opened_before in [true, false] {
+            let scene = Scene::new(true);
+            let rest = secs(6_000);
+            let end = age() + secs(4_500);
+            if opened_before {
+                scene.owe("f-1", &[OPENED]).await;
+                scene.paid().await;
+            }
+            scene.channel.answer(put_off(end, Some(rest)));
+            if !opened_before {
+                scene.owe("f-1", &[OPENED]).await;
+            }
+            let mut most = 0;
+            for turn in TURNS.iter().cycle().take(4_000) {
+                scene.owe("f-1", &[(*turn, Act::Post), (*turn, Act::Refresh)]).await;
+                pass(secs(1)).await;
+                most = most.max(scene.store.debts().len());
+            }
+            // What cannot be overtaken, and two acts for each second since the outbox was last tidied.
+            assert!(most <= 4 + 2 * 12, "{most}");
+            assert!(scene.channel.tried().len() <= 2, "the channel is left alone");
+            scene.owe("f-1", &[RECOVERED, (Turn::Recovered, Act::Refresh)]).await;
+            pass(rest).await;
+            assert_eq!(scene.store.debts(), []);
+            let expected: &[Turn] = if opened_before {
+                &[Turn::Opened, Turn::Worsened, Turn::Recovered]
+            } else {
+                &[Turn::OpenedAndRecovered]
+            };
+            assert_eq!(scene.channel.turns(), expected);
+        }
+    });
+}
+
+/// More is owed for one incident than is read at once, as an earlier version may have left it.
+#[test]
+fn an_end_is_found_however_much_is_owed_before_it() {
+    live(async {
+        let scene = Scene::new(true);
+        let end = age() + secs(20);
+        scene.store.fare(move |_, call| match call {
+            "owed" if age() < end => Fate::Fails,
+            _ => Fate::Works,
+        });
+        let mut acts = vec![OPENED];
+        for _ in 0..3_000 {
+            acts.extend([(Turn::Eased, Act::Post), (Turn::Relapsed, Act::Post), WORSENED]);
+        }
+        acts.push(RECOVERED);
+        scene.owe("f-1", &acts).await;
+        pass(secs(30)).await;
+        assert_eq!(scene.channel.turns(), [Turn::OpenedAndRecovered]);
+        assert_eq!(scene.store.debts(), []);
+    });
+}
+
 #[test]
 fn an_opening_that_its_end_overtakes_is_one_message_with_both() {
     live(async {
@@ -357,7 +418,7 @@ fn debts(acts: &[(&str, Turn, Act)]) -> Vec<Debt> {
 #[test]
 fn tidying_keeps_what_is_not_overtaken() {
     use Act::{Post, Refresh};
-    use Turn::{Eased, Opened, Recovered, Worsened};
+    use Turn::{Eased, Opened, Recovered, Relapsed, Worsened};
     const NONE: [i64; 0] = [];
     let waived = |acts: &[(&str, Turn, Act)]| -> Vec<i64> {
         let tidying = tidy(&debts(acts));
@@ -388,6 +449,20 @@ fn tidying_keeps_what_is_not_overtaken() {
         "people were not told of it yet"
     );
     assert_eq!(waived(&[("a", Eased, Post), ("a", Recovered, Post)]), [0]);
+    assert_eq!(
+        waived(&[
+            ("a", Relapsed, Post),
+            ("a", Eased, Post),
+            ("b", Relapsed, Post),
+            ("a", Relapsed, Post)
+        ]),
+        [0, 1]
+    );
+    assert_eq!(
+        waived(&[("a", Opened, Post), ("a", Worsened, Post), ("a", Relapsed, Post)]),
+        NONE
+    );
+    assert_eq!(waived(&[("a", Opened, Post), ("a", Opened, Post)]), [1]);
     assert_eq!(
         waived(&[("a", Worsened, Refresh), ("a", Worsened, Post), ("a", Eased, Refresh)]),
         [0]

@@ -42,11 +42,14 @@ fn a_probe_that_could_not_be_made_is_no_missed_ping() {
         broker.state().asking = Asking::Fails;
         broker.set("sms@h2", Truth::Frozen);
         let before = broker.state().probes;
+        assert_eq!(site.watch.probe_failures("sms"), 0);
         // Frozen takes 15 s of silence and three missed pings: there is the silence.
         pass(secs(25)).await;
         assert!(broker.state().probes > before + 10, "it goes on to ask");
         assert_eq!(site.count(WorkerState::Down), 0);
         assert_eq!(site.count(WorkerState::Suspect), 1);
+        let failed = site.watch.probe_failures("sms");
+        assert!(failed > 10, "each one is counted: {failed}");
         // But nobody is kept for ever by pings that cannot be made.
         until("unreachable", || site.count(WorkerState::Down) == 1).await;
     });

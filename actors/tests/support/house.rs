@@ -10,7 +10,7 @@ use super::notifier::Channel;
 use super::store::FakeStore;
 use crate::debouncer::{Addressee, Debouncer, Debouncing};
 use crate::health_aggregator::{Aggregating, HealthAggregator};
-use crate::meters::{ActorLabel, Meters, NotificationLabel};
+use crate::meters::{ActorLabel, FleetLabel, Meters, NotificationLabel};
 use crate::ports::Notifier;
 use crate::slack_notifier::{Notifying, SlackNotifier};
 use crate::supervise::{Post, Supervision};
@@ -55,6 +55,14 @@ impl Watch {
     pub(in crate::tests) fn restarts(&self, kind: &str) -> u64 {
         let label = ActorLabel { actor: kind.to_owned() };
         self.meters.actor_restarts.get_or_create(&label).get()
+    }
+
+    /// How often a fleet could not be probed.
+    pub(in crate::tests) fn probe_failures(&self, fleet: &str) -> u64 {
+        let label = FleetLabel {
+            fleet: fleet.to_owned(),
+        };
+        self.meters.probe_failures.get_or_create(&label).get()
     }
 
     pub(in crate::tests) fn notifications(&self, notifier: &str, outcome: &'static str) -> u64 {

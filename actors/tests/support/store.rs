@@ -79,6 +79,11 @@ impl FakeStore {
         lock(&self.kept).workers.get(fleet).cloned().unwrap_or_default()
     }
 
+    /// All counts of tasks, in the order in which they were written.
+    pub(in crate::tests) fn counts(&self) -> Vec<TaskCount> {
+        lock(&self.kept).counts.clone()
+    }
+
     /// All debts that are not paid.
     pub(in crate::tests) fn debts(&self) -> Vec<Debt> {
         lock(&self.kept).debts.clone()

@@ -58,8 +58,8 @@ pub enum Input<'a> {
     Sighted(&'a [Sighting]),
     /// A probe of these workers came back.
     Probed(&'a [(CompactString, Probed)]),
-    /// A worker told of itself.
-    Learned(&'a CompactString, Learned),
+    /// These workers told of themselves.
+    Learned(&'a [(CompactString, Learned)]),
     /// The fleet's queues, as the broker sees them.
     Queues(Vec<QueueStatus>),
     /// Headcount sees the broker's events, or ceases to.
@@ -176,9 +176,11 @@ impl FleetDetector {
                     }
                 }
             }
-            Input::Learned(hostname, learned) => {
-                if let Some(worker) = self.workers.get_mut(hostname) {
-                    worker.learned(learned);
+            Input::Learned(replies) => {
+                for (hostname, learned) in replies {
+                    if let Some(worker) = self.workers.get_mut(hostname) {
+                        worker.learned(learned.clone());
+                    }
                 }
             }
             Input::Queues(queues) => self.queues = queues,

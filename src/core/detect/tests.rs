@@ -135,7 +135,7 @@ impl World {
                                 pool: Some(pool),
                                 queues: Some(vec!["sms".into()]),
                             };
-                            self.step(Input::Learned(&name, learned));
+                            self.step(Input::Learned(&[(name, learned)]));
                         }
                     }
                 }

@@ -568,6 +568,10 @@ async fn metrics_show_the_status_and_the_counters() {
         .probe_seconds
         .get_or_create(&FleetLabel { fleet: "sms".into() })
         .observe(0.002);
+    http.meters
+        .probe_failures
+        .get_or_create(&FleetLabel { fleet: "sms".into() })
+        .inc();
     let answer = get(http, "/metrics").await;
     assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
     for line in [
@@ -575,6 +579,8 @@ async fn metrics_show_the_status_and_the_counters() {
         "headcount_events_received_total{broker=\"main\"} 7",
         "# TYPE headcount_probe_seconds histogram",
         "headcount_probe_seconds_bucket{le=\"+Inf\",fleet=\"sms\"} 1",
+        "headcount_probe_failures_total{fleet=\"sms\"} 1",
+        "headcount_task_counts_lost_total 0",
         "headcount_incidents_open{kind=\"fleet\"} 1",
         "headcount_incidents_open{kind=\"worker\"} 0",
         "headcount_incidents_open{kind=\"broker\"} 0",

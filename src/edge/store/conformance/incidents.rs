@@ -58,6 +58,7 @@ pub(in crate::store) async fn incidents_come_back(open: Open) {
     let store = open();
     // The second is over, and nobody has been told that it is. Of the last nobody ever heard: it stays in the history.
     assert_eq!(store.load().await.unwrap().incidents, [a.clone(), b.clone()]);
+    assert_eq!(store.load_incidents().await.unwrap(), [a.clone(), b.clone()]);
     store.tell(b.id.clone(), told(true), vec![]).await.unwrap();
     assert_eq!(store.load().await.unwrap().incidents, [a]);
     // Over and told: no longer what a restart needs, and still known.

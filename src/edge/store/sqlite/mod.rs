@@ -47,6 +47,10 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn load_incidents(&self) -> Result<Vec<Incident>, StoreError> {
+        self.writer.run(incidents::to_load).await
+    }
+
     async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError> {
         let fleet = fleet.to_owned();
         self.writer.run(move |db| save_workers(db, &fleet, &workers)).await

@@ -33,10 +33,11 @@ const QUEUE_EXPIRES_MS: i64 = 60_000;
 
 /// Deliveries that have been sent to us and are not acknowledged. This is what bounds our memory: the client queues what
 /// the lane has not taken, without a bound of its own, and what is beyond this many (some 4 MB of heartbeats) waits at
-/// the broker. Measured on two cores with RabbitMQ 3.10 (medians of alternating runs of the bench `event_lane`, without
-/// acknowledgements and with them): it costs the broker 22 µs of processor for an event instead of 16, and us nothing;
-/// events that are published as fast as it goes come at 44 k a second instead of 57 k. 2,000 to 65,000 made no
-/// difference beyond the noise. Blocking the client's reading thread instead deadlocks: it holds the channel's lock.
+/// the broker. Measured with RabbitMQ 3.10 on two busy cores, without acknowledgements and with them (medians of
+/// alternating runs of the bench `event_lane`): they cost the broker 22 µs of processor for an event of a backlog instead
+/// of 16, and us up to a tenth; published as fast as it goes, 44 k events a second come instead of 57 k. From 2,000 to
+/// 10,000 it made no difference beyond the noise; 65,000 cost the broker more. To hold back the client's reading thread
+/// instead, without acknowledgements, deadlocks: it holds the channel's lock, which a publish needs.
 const PREFETCH: u16 = 4_000;
 
 /// Deliveries that are acknowledged together, as one message for each costs RabbitMQ dearly. A quarter of [`PREFETCH`],

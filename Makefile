@@ -27,7 +27,7 @@ soak: install ## what takes ten minutes: a long time of nothing, memory and thre
 	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture
 
 bench: install ## the event lane against real servers (a release build)
-	cargo bench
+	cargo bench --bench event_lane
 
 lint: ## clippy, warnings are errors
 	cargo clippy --workspace --all-targets --all-features -- -D warnings

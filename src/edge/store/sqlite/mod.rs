@@ -55,7 +55,12 @@ impl Store for Sqlite {
 
     async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError> {
         let fleet = fleet.to_owned();
-        self.writer.run(move |db| workers::save(db, &fleet, &workers)).await
+        // Not on the writer's thread, where a message that is to be sent would wait for it: it takes the most time.
+        let document = tokio::task::spawn_blocking(move || workers::document(&workers)).await;
+        let document = document.map_err(|error| StoreError::Failed(format!("cannot write workers: {error}")))??;
+        self.writer
+            .run(move |db| workers::save(db, &fleet, document.as_deref()))
+            .await
     }
 
     async fn save_incidents(&self, incidents: Vec<Incident>) -> Result<(), StoreError> {

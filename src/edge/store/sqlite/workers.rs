@@ -9,17 +9,26 @@ use serde_json::Value;
 use super::aside::{self, Bad};
 use super::{decode, encode, failed};
 
+/// What is written down of one fleet's; nothing if there are none.
+pub(super) fn document(workers: &[WorkerMemory]) -> Result<Option<String>, StoreError> {
+    if workers.is_empty() {
+        return Ok(None);
+    }
+    encode(workers).map(Some)
+}
+
 /// Replaces one fleet's.
-pub(super) fn save(db: &Connection, fleet: &str, workers: &[WorkerMemory]) -> Result<(), StoreError> {
-    let done = if workers.is_empty() {
-        db.prepare_cached("DELETE FROM fleets WHERE name = ?1")
-            .and_then(|mut all| all.execute([fleet]))
-    } else {
-        let sql = "INSERT INTO fleets (name, workers) VALUES (?1, ?2)
-                   ON CONFLICT (name) DO UPDATE SET workers = excluded.workers";
-        let workers = encode(workers)?;
-        db.prepare_cached(sql)
-            .and_then(|mut all| all.execute([fleet, &workers]))
+pub(super) fn save(db: &Connection, fleet: &str, document: Option<&str>) -> Result<(), StoreError> {
+    let done = match document {
+        None => db
+            .prepare_cached("DELETE FROM fleets WHERE name = ?1")
+            .and_then(|mut all| all.execute([fleet])),
+        Some(workers) => db
+            .prepare_cached(
+                "INSERT INTO fleets (name, workers) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET workers = excluded.workers",
+            )
+            .and_then(|mut all| all.execute([fleet, workers])),
     };
     done.map(drop).map_err(failed)
 }

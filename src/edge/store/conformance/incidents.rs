@@ -71,6 +71,34 @@ pub(in crate::store) async fn incidents_come_back(open: Open) {
     );
 }
 
+pub(in crate::store) async fn one_trouble_is_open_once(open: Open) {
+    let store = open();
+    let other_kind = Incident {
+        kind: Kind::Broker,
+        ..incident("k", 50)
+    };
+    let all = [
+        incident("new", 30),
+        incident("old", 10),
+        incident("mid", 20),
+        other_kind.clone(),
+    ];
+    store.save_incidents(all.to_vec()).await.unwrap();
+    store.tell(IncidentId("mid".into()), told(false), vec![]).await.unwrap();
+    drop(store);
+    let store = open();
+    for _ in 0..2 {
+        let loaded = store.load().await.unwrap().incidents;
+        let ids: Vec<_> = loaded.iter().map(|one| (&*one.id.0, one.is_open())).collect();
+        // Of the second people were told, so they will be told of its end; nobody ever heard of the newest.
+        assert_eq!(ids, [("old", true), ("mid", false), ("k", true)]);
+        assert!(loaded[1].unwatched && loaded[1].told == Some(told(false)));
+        assert_eq!(store.load_incidents().await.unwrap(), loaded);
+    }
+    let newest = store.incident(&IncidentId("new".into())).await.unwrap().unwrap().0;
+    assert_eq!(newest.resolved_at, Some(at(30)), "it is in the history");
+}
+
 pub(in crate::store) async fn a_save_keeps_what_was_told(open: Open) {
     let store = open();
     let mut a = incident("a", 10);

@@ -25,7 +25,7 @@ pub(super) type Open = Box<dyn Fn() -> Arc<dyn Store>>;
 macro_rules! conformance {
     ($fresh:path) => {
         $crate::store::conformance::conformance!($fresh:
-            an_empty_store_remembers_nothing, workers_are_replaced, incidents_come_back, a_save_keeps_what_was_told,
+            an_empty_store_remembers_nothing, workers_are_replaced, incidents_come_back, one_trouble_is_open_once, a_save_keeps_what_was_told,
             telling_is_all_or_nothing, debts_keep_their_order, paying_twice_is_paying_once,
             the_first_receipt_is_kept, a_failure_leaves_the_debt, merging_is_all_or_nothing, what_is_waived_is_owed_no_more, nothing_is_owed_to_strangers, queries_select,
             documents_are_bounded, task_counts_add_up, forgetting_spares_what_is_owed, hostile_text_comes_back,
@@ -78,7 +78,7 @@ pub(super) fn incident(id: &str, opened: i64) -> Incident {
     }
 }
 
-fn resolved(mut incident: Incident, when: i64) -> Incident {
+pub(super) fn resolved(mut incident: Incident, when: i64) -> Incident {
     incident.resolved_at = Some(at(when));
     incident
 }
@@ -120,7 +120,7 @@ async fn turns(store: &dyn Store, notifier: &str) -> Vec<(DebtId, Turn)> {
         .collect()
 }
 
-fn worker(hostname: &str) -> WorkerMemory {
+pub(super) fn worker(hostname: &str) -> WorkerMemory {
     WorkerMemory {
         hostname: hostname.into(),
         pid: Some(42),

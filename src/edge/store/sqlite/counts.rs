@@ -36,7 +36,7 @@ pub(super) fn between(db: &Connection, from: Wall, to: Wall) -> Result<Vec<TaskC
     let mut found = all.query([from.as_micros(), to.as_micros()]).map_err(failed)?;
     let mut counts = Vec::new();
     while let Some(row) = found.next().map_err(failed)? {
-        let outcome: TaskKind = decode(&row.get::<_, String>(3).map_err(failed)?)?;
+        let outcome: TaskKind = decode(row.get::<_, String>(3).map_err(failed)?.as_bytes())?;
         counts.push(TaskCount {
             minute: Wall::from_micros(row.get(0).map_err(failed)?),
             fleet: row.get::<_, String>(1).map_err(failed)?.into(),

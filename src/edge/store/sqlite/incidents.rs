@@ -1,10 +1,14 @@
 //! Incidents: one document each.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use headcount_actors::ports::{IncidentQuery, StoreError};
-use headcount_core::alert::{Incident, IncidentId, Scene, Told};
+use headcount_core::alert::{Incident, IncidentId, Scene, Severity, Told};
 use headcount_core::time::Wall;
 use rusqlite::{Connection, Params, named_params, params};
 
+use super::aside::{self, Bad};
 use super::{decode, encode, failed, rows};
 
 /// Inserts or replaces one. What has been told of it stays as it is.
@@ -14,7 +18,7 @@ pub(super) fn save(db: &Connection, mut incident: Incident) -> Result<(), StoreE
     let doc = encode(&incident)?;
     let sql = "INSERT INTO incidents (id, subject, opened_at, resolved_at, doc) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (id) DO UPDATE SET subject = excluded.subject, opened_at = excluded.opened_at,
-                   resolved_at = excluded.resolved_at, doc = excluded.doc";
+                   resolved_at = excluded.resolved_at, doc = excluded.doc, bad = 0";
     let (opened, resolved) = (
         incident.opened_at.as_micros(),
         incident.resolved_at.map(Wall::as_micros),
@@ -57,18 +61,44 @@ pub(super) fn set_told(db: &Connection, id: &IncidentId, told: &Told) -> Result<
 
 /// Those that a restart goes on with.
 pub(super) fn to_load(db: &Connection) -> Result<Vec<Incident>, StoreError> {
-    select(
+    let mut all = select(
         db,
-        "WHERE resolved_at IS NULL OR (told IS NOT NULL AND NOT recovery_told) ORDER BY opened_at, id",
+        "(resolved_at IS NULL OR (told IS NOT NULL AND NOT recovery_told)) ORDER BY opened_at, id",
         [],
-    )
+    )?;
+    close_doubles(db, &mut all)?;
+    all.retain(|one| one.is_open() || one.told.as_ref().is_some_and(|told| !told.recovered));
+    Ok(all)
+}
+
+/// One trouble is one incident: of several that are open the oldest stays, which people have known the longest. The
+/// others are closed and not deleted, so that whoever was told of them is told that they are over. A unique index would
+/// refuse the write instead, and lose what it says.
+fn close_doubles(db: &Connection, all: &mut [Incident]) -> Result<(), StoreError> {
+    let mut open: BTreeMap<_, IncidentId> = BTreeMap::new();
+    for incident in all.iter_mut().filter(|one| one.is_open()) {
+        match open.entry((incident.kind, incident.subject.clone())) {
+            Entry::Vacant(first) => {
+                first.insert(incident.id.clone());
+            }
+            Entry::Occupied(first) => {
+                tracing::warn!(id = %incident.id, goes_on_as = %first.get(), subject = %incident.subject,
+                    "two incidents of one subject were open; the newer is closed");
+                // Nobody looks at it any more, which is what its last message says: the trouble may go on.
+                incident.unwatched = true;
+                incident.resolved_at = Some(incident.changed_at.max(incident.opened_at));
+                save(db, incident.clone())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Those that a query asks for, newest first.
 pub(super) fn list(db: &Connection, query: &IncidentQuery) -> Result<Vec<Incident>, StoreError> {
     select(
         db,
-        "WHERE (:open IS NULL OR (resolved_at IS NULL) = :open)
+        "(:open IS NULL OR (resolved_at IS NULL) = :open)
            AND (:subject IS NULL OR subject = :subject)
            AND (:since IS NULL OR resolved_at IS NULL OR resolved_at >= :since)
          ORDER BY opened_at DESC, id DESC LIMIT :limit",
@@ -83,31 +113,96 @@ pub(super) fn list(db: &Connection, query: &IncidentQuery) -> Result<Vec<Inciden
 
 /// One by its name.
 pub(super) fn one(db: &Connection, id: &IncidentId) -> Result<Option<Incident>, StoreError> {
-    Ok(select(db, "WHERE id = ?1", [id.0.as_str()])?.pop())
+    Ok(select(db, "id = ?1", [id.0.as_str()])?.pop())
+}
+
+/// A row as it is, before anything of it is believed.
+struct Row {
+    number: i64,
+    id: Vec<u8>,
+    doc: Vec<u8>,
+    told: Option<Vec<u8>>,
+    recovery_told: bool,
 }
 
 fn select(db: &Connection, which: &str, with: impl Params) -> Result<Vec<Incident>, StoreError> {
-    let mut all = db
-        .prepare_cached(&format!("SELECT doc, told FROM incidents {which}"))
-        .map_err(failed)?;
-    let found = all
-        .query_map(with, |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
-        })
-        .map_err(failed)?;
-    found
-        .map(|row| {
-            let (doc, told) = row.map_err(failed)?;
-            let mut incident: Incident = decode(&doc)?;
-            incident.told = told.as_deref().map(decode).transpose()?;
-            Ok(incident)
-        })
-        .collect()
+    let rows = {
+        let sql = format!("SELECT rowid, id, doc, told, recovery_told FROM incidents WHERE NOT bad AND {which}");
+        let mut all = db.prepare_cached(&sql).map_err(failed)?;
+        let rows = all
+            .query_map(with, |row| {
+                Ok(Row {
+                    number: row.get(0)?,
+                    id: aside::bytes(row, 1)?.unwrap_or_default(),
+                    doc: aside::bytes(row, 2)?.unwrap_or_default(),
+                    told: aside::bytes(row, 3)?,
+                    recovery_told: row.get(4)?,
+                })
+            })
+            .map_err(failed)?;
+        rows.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?
+    };
+    let mut incidents = Vec::with_capacity(rows.len());
+    let mut bad = Vec::new();
+    for row in rows {
+        incidents.extend(read(db, row, &mut bad)?);
+    }
+    aside::keep(db, &bad)?;
+    Ok(incidents)
+}
+
+/// One incident; none if it cannot be read. Its row stays, and the next save makes it good.
+fn read(db: &Connection, row: Row, bad: &mut Vec<Bad>) -> Result<Option<Incident>, StoreError> {
+    let mut refuse = |document, why: StoreError| {
+        bad.push(Bad {
+            source: "incidents",
+            key: aside::shown(&row.id),
+            document,
+            why: why.to_string(),
+        });
+    };
+    let mut incident: Incident = match decode(&row.doc) {
+        Ok(incident) => incident,
+        Err(why) => {
+            refuse(row.doc, why);
+            db.execute("UPDATE incidents SET bad = 1 WHERE rowid = ?1", [row.number])
+                .map_err(failed)?;
+            return Ok(None);
+        }
+    };
+    incident.told = match row.told.as_deref().map(decode).transpose() {
+        Ok(told) => told,
+        Err(why) => {
+            refuse(row.told.unwrap_or_default(), why);
+            let told = told_least(&incident, row.recovery_told);
+            db.execute(
+                "UPDATE incidents SET told = ?2 WHERE rowid = ?1",
+                params![row.number, encode(&told)?],
+            )
+            .map_err(failed)?;
+            Some(told)
+        }
+    };
+    Ok(Some(incident))
+}
+
+/// People know of it, and how much cannot be read any more: as little as can be, so they are told how it stands.
+fn told_least(incident: &Incident, recovered: bool) -> Told {
+    Told {
+        severity: Severity::Stalled,
+        shown_severity: Severity::Stalled,
+        missing: 0,
+        shown_missing: 0,
+        recovered,
+        at: incident.changed_at,
+    }
 }
 
 /// Deletes what is over, of which nothing is owed, and nothing more will be told.
 pub(super) fn forget_before(db: &Connection, before: Wall) -> Result<(), StoreError> {
-    let sql = "DELETE FROM incidents WHERE resolved_at < ?1 AND (told IS NULL OR recovery_told)
+    // Of one that cannot be read it is not sure that it is over, and it is of no use either way.
+    let sql = "DELETE FROM incidents WHERE coalesce(resolved_at, iif(bad, opened_at, NULL)) < ?1
+               AND (bad OR told IS NULL OR recovery_told)
                AND NOT EXISTS (SELECT 1 FROM debts WHERE debts.incident = incidents.id AND delivered_at IS NULL)";
     db.prepare_cached(sql)
         .and_then(|mut delete| delete.execute([before.as_micros()]))

@@ -43,7 +43,9 @@ async fn writer() {
         .unwrap()
         .len();
     for n in start.. {
-        let one = incident(&format!("i{n:06}"), n as i64);
+        let mut one = incident(&format!("i{n:06}"), n as i64);
+        // Each of a subject of its own, or but one of them would stay open.
+        one.subject = one.id.0.clone();
         store.save_incidents(vec![one.clone()]).await.unwrap();
         let owed = [Turn::Opened, Turn::Worsened].map(|turn| owes(&one, "slack", turn, Act::Post));
         store.tell(one.id.clone(), told(false), owed.to_vec()).await.unwrap();

@@ -1,9 +1,11 @@
 //! The embedded store: one SQLite file beside the program, and nothing to install.
 
+mod aside;
 mod counts;
 mod incidents;
 mod outbox;
 mod schema;
+mod workers;
 mod writer;
 
 use async_trait::async_trait;
@@ -40,7 +42,7 @@ impl Store for Sqlite {
         self.writer
             .run(|db| {
                 Ok(Remembered {
-                    workers: workers(db)?,
+                    workers: workers::load(db)?,
                     incidents: incidents::to_load(db)?,
                 })
             })
@@ -53,7 +55,12 @@ impl Store for Sqlite {
 
     async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError> {
         let fleet = fleet.to_owned();
-        self.writer.run(move |db| save_workers(db, &fleet, &workers)).await
+        // Not on the writer's thread, where a message that is to be sent would wait for it: it takes the most time.
+        let document = tokio::task::spawn_blocking(move || workers::document(&workers)).await;
+        let document = document.map_err(|error| StoreError::Failed(format!("cannot write workers: {error}")))??;
+        self.writer
+            .run(move |db| workers::save(db, &fleet, document.as_deref()))
+            .await
     }
 
     async fn save_incidents(&self, incidents: Vec<Incident>) -> Result<(), StoreError> {
@@ -131,6 +138,7 @@ impl Store for Sqlite {
         self.writer
             .run(move |db| {
                 incidents::forget_before(db, before)?;
+                aside::forget_before(db, before)?;
                 counts::forget_before(db, before)
             })
             .await
@@ -142,42 +150,14 @@ fn with_history(db: &Connection, incident: Incident) -> Result<(Incident, Vec<No
     Ok((incident, history))
 }
 
-fn workers(db: &Connection) -> Result<Vec<(CompactString, Vec<WorkerMemory>)>, StoreError> {
-    let mut all = db
-        .prepare_cached("SELECT name, workers FROM fleets ORDER BY name")
-        .map_err(failed)?;
-    let rows = all
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-        .map_err(failed)?;
-    rows.map(|row| {
-        let (name, workers) = row.map_err(failed)?;
-        Ok((CompactString::from(name), decode(&workers)?))
-    })
-    .collect()
-}
-
-fn save_workers(db: &Connection, fleet: &str, workers: &[WorkerMemory]) -> Result<(), StoreError> {
-    let done = if workers.is_empty() {
-        db.prepare_cached("DELETE FROM fleets WHERE name = ?1")
-            .and_then(|mut all| all.execute([fleet]))
-    } else {
-        let sql = "INSERT INTO fleets (name, workers) VALUES (?1, ?2)
-                   ON CONFLICT (name) DO UPDATE SET workers = excluded.workers";
-        let workers = encode(workers)?;
-        db.prepare_cached(sql)
-            .and_then(|mut all| all.execute([fleet, &workers]))
-    };
-    done.map(drop).map_err(failed)
-}
-
 /// A document for a column.
 fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Failed(format!("cannot write a document: {error}")))
 }
 
 /// A document from a column.
-fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Failed(format!("cannot read a document: {error}")))
+fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(text).map_err(|error| StoreError::Failed(format!("cannot read a document: {error}")))
 }
 
 /// How many rows to read, in the database's own type.
@@ -185,6 +165,8 @@ fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use headcount_core::alert::{IncidentId, Notification};
 use headcount_core::time::Wall;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::aside::{self, Bad};
 use super::{decode, encode, failed, rows};
 
 /// How many delivered messages one incident keeps for each notifier, the newest. An incident that flaps for days must
@@ -36,28 +37,53 @@ pub(super) fn put(db: &Connection, incident: &IncidentId, owed: &Owed) -> Result
 
 /// What a notifier owes, oldest first.
 pub(super) fn owed(db: &Connection, notifier: &CompactString, limit: usize) -> Result<Vec<Debt>, StoreError> {
-    let sql = "SELECT id, act, notice FROM debts WHERE notifier = ?1 AND delivered_at IS NULL ORDER BY id LIMIT ?2";
+    loop {
+        let (debts, bad) = readable(db, notifier, limit)?;
+        if bad.is_empty() {
+            return Ok(debts);
+        }
+        let (ids, bad): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
+        aside::keep(db, &bad)?;
+        waive(db, &ids)?;
+        // Those after them move up, so that no number of bad ones hides the good.
+    }
+}
+
+type Readable = (Vec<Debt>, Vec<(DebtId, Bad)>);
+
+/// The first debts of a notifier: those that can be read, and those that cannot.
+fn readable(db: &Connection, notifier: &CompactString, limit: usize) -> Result<Readable, StoreError> {
+    let sql = "SELECT id, act, notice, incident, text FROM debts WHERE notifier = ?1 AND delivered_at IS NULL
+               ORDER BY id LIMIT ?2";
     let mut all = db.prepare_cached(sql).map_err(failed)?;
-    let found = all
-        .query_map(params![notifier.as_str(), rows(limit)], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-            ))
-        })
-        .map_err(failed)?;
-    found
-        .map(|row| {
-            let (id, act, notice) = row.map_err(failed)?;
-            let owed = Owed {
-                notifier: notifier.clone(),
-                act: act_of(&act)?,
-                notice: decode(&notice)?,
-            };
-            Ok(Debt { id: DebtId(id), owed })
-        })
-        .collect()
+    let mut found = all.query(params![notifier.as_str(), rows(limit)]).map_err(failed)?;
+    let (mut debts, mut bad) = (Vec::new(), Vec::new());
+    while let Some(row) = found.next().map_err(failed)? {
+        let id = DebtId(row.get(0).map_err(failed)?);
+        let column = |n| aside::bytes(row, n).map(Option::unwrap_or_default).map_err(failed);
+        let (act, notice) = (aside::shown(&column(1)?), column(2)?);
+        match act_of(&act).and_then(|act| Ok((act, decode(&notice)?))) {
+            Ok((act, notice)) => debts.push(Debt {
+                id,
+                owed: Owed {
+                    notifier: notifier.clone(),
+                    act,
+                    notice,
+                },
+            }),
+            Err(why) => {
+                let (incident, text) = (aside::shown(&column(3)?), aside::shown(&column(4)?));
+                let one = Bad {
+                    source: "debts",
+                    key: format!("{act} {} of {incident} to {notifier}: {text}", id.0),
+                    document: notice,
+                    why: why.to_string(),
+                };
+                bad.push((id, one));
+            }
+        }
+    }
+    Ok((debts, bad))
 }
 
 /// Delivered. A debt that is paid already, or gone, stays as it is.
@@ -154,15 +180,28 @@ pub(super) fn disown(db: &Connection, notifiers: &[CompactString]) -> Result<u64
         .map_err(failed)
 }
 
-/// What the incident's first message can be found by.
+/// What the incident's first message can be found by. Without one that can be read the next message is a new first one.
 pub(super) fn receipt(db: &Connection, incident: &IncidentId, notifier: &str) -> Result<Option<Receipt>, StoreError> {
-    db.prepare_cached("SELECT receipt FROM receipts WHERE incident = ?1 AND notifier = ?2")
-        .and_then(|mut find| {
-            find.query_row([incident.0.as_str(), notifier], |row| row.get(0))
-                .optional()
-        })
-        .map(|found| found.map(Receipt))
-        .map_err(failed)
+    let key = [incident.0.as_str(), notifier];
+    let found = db
+        .prepare_cached("SELECT receipt FROM receipts WHERE incident = ?1 AND notifier = ?2")
+        .and_then(|mut find| find.query_row(key, |row| aside::bytes(row, 0)).optional())
+        .map_err(failed)?;
+    match found.flatten().map(String::from_utf8).transpose() {
+        Ok(found) => Ok(found.map(Receipt)),
+        Err(error) => {
+            let one = Bad {
+                source: "receipts",
+                key: format!("{incident} to {notifier}"),
+                why: error.to_string(),
+                document: error.into_bytes(),
+            };
+            aside::keep(db, &[one])?;
+            db.execute("DELETE FROM receipts WHERE incident = ?1 AND notifier = ?2", key)
+                .map_err(failed)?;
+            Ok(None)
+        }
+    }
 }
 
 /// The messages of one incident, oldest first: at most [`MAX_HISTORY`] of each notifier, and what is owed.

@@ -15,7 +15,8 @@ const APPLICATION: i64 = 0x4864_6374;
 const BUSY: Duration = Duration::from_secs(3);
 
 /// What brings version n to version n + 1. Never edited once released: a change is a new entry.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     -- An incident is one JSON document; the columns beside it are what is searched by. Times are microseconds since
     -- the epoch, UTC. `told` is a document of its own because it has a writer of its own.
     CREATE TABLE incidents (
@@ -66,7 +67,21 @@ const MIGRATIONS: &[&str] = &["
         count   INTEGER NOT NULL,
         PRIMARY KEY (minute, fleet, task, outcome)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- Documents that could not be read, as they were.
+    CREATE TABLE set_aside (
+        id       INTEGER PRIMARY KEY,
+        source   TEXT NOT NULL,
+        key      TEXT NOT NULL,
+        document BLOB NOT NULL,
+        why      TEXT NOT NULL,
+        at       INTEGER NOT NULL
+    ) STRICT;
+    -- An incident whose document was set aside. Its row stays: debts and receipts hang on it, and must be paid.
+    ALTER TABLE incidents ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Opens the file, makes sure that it is ours alone and sound, and migrates it.
 pub(super) fn open(place: &Place) -> Result<Connection, StoreError> {

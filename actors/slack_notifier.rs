@@ -96,6 +96,14 @@ enum Round {
 impl SlackNotifier {
     /// A notifier that has not looked at its outbox yet.
     pub fn new(with: Notifying) -> Self {
+        // From zero, so that the first is an increase.
+        for outcome in ["delivered", "retried", "refused", "waived"] {
+            let label = NotificationLabel {
+                notifier: with.notifier.name().to_owned(),
+                outcome,
+            };
+            drop(with.meters.notifications.get_or_create(&label));
+        }
         Self {
             with,
             shared: Shared::default(),

@@ -86,6 +86,11 @@ impl Supervision {
         let watch = self.clone();
         // Noted before it runs, so that one whose thread never comes up is missed.
         watch.vitals.note(&post.name(), Vital::Running, false);
+        // From zero, so that the first restart is an increase.
+        let label = ActorLabel {
+            actor: post.kind.to_owned(),
+        };
+        drop(watch.meters.actor_restarts.get_or_create(&label));
         let spawned = arbiter.spawn_fn(move || {
             // There is nothing to restart yet: one that cannot even be made is given up at once.
             match catch_unwind(AssertUnwindSafe(make)) {

@@ -69,7 +69,7 @@ Examples:
 
 The first line and the exit code are those of a Nagios plugin: 0 OK, workers answer (with --expect
 at least so many); 1 WARNING, some answer and they are fewer than expected; 2 CRITICAL, none
-answers, or wrong use; 3 UNKNOWN, the broker cannot be reached, so nobody can tell. A worker with
+answers; 3 UNKNOWN, wrong use, or the broker cannot be reached, so nobody can tell. A worker with
 the solo pool does not answer while it runs a task.")]
     Probe(Probe),
     /// The fleets and workers as a running daemon sees them

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headcount::cli::{Cli, Command, Notify};
-use headcount::commands::{self, FAILED};
+use headcount::commands;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // First of all: whoever opens a TLS connection later uses this provider, and there is no other in the program.
     // It only fails where one is installed already, which nobody did.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     log_to_stderr(if matches!(cli.command, Command::Run(_)) {
         "info"
     } else {
@@ -34,7 +37,19 @@ fn main() -> ExitCode {
     code.unwrap_or_else(|error| {
         // What is printed may be gone, such as a pipe into `head`; then there is nobody to tell.
         commands::to_stderr(&error);
-        ExitCode::from(FAILED)
+        ExitCode::from(error.code())
+    })
+}
+
+/// Help, the version, or what is wrong with the command line. `probe` has the exit codes of a Nagios plugin throughout.
+fn explain(error: &clap::Error) -> ExitCode {
+    // Whoever has closed the stream does not want to read it.
+    let _ = error.print();
+    let probes = std::env::args_os().nth(1).is_some_and(|command| command == "probe");
+    ExitCode::from(match (error.use_stderr(), probes) {
+        (false, _) => 0,
+        (true, true) => commands::probe::UNKNOWN,
+        (true, false) => commands::WRONG,
     })
 }
 

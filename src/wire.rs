@@ -25,7 +25,7 @@ use headcount_actors::vitals::Vitals;
 use headcount_core::alert::Kind;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
-use headcount_core::detect::{BrokerState, Expected, FleetSpec, Rules, Sight, WorkerMemory};
+use headcount_core::detect::{BrokerState, Expected, FleetSpec, Minimum, Rules, Sight, WorkerMemory};
 use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
 use headcount_edge::{brokers, notifiers, store};
@@ -326,12 +326,12 @@ impl Plan<'_> {
     }
 
     fn debouncer(&self, arbiter: &ArbiterHandle, notifiers: Vec<Addressee>) -> Addr<Debouncer> {
-        let public_url = self
-            .settings
-            .server
-            .public_url
-            .as_ref()
-            .map(|url| url.trim_end_matches('/').to_owned());
+        let server = &self.settings.server;
+        let public_url = match &server.public_url {
+            Some(url) => Some(url.trim_end_matches('/').to_owned()),
+            // Where it listens on every address, which of them leads here is not known.
+            None => (!server.listen.ip().is_unspecified()).then(|| format!("http://{}", server.listen)),
+        };
         let debouncing = Debouncing {
             store: self.store.clone(),
             notifiers,
@@ -434,7 +434,7 @@ impl Plan<'_> {
             name,
             broker: broker.into(),
             expected: Expected::Auto,
-            minimum: None,
+            minimum: Minimum::OneWhileExpected,
             queues: Vec::new(),
             rules: rules(&detect),
         });
@@ -545,7 +545,7 @@ fn spec(fleet: &Fleet) -> FleetSpec {
         name: fleet.name.clone(),
         broker: fleet.broker.clone(),
         expected: fleet.expected.clone(),
-        minimum: fleet.minimum,
+        minimum: fleet.minimum.map_or(Minimum::OneOnceSeen, Minimum::Given),
         queues: fleet.queues.clone(),
         rules: rules(&fleet.detect),
     }

@@ -101,5 +101,8 @@ fn a_broker_that_is_not_there_is_unknown_to_probe() {
 fn wrong_use_is_two() {
     exits(2, &["run", "--no-such-flag"]);
     exits(2, &["no-such-command"]);
-    exits(2, &["probe", "--broker", "gopher://127.0.0.1/"]);
+    exits(2, &["status", "--url", "127.0.0.1:8787"]);
+    // A Nagios plugin that is called wrongly says that it does not know.
+    exits(3, &["probe", "--broker", "gopher://127.0.0.1/"]);
+    exits(3, &["probe", "--no-such-flag"]);
 }

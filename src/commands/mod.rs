@@ -25,9 +25,22 @@ pub enum CommandError {
     /// Anything that has no case of its own.
     #[error("headcount: {0}")]
     Failed(String),
+    /// An argument is of no use.
+    #[error("headcount: {0}")]
+    Use(String),
     /// Nobody reads the results any more.
     #[error("headcount: cannot write the result: {0}")]
     Output(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code that it comes to.
+    pub fn code(&self) -> u8 {
+        match self {
+            CommandError::Use(_) => WRONG,
+            CommandError::Failed(_) | CommandError::Output(_) => FAILED,
+        }
+    }
 }
 
 /// What a command comes to.
@@ -64,7 +77,7 @@ fn argument(name: &str, text: &str) -> Result<String, CommandError> {
     match Surroundings::of_process(None).look_up(text) {
         None => Ok(text.to_owned()),
         Some(Ok(value)) => Ok(value),
-        Some(Err(why)) => Err(CommandError::Failed(format!("{name}: {why}"))),
+        Some(Err(why)) => Err(CommandError::Use(format!("{name}: {why}"))),
     }
 }
 

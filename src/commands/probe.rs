@@ -13,8 +13,11 @@ use serde_json::Value;
 
 use crate::cli::Probe;
 
-use super::{Outcome, WRONG, argument, to_stderr, to_stdout};
+use super::{Outcome, argument, to_stderr, to_stdout};
 use report::{Report, Verdict};
+
+/// Exit code of a Nagios plugin: nobody can tell, also because it was called wrongly.
+pub const UNKNOWN: u8 = 3;
 
 /// The name that the broker bears in errors; there is no configuration that gives it one.
 const NAME: &str = "probe";
@@ -32,9 +35,9 @@ pub async fn run(args: Probe) -> Outcome {
     let broker = match opened {
         Ok(broker) => broker,
         Err(why) => {
-            // Wrong use, as everywhere; Nagios reads it as critical, which a check that can never work is.
+            // A Nagios plugin that is called wrongly knows nothing of what it should look at.
             to_stderr(&why);
-            return Ok(ExitCode::from(WRONG));
+            return Ok(ExitCode::from(UNKNOWN));
         }
     };
     let address = broker.address();
@@ -54,7 +57,7 @@ pub async fn run(args: Probe) -> Outcome {
         Verdict::Ok => 0,
         Verdict::Warning => 1,
         Verdict::Critical => 2,
-        Verdict::Unknown => 3,
+        Verdict::Unknown => UNKNOWN,
     }))
 }
 

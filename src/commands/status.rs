@@ -79,7 +79,7 @@ impl Client {
         let url = daemon.url.trim_end_matches('/').to_owned();
         let sound = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !sound {
-            return Err(CommandError::Failed(format!(
+            return Err(CommandError::Use(format!(
                 "--url: expected an address such as http://127.0.0.1:8787, found {url:?}"
             )));
         }

@@ -24,7 +24,7 @@ pub struct Fleet {
     pub hostnames: Vec<Glob>,
     /// Queues to watch; empty means those that its workers say they consume.
     pub queues: Vec<CompactString>,
-    /// Under so many workers it is down; none means one, as long as any is expected.
+    /// Under so many workers it is down; none means one, once there has been any.
     pub minimum: Option<u32>,
     /// How many workers there should be.
     pub expected: Expected,

@@ -157,7 +157,7 @@ fn spec(name: compact_str::CompactString) -> FleetSpec {
         name,
         broker: "main".into(),
         expected: Expected::Auto,
-        minimum: None,
+        minimum: headcount_core::detect::Minimum::OneWhileExpected,
         queues: Vec::new(),
         rules: Rules::default(),
     }

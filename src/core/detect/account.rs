@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::fleet::FleetSpec;
 use super::observed::Seen;
-use super::state::Signal;
+use super::state::{Signal, WorkerState};
 use super::worker::{Spoke, Worker};
 use crate::alert::{Evidence, Missing};
 use crate::status::{SignalStatus, Signals, WorkerStatus};
@@ -14,22 +14,56 @@ use crate::time::Now;
 
 impl Worker {
     /// The worker as the API shows it.
-    pub(super) fn status(&self, spec: &FleetSpec, t: Seen, now: Now) -> WorkerStatus {
+    pub(super) fn status(&self, spec: &FleetSpec, sees: bool, t: Seen, now: Now) -> WorkerStatus {
+        // Whoever was alive when Headcount ceased to see may be anything now.
+        let unknown = !sees && self.is_alive();
         WorkerStatus {
             hostname: self.hostname().clone(),
             fleet: spec.name.clone(),
-            state: self.state(),
+            state: if unknown { WorkerState::Unknown } else { self.state() },
             diagnosis: self.diagnosis(),
             since: self.since(),
-            signals: Signals {
-                presence: self.presence_status(now),
-                heartbeat: self.heartbeat_status(t),
-                answer: self.answer_status(),
-                work: self.work_status(),
-            },
+            signals: self.signals(sees, t, now),
             active: self.active,
             processed: self.processed,
             software: self.software.clone(),
+        }
+    }
+
+    /// What each signal says; nothing, where Headcount does not see, or the worker has left.
+    fn signals(&self, sees: bool, t: Seen, now: Now) -> Signals {
+        let signals = Signals {
+            presence: self.presence_status(now),
+            heartbeat: self.heartbeat_status(t),
+            answer: self.answer_status(),
+            work: self.work_status(),
+        };
+        let silenced = |why: &str| {
+            let silence = |signal: SignalStatus| SignalStatus {
+                ok: None,
+                detail: why.to_owned(),
+                ..signal
+            };
+            let Signals {
+                presence,
+                heartbeat,
+                answer,
+                work,
+            } = signals.clone();
+            let (presence, heartbeat) = (silence(presence), silence(heartbeat));
+            Signals {
+                presence,
+                heartbeat,
+                answer: silence(answer),
+                work: silence(work),
+            }
+        };
+        if !sees {
+            silenced("its broker cannot be heard")
+        } else if self.offline_since().is_some() {
+            silenced("it said goodbye")
+        } else {
+            signals
         }
     }
 
@@ -155,6 +189,7 @@ impl Worker {
             };
         };
         let detail = match queues.len() {
+            _ if self.diagnosis().is_some() => format!("consumed {} queues", queues.len()),
             0 => "consumes no queue".to_owned(),
             1..=SHOWN_QUEUES => format!("consumes {}", join(queues)),
             more => format!(
@@ -163,11 +198,13 @@ impl Worker {
                 more - SHOWN_QUEUES
             ),
         };
-        SignalStatus {
-            ok: Some(!queues.is_empty()),
-            last: None,
-            detail,
-        }
+        // The dead consume nothing, whatever they said last.
+        let ok = if self.diagnosis().is_some() {
+            None
+        } else {
+            Some(!queues.is_empty())
+        };
+        SignalStatus { ok, last: None, detail }
     }
 }
 

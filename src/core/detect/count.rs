@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
-use super::fleet::{Expected, FleetSpec};
+use super::fleet::{Expected, FleetSpec, Minimum};
 use super::observed::Seen;
 use super::rules;
-use super::state::FleetState;
+use super::state::{FleetState, WorkerState};
 use super::worker::Worker;
+use crate::alert::Missing;
 
 /// A fleet, counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Count {
 
 impl Count {
     /// Counts those who count: all of them, or only those of whom the fleet gives the names.
-    pub(super) fn of(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>, t: Seen) -> Self {
+    pub(super) fn of(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>, ever_seen: bool, t: Seen) -> Self {
         let mut count = Count::default();
         let counts = |worker: &&Worker| match &spec.expected {
             Expected::Names(names) => names.contains(worker.hostname()),
@@ -35,14 +36,21 @@ impl Count {
         count.expected = match &spec.expected {
             Expected::Auto => {
                 let learned = count.up + count.unknown + count.down;
-                learned
-                    .saturating_sub(stand_ins(workers))
-                    .max(spec.minimum.unwrap_or(0))
+                let wanted = match spec.minimum {
+                    Minimum::Given(minimum) => minimum,
+                    Minimum::OneOnceSeen => u32::from(ever_seen),
+                    Minimum::OneWhileExpected => 0,
+                };
+                learned.saturating_sub(stand_ins(workers)).max(wanted)
             }
             Expected::Count(expected) => *expected,
             Expected::Names(names) => u32::try_from(names.len()).unwrap_or(u32::MAX),
         };
-        count.minimum = spec.minimum.unwrap_or_else(|| count.expected.min(1));
+        count.minimum = match spec.minimum {
+            Minimum::Given(minimum) => minimum,
+            Minimum::OneOnceSeen => 1,
+            Minimum::OneWhileExpected => count.expected.min(1),
+        };
         count
     }
 
@@ -107,4 +115,24 @@ pub(super) fn is_missing(spec: &FleetSpec, worker: &Worker, t: Seen) -> bool {
             .is_some_and(|at| t.since(at) >= rules::ROLLOUT_GRACE)
     };
     worker.diagnosis().is_some() || (fixed && left_for_good())
+}
+
+/// Those whose names the fleet was given, and of whom nothing has ever been heard.
+pub(super) fn never_seen<'a>(
+    spec: &'a FleetSpec,
+    workers: &'a BTreeMap<CompactString, Worker>,
+) -> impl Iterator<Item = Missing> + 'a {
+    let names = match &spec.expected {
+        Expected::Names(names) => names.as_slice(),
+        Expected::Auto | Expected::Count(_) => &[],
+    };
+    names
+        .iter()
+        .filter(|name| !workers.contains_key(*name))
+        .map(|name| Missing {
+            hostname: name.clone(),
+            state: WorkerState::Unknown,
+            diagnosis: None,
+            last_seen: None,
+        })
 }

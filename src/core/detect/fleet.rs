@@ -29,6 +29,17 @@ pub enum Expected {
     Names(Vec<CompactString>),
 }
 
+/// Under how many workers a fleet is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minimum {
+    /// So many.
+    Given(u32),
+    /// One, once there has been any: a configured fleet that does not say.
+    OneOnceSeen,
+    /// One, as long as any is expected: a fleet that nobody configured, and that may be shut down for good.
+    OneWhileExpected,
+}
+
 /// What a fleet is told about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetSpec {
@@ -38,8 +49,8 @@ pub struct FleetSpec {
     pub broker: CompactString,
     /// How many workers it should have.
     pub expected: Expected,
-    /// Under so many it is down; none means one, as long as any is expected.
-    pub minimum: Option<u32>,
+    /// Under so many it is down.
+    pub minimum: Minimum,
     /// Its queues; empty means those that its workers say they consume.
     pub queues: Vec<CompactString>,
     /// Its deadlines.
@@ -101,6 +112,8 @@ pub struct FleetDetector {
     /// Until then nobody who is unknown is judged.
     grace_until: Seen,
     has_seen: bool,
+    /// Whether it has ever had a worker.
+    ever_seen: bool,
     whole_since: Option<Seen>,
     last_crash: Option<Seen>,
     state: FleetState,
@@ -114,6 +127,7 @@ impl FleetDetector {
     /// A fleet, with what is remembered of its workers from before a restart.
     pub fn new(spec: FleetSpec, remembered: Vec<WorkerMemory>, now: Now) -> Self {
         let clock = ObservedClock::new(now.mono);
+        let remembered_none = remembered.is_empty();
         let workers = remembered
             .into_iter()
             .take(MAX_WORKERS)
@@ -130,6 +144,7 @@ impl FleetDetector {
             queues: Vec::new(),
             grace_until: Seen::default() + rules::COLD_START,
             has_seen: false,
+            ever_seen: !remembered_none,
             whole_since: None,
             last_crash: None,
             state: FleetState::Unknown,
@@ -201,7 +216,7 @@ impl FleetDetector {
             workers: self
                 .workers
                 .values()
-                .map(|worker| worker.status(&self.spec, t, now))
+                .map(|worker| worker.status(&self.spec, self.clock.sees(), t, now))
                 .collect(),
         }
     }
@@ -221,6 +236,7 @@ impl FleetDetector {
             self.refused += 1;
             return;
         }
+        self.ever_seen = true;
         let mut worker = Worker::new(sighting.hostname.clone(), t, now);
         worker.sighted(t, now, sighting);
         self.workers.insert(sighting.hostname.clone(), worker);
@@ -302,7 +318,7 @@ impl FleetDetector {
     }
 
     fn verdict(&self, t: Seen, now: Now) -> FleetVerdict {
-        let count = Count::of(&self.spec, &self.workers, t);
+        let count = Count::of(&self.spec, &self.workers, self.ever_seen, t);
         let mut missing: Vec<&Worker> = self
             .workers
             .values()
@@ -323,8 +339,9 @@ impl FleetDetector {
                 .collect(),
             missing: missing
                 .iter()
-                .take(crate::alert::Scene::MAX_MISSING)
                 .map(|worker| worker.missing())
+                .chain(count::never_seen(&self.spec, &self.workers))
+                .take(crate::alert::Scene::MAX_MISSING)
                 .collect(),
             unsettled: self.workers.values().any(Worker::may_fall),
             fleet: crate::status::FleetStatus {
@@ -345,7 +362,7 @@ impl FleetDetector {
     }
 
     fn conclude(&mut self, t: Seen, now: Now, outputs: &mut Vec<Output>) {
-        let count = Count::of(&self.spec, &self.workers, t);
+        let count = Count::of(&self.spec, &self.workers, self.ever_seen, t);
         let state = count.state(self.clock.sees(), t < self.grace_until);
         if state != self.state {
             self.state = state;

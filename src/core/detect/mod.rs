@@ -21,7 +21,7 @@ mod tests;
 pub mod verdict;
 mod worker;
 
-pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Output, Sight};
+pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
 pub use memory::WorkerMemory;
 pub use rules::Rules;
 pub use sighting::{Sighting, Word};

@@ -45,7 +45,7 @@ fn spec(expected: Expected, minimum: Option<u32>) -> FleetSpec {
         name: "sms".into(),
         broker: "main".into(),
         expected,
-        minimum,
+        minimum: minimum.map_or(Minimum::OneWhileExpected, Minimum::Given),
         queues: vec!["sms".into()],
         rules: Rules::default(),
     }
@@ -361,6 +361,46 @@ fn goodbyes_are_no_loss() {
         world.quiet_since(0),
         "a fleet that was shut down on purpose is not down"
     );
+}
+
+#[test]
+fn a_configured_fleet_that_has_had_workers_is_down_without_any() {
+    let configured = FleetSpec {
+        minimum: Minimum::OneOnceSeen,
+        ..spec(Expected::Auto, None)
+    };
+    let mut world = World::new(configured, 0);
+    world.run(60_000);
+    assert_eq!(world.state(), FleetState::Healthy, "it has never had any");
+    world.start("sms@h0", Pool::Prefork);
+    world.run(60_000);
+    world.goodbye("sms@h0");
+    world.run(60_000);
+    assert!(world.quiet_since(0), "a restart may take a minute");
+    world.run(20_000);
+    assert_eq!(world.state(), FleetState::Down);
+}
+
+#[test]
+fn who_is_named_and_never_came_is_named_as_missing() {
+    let names = vec!["sms@h0".into(), "sms@ghost".into()];
+    let mut world = World::new(spec(Expected::Names(names), None), 1);
+    world.run(12_000);
+    assert_eq!(world.state(), FleetState::Degraded);
+    assert_eq!(world.verdict().missing[0].hostname, "sms@ghost");
+}
+
+#[test]
+fn a_worker_is_unknown_while_headcount_is_blind() {
+    let mut world = World::new(spec(Expected::Auto, None), 1);
+    world.run(30_000);
+    world.sight(Sight::Blind);
+    world.run(1_000);
+    let report = world.fleet.report(now(world.ms));
+    assert_eq!(report.workers[0].state, WorkerState::Unknown);
+    assert_eq!(report.workers[0].signals.presence.ok, None);
+    world.sight(Sight::Clear);
+    assert_eq!(world.fleet.report(now(world.ms)).workers[0].state, WorkerState::Up);
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn told_least(incident: &Incident, recovered: bool) -> Told {
         severity: Severity::Stalled,
         shown_severity: Severity::Stalled,
         missing: 0,
+        shown: Vec::new(),
         shown_missing: 0,
         recovered,
         at: incident.changed_at,

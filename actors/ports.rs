@@ -252,7 +252,8 @@ pub trait Store: Send + Sync + 'static {
     /// Drops undelivered debts that need not be paid any more. Those that are paid already, or gone, stay as they are.
     async fn waive(&self, debts: Vec<DebtId>) -> Result<(), StoreError>;
 
-    /// Drops what is owed to notifiers other than these, which nobody will ever pay; returns how many debts that were.
+    /// Takes what is owed to notifiers other than these, which they will never pay, and owes it to those of these that have
+    /// never had a message of the incident. Returns how many debts were taken.
     async fn disown(&self, notifiers: Vec<CompactString>) -> Result<u64, StoreError>;
 
     /// The receipt of an incident's first message through a notifier.

@@ -191,7 +191,7 @@ impl House {
         if dropped > 0 {
             tracing::warn!(
                 dropped,
-                "messages were owed to notifiers that are not configured any more; they are dropped"
+                "messages were owed to notifiers that are not configured any more; notifiers that are new get them"
             );
         }
 

@@ -27,7 +27,7 @@ macro_rules! conformance {
         $crate::store::conformance::conformance!($fresh:
             an_empty_store_remembers_nothing, workers_are_replaced, incidents_come_back, one_trouble_is_open_once, a_save_keeps_what_was_told,
             telling_is_all_or_nothing, debts_keep_their_order, paying_twice_is_paying_once,
-            the_first_receipt_is_kept, a_failure_leaves_the_debt, merging_is_all_or_nothing, what_is_waived_is_owed_no_more, nothing_is_owed_to_strangers, queries_select,
+            the_first_receipt_is_kept, a_failure_leaves_the_debt, merging_is_all_or_nothing, what_is_waived_is_owed_no_more, who_comes_new_inherits_what_was_owed_to_who_is_gone, nothing_is_owed_to_strangers, queries_select,
             documents_are_bounded, task_counts_add_up, forgetting_spares_what_is_owed, hostile_text_comes_back,
             calls_at_once_do_not_mix);
     };
@@ -89,7 +89,7 @@ pub(super) fn told(recovered: bool) -> Told {
         shown_severity: Severity::Degraded,
         missing: 1,
         shown_missing: 1,
-        shown: Vec::new(),
+        shown: incident("told", 0).scene.named(),
         recovered,
         at: at(0),
     }

@@ -235,6 +235,25 @@ pub(in crate::store) async fn what_is_waived_is_owed_no_more(open: Open) {
     assert_eq!(store.receipt(&a.id, "slack").await.unwrap(), receipt("r"));
 }
 
+pub(in crate::store) async fn who_comes_new_inherits_what_was_owed_to_who_is_gone(open: Open) {
+    let store = open();
+    let a = incident("a", 10);
+    store.save_incidents(vec![a.clone()]).await.unwrap();
+    let owed = [
+        owes(&a, "old", Turn::Opened, Act::Post),
+        owes(&a, "older", Turn::Opened, Act::Post),
+        owes(&a, "stays", Turn::Opened, Act::Post),
+        owes(&a, "old", Turn::Worsened, Act::Post),
+    ];
+    store.tell(a.id.clone(), told(false), owed.to_vec()).await.unwrap();
+    assert_eq!(store.disown(vec!["new".into(), "stays".into()]).await.unwrap(), 3);
+    let of = |debts: Vec<(DebtId, Turn)>| debts.into_iter().map(|(_, turn)| turn).collect::<Vec<_>>();
+    assert_eq!(of(turns(&*store, "new").await), [Turn::Opened, Turn::Worsened]);
+    assert_eq!(of(turns(&*store, "stays").await), [Turn::Opened], "it has its own");
+    assert_eq!(store.disown(vec!["new".into(), "stays".into()]).await.unwrap(), 0);
+    assert_eq!(turns(&*store, "new").await.len(), 2, "and not once more");
+}
+
 pub(in crate::store) async fn nothing_is_owed_to_strangers(open: Open) {
     let store = open();
     let a = resolved(incident("a", 10), 20);

@@ -170,14 +170,31 @@ pub(super) fn waive(db: &Connection, debts: &[DebtId]) -> Result<(), StoreError>
         .try_for_each(|debt| delete.execute([debt.0]).map(drop).map_err(failed))
 }
 
-/// Nothing is owed to anybody but these.
+/// Nothing is owed to anybody but these. What was owed to somebody else is owed to those of them who have never had a
+/// message of the incident: a channel that was renamed goes on under its new name.
 pub(super) fn disown(db: &Connection, notifiers: &[CompactString]) -> Result<u64, StoreError> {
-    let sql = "DELETE FROM debts WHERE delivered_at IS NULL AND notifier NOT IN (SELECT value FROM json_each(?1))";
+    // Of several strangers one speaks for all of an incident, or a message would be owed twice.
+    let hand_on = "
+        WITH strange AS MATERIALIZED (
+                SELECT * FROM debts
+                WHERE delivered_at IS NULL AND act = ?2 AND notifier NOT IN (SELECT value FROM json_each(?1))),
+             spoken AS MATERIALIZED (SELECT incident, MIN(notifier) AS notifier FROM strange GROUP BY incident),
+             heirs AS MATERIALIZED (
+                SELECT spoken.incident, spoken.notifier AS stranger, configured.value AS heir
+                FROM spoken, json_each(?1) AS configured
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM debts
+                    WHERE debts.incident = spoken.incident AND debts.notifier = configured.value))
+        INSERT INTO debts (incident, notifier, act, notice, text, queued_at)
+        SELECT strange.incident, heirs.heir, strange.act, strange.notice, strange.text, strange.queued_at
+        FROM strange JOIN heirs ON heirs.incident = strange.incident AND heirs.stranger = strange.notifier
+        ORDER BY strange.id";
+    let drop = "DELETE FROM debts WHERE delivered_at IS NULL AND notifier NOT IN (SELECT value FROM json_each(?1))";
     let notifiers = encode(notifiers)?;
-    db.prepare_cached(sql)
-        .and_then(|mut delete| delete.execute([notifiers]))
-        .map(|gone| u64::try_from(gone).unwrap_or(u64::MAX))
-        .map_err(failed)
+    db.execute(hand_on, params![notifiers, word(Act::Post)])
+        .map_err(failed)?;
+    let gone = db.execute(drop, [notifiers]).map_err(failed)?;
+    Ok(u64::try_from(gone).unwrap_or(u64::MAX))
 }
 
 /// What the incident's first message can be found by. Without one that can be read the next message is a new first one.

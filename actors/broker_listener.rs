@@ -119,7 +119,10 @@ impl BrokerListener {
     /// stood: otherwise a broker that stalls now and then would keep everybody from being found missing. After an outage
     /// the workers, too, have to find their way back.
     fn heard_again(&mut self, outage: Duration) {
-        tracing::info!(broker = self.with.broker.name(), ?outage, "listening to events");
+        match self.heard_in {
+            None => tracing::info!(broker = self.with.broker.name(), "listening to events"),
+            Some(_) => tracing::info!(broker = self.with.broker.name(), ?outage, "listening to events again"),
+        }
         let session = Some(self.session.number());
         let same = self.heard_in == session;
         self.heard_in = session;

@@ -309,7 +309,7 @@ impl FleetProber {
 
     fn remember(&mut self, context: &mut Context<Self>) {
         let Some(detector) = &self.detector else { return };
-        let memory = detector.memory();
+        let memory = detector.memory(&self.with.broker.address());
         if self.saving || (memory.len() == self.kept.len() && memory.iter().zip(&self.kept).all(|(a, b)| same(a, b))) {
             return;
         }

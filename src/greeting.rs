@@ -1,6 +1,6 @@
 //! The first screen: what Headcount found, in words, for whoever has just started it.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,8 +15,16 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(13);
 pub(crate) fn spawn(view: StatusView, listen: SocketAddr) {
     actix_rt::spawn(async move {
         let status = settled(view).await;
-        // Whoever has closed standard error does not want to read it.
-        let _ = std::io::stderr().lock().write_all(text(&status, listen).as_bytes());
+        let text = text(&status, listen);
+        if std::io::stderr().is_terminal() {
+            // Whoever has closed standard error does not want to read it.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        } else {
+            // Elsewhere the log is JSON, and every line of it has to be.
+            text.lines()
+                .filter(|line| !line.is_empty())
+                .for_each(|line| tracing::info!("{}", line.trim()));
+        }
     });
 }
 

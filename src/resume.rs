@@ -1,5 +1,7 @@
 //! What a restart, or a changed configuration, makes of what is remembered.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
 use headcount_actors::ports::Remembered;
 use headcount_core::alert::{Incident, Kind};
@@ -8,27 +10,40 @@ use headcount_core::time::Wall;
 
 use crate::config::Settings;
 
+/// Where each broker of the configuration is, by its name.
+pub(crate) type Addresses = BTreeMap<CompactString, String>;
+
 /// The fleets that were discovered before, and of which somebody is still expected, with their brokers.
-pub(crate) fn discovered(settings: &Settings, remembered: &Remembered) -> Vec<(CompactString, CompactString)> {
+pub(crate) fn discovered(
+    settings: &Settings,
+    addresses: &Addresses,
+    remembered: &Remembered,
+) -> Vec<(CompactString, CompactString)> {
     let expected = |workers: &[WorkerMemory]| workers.iter().any(|worker| worker.state != WorkerState::Offline);
+    let broker_at = |address: &str| {
+        let here = addresses
+            .iter()
+            .find(|(name, at)| *at == address && discovers(settings, name));
+        here.map(|(name, _)| name.clone())
+    };
     remembered
         .workers
         .iter()
-        .filter(|(_, workers)| expected(workers))
-        .filter_map(|(fleet, workers)| Some((workers.first()?.broker.clone(), fleet.clone())))
-        .filter(|(broker, fleet)| discovers(settings, broker) && !is_configured(settings, fleet))
+        .filter(|(fleet, workers)| expected(workers) && !is_configured(settings, fleet))
+        .filter_map(|(fleet, workers)| Some((broker_at(&workers.first()?.address)?, fleet.clone())))
         .collect()
 }
 
 /// Incidents of fleets and brokers that are no longer watched, resolved: nobody would ever see their end.
-pub(crate) fn orphans(settings: &Settings, remembered: &Remembered, now: Wall) -> Vec<Incident> {
+pub(crate) fn orphans(settings: &Settings, addresses: &Addresses, remembered: &Remembered, now: Wall) -> Vec<Incident> {
+    let discovered = discovered(settings, addresses, remembered);
     let watched = |incident: &Incident| match incident.kind {
         Kind::Broker => settings
             .brokers
             .iter()
             .any(|broker| broker.config.name == incident.subject),
         Kind::Fleet | Kind::Worker => {
-            is_configured(settings, &incident.subject) || discovers(settings, &incident.broker)
+            is_configured(settings, &incident.subject) || discovered.iter().any(|(_, fleet)| *fleet == incident.subject)
         }
     };
     let orphans = remembered
@@ -64,10 +79,10 @@ mod tests {
     use crate::config::Origin;
     use headcount_core::alert::{IncidentId, Severity};
 
-    fn memory(broker: &str, hostname: &str, state: WorkerState) -> WorkerMemory {
+    fn memory(address: &str, hostname: &str, state: WorkerState) -> WorkerMemory {
         WorkerMemory {
             hostname: hostname.into(),
-            broker: broker.into(),
+            address: address.into(),
             pid: None,
             state,
             diagnosis: None,
@@ -99,6 +114,10 @@ mod tests {
         }
     }
 
+    fn addresses() -> Addresses {
+        [("redis".into(), "redis://127.0.0.1:1/0".to_owned())].into()
+    }
+
     fn settings() -> Settings {
         Origin {
             config: None,
@@ -112,13 +131,25 @@ mod tests {
     fn a_discovered_fleet_whose_workers_are_dead_is_taken_up_again() {
         let remembered = Remembered {
             workers: vec![
-                ("sms".into(), vec![memory("redis", "sms@h", WorkerState::Down)]),
-                ("gone".into(), vec![memory("redis", "gone@h", WorkerState::Offline)]),
-                ("other".into(), vec![memory("elsewhere", "other@h", WorkerState::Up)]),
+                (
+                    "sms".into(),
+                    vec![memory("redis://127.0.0.1:1/0", "sms@h", WorkerState::Down)],
+                ),
+                (
+                    "gone".into(),
+                    vec![memory("redis://127.0.0.1:1/0", "gone@h", WorkerState::Offline)],
+                ),
+                (
+                    "other".into(),
+                    vec![memory("redis://127.0.0.1:1/5", "other@h", WorkerState::Up)],
+                ),
             ],
             ..Remembered::default()
         };
-        assert_eq!(discovered(&settings(), &remembered), [("redis".into(), "sms".into())]);
+        assert_eq!(
+            discovered(&settings(), &addresses(), &remembered),
+            [("redis".into(), "sms".into())]
+        );
     }
 
     #[test]
@@ -127,13 +158,14 @@ mod tests {
             incident(Kind::Broker, "redis", "redis"),
             incident(Kind::Broker, "old", "old"),
             incident(Kind::Fleet, "sms", "redis"),
-            incident(Kind::Fleet, "sms", "old"),
+            incident(Kind::Fleet, "gone", "redis"),
         ];
-        let remembered = Remembered {
-            incidents,
-            ..Remembered::default()
-        };
-        let closed = orphans(&settings(), &remembered, Wall::from_micros(5));
+        let workers = vec![(
+            "sms".into(),
+            vec![memory("redis://127.0.0.1:1/0", "sms@h", WorkerState::Down)],
+        )];
+        let remembered = Remembered { incidents, workers };
+        let closed = orphans(&settings(), &addresses(), &remembered, Wall::from_micros(5));
         let closed: Vec<_> = closed
             .iter()
             .map(|i| (i.kind, i.broker.as_str(), i.unwatched, i.resolved_at))
@@ -141,7 +173,7 @@ mod tests {
         let end = Some(Wall::from_micros(5));
         assert_eq!(
             closed,
-            [(Kind::Broker, "old", true, end), (Kind::Fleet, "old", true, end)]
+            [(Kind::Broker, "old", true, end), (Kind::Fleet, "redis", true, end)]
         );
     }
 }

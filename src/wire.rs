@@ -182,9 +182,10 @@ impl House {
         let listener = http::bind(settings.server.listen)?;
         let store = store::open(&settings.store)?;
         let remembered = store.load().await?;
-        let orphans = resume::orphans(settings, &remembered, Clock.now().wall);
-        store.save_incidents(orphans).await?;
         let sites = open_brokers(settings)?;
+        let addresses = addresses(&sites);
+        let orphans = resume::orphans(settings, &addresses, &remembered, Clock.now().wall);
+        store.save_incidents(orphans).await?;
         let channels = open_notifiers(settings)?;
         let configured = channels.iter().map(|channel| channel.name().into()).collect();
         let dropped = store.disown(configured).await?;
@@ -401,10 +402,11 @@ impl Plan<'_> {
         aggregator: Recipient<FleetReported>,
     ) -> FleetDirectory {
         let (supervision, meters, store) = (self.supervision.clone(), self.meters.clone(), self.store.clone());
+        let known = sites;
         let (arbiter, sites, faults) = (arbiter.clone(), sites.clone(), self.faults.clone());
         let memories: BTreeMap<CompactString, Vec<WorkerMemory>> = remembered.workers.iter().cloned().collect();
         let start: StartProber = Arc::new(move |spec: FleetSpec| {
-            let remembered = memories.get(&spec.name).cloned().unwrap_or_default();
+            let mut remembered = memories.get(&spec.name).cloned().unwrap_or_default();
             let site = sites.get(&spec.broker).cloned();
             let post = Post {
                 kind: "FleetProber",
@@ -414,6 +416,9 @@ impl Plan<'_> {
             let (aggregator, meters, store) = (aggregator.clone(), meters.clone(), store.clone());
             // The configuration was checked: a fleet's broker is one of those that were opened.
             let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
+            // Workers of another broker, which had this fleet before, are not missed on this one.
+            let address = site.broker.address();
+            remembered.retain(|worker| worker.address == address);
             let addr = supervision.start(&arbiter, post, move || {
                 let probing = Probing {
                     spec,
@@ -440,7 +445,7 @@ impl Plan<'_> {
         });
         let configured = self.settings.fleets.iter().map(spec).collect();
         let directory = FleetDirectory::new(configured, start, discovered);
-        for (broker, fleet) in resume::discovered(self.settings, remembered) {
+        for (broker, fleet) in resume::discovered(self.settings, &addresses(known), remembered) {
             directory.resume(&broker, &fleet);
         }
         directory
@@ -492,6 +497,14 @@ impl Plan<'_> {
         let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
         Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
     }
+}
+
+/// Where each broker is.
+fn addresses(sites: &BTreeMap<CompactString, BrokerSite>) -> resume::Addresses {
+    sites
+        .iter()
+        .map(|(name, site)| (name.clone(), site.broker.address()))
+        .collect()
 }
 
 /// What is known before anything has been tried: the brokers, and that each is being reached.

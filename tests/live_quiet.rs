@@ -45,12 +45,20 @@ fn quiet(broker: &Broker) {
         )
     };
     let solo = start(&["solo@h1"], Pool::Solo);
-    let busy = start(&["busy@h1", "busy@h2"], Pool::Prefork);
+    // Each has a queue of its own: which of two that share one takes a task is chance.
+    let busy = ["1", "2"].map(|n| {
+        let queues = vec![format!("busy{n}")];
+        let options = WorkerOptions {
+            queues,
+            ..WorkerOptions::default()
+        };
+        Worker::start(&url, &format!("busy@h{n}"), options)
+    });
     let warm = start(&["warm@h1", "warm@h2"], Pool::Threads);
     let mut rolling = start(&["rolling@h1", "rolling@h2", "rolling@h3", "rolling@h4"], Pool::Threads);
     let config = broker.config(&["solo", "busy", "warm", "rolling"]) + &slack.webhook_config();
     let headcount = Headcount::start(HEADCOUNT, &config);
-    let all = [&solo, &busy, &warm, &rolling];
+    let all = [solo.as_slice(), busy.as_slice(), warm.as_slice(), rolling.as_slice()];
     for worker in all.into_iter().flatten() {
         headcount.wait_worker(worker.hostname(), "up", UP_WITHIN);
     }
@@ -59,7 +67,7 @@ fn quiet(broker: &Broker) {
     let task = |queue| (queue, "sleep", json!([BUSY_SECONDS]));
     send_tasks(
         &url,
-        &[task("solo"), task("busy"), task("busy"), task("busy"), task("busy")],
+        &[task("solo"), task("busy1"), task("busy1"), task("busy2"), task("busy2")],
     );
     solo[0].wait_received(1, PATIENCE);
     busy.iter().for_each(|worker| worker.wait_received(2, PATIENCE));

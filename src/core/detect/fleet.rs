@@ -166,12 +166,10 @@ impl FleetDetector {
         std::mem::take(&mut self.refused)
     }
 
-    /// What to remember across a restart.
-    pub fn memory(&self) -> Vec<WorkerMemory> {
-        self.workers
-            .values()
-            .map(|worker| worker.memory(&self.spec.broker))
-            .collect()
+    /// What to remember across a restart, of workers on the broker at `address`.
+    pub fn memory(&self, address: &str) -> Vec<WorkerMemory> {
+        let address = CompactString::from(address);
+        self.workers.values().map(|worker| worker.memory(&address)).collect()
     }
 
     /// Takes one input, and says what is to be done.

@@ -12,9 +12,10 @@ use crate::time::Wall;
 pub struct WorkerMemory {
     /// The whole node name.
     pub hostname: CompactString,
-    /// The name of its broker, so that a fleet that nobody configured is found again.
+    /// Where its broker is, without user and password: a fleet that nobody configured is found again by it, and on
+    /// another broker of the same name nobody is missed.
     #[serde(default)]
-    pub broker: CompactString,
+    pub address: CompactString,
     /// Process id of its main process, where known.
     pub pid: Option<u32>,
     /// Its state when this was written.

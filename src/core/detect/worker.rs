@@ -159,10 +159,10 @@ impl Worker {
     }
 
     /// What to remember of it.
-    pub(super) fn memory(&self, broker: &CompactString) -> WorkerMemory {
+    pub(super) fn memory(&self, address: &CompactString) -> WorkerMemory {
         WorkerMemory {
             hostname: self.hostname.clone(),
-            broker: broker.clone(),
+            address: address.clone(),
             pid: self.pid,
             state: self.state(),
             diagnosis: self.diagnosis(),

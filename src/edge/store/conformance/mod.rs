@@ -133,6 +133,6 @@ pub(super) fn worker(hostname: &str) -> WorkerMemory {
         queues: vec!["sms".into()],
         answers: true,
         shows_presence: false,
-        broker: "main".into(),
+        address: "redis://h".into(),
     }
 }

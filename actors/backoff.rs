@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use headcount_core::hash::fnv1a;
+
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(200);
 /// The longest wait for a broker that cannot be reached: its return should be noticed soon.
@@ -21,9 +23,7 @@ pub struct Backoff {
 impl Backoff {
     /// Waits for a broker; brokers of different names wait a little differently.
     pub fn for_brokers(name: &str) -> Self {
-        let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-        });
+        let seed = fnv1a(name);
         Self { failures: 0, seed }
     }
 

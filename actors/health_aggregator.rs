@@ -66,18 +66,18 @@ impl HealthAggregator {
 
     fn recall(&mut self, context: &mut Context<Self>) {
         let store = self.with.store.clone();
-        let reading = async move { store.load().await };
+        let reading = async move { store.load_incidents().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
-            Ok(remembered) => {
+            Ok(incidents) => {
                 // One that was written down just before a panic may not have been passed on, and more may be found.
-                for incident in &remembered.incidents {
+                for incident in &incidents {
                     let change = IncidentChanged {
                         incident: incident.clone(),
                         unsettled: true,
                     };
                     note(&mut actor.unheard, change);
                 }
-                actor.book = Some(IncidentBook::resume(remembered.incidents));
+                actor.book = Some(IncidentBook::resume(incidents));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot read the open incidents, trying again; nothing is told until then");

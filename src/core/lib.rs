@@ -15,6 +15,7 @@ pub mod alert;
 pub mod celery;
 pub mod detect;
 pub mod glob;
+pub mod hash;
 pub mod span;
 pub mod stats;
 pub mod status;

@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use super::fleet::{FleetSpec, Output};
 use super::rules;
 use super::worker::Worker;
+use crate::hash::fnv1a;
 use crate::time::Mono;
 
 /// The most queues of one fleet that are looked at.
@@ -112,10 +113,8 @@ fn queue_names(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>) -> V
     names
 }
 
-/// A steady share of `span` for a name (FNV-1a, for its evenness on short strings).
+/// A steady share of `span` for a name.
 fn spread(name: &str, span: Duration) -> Duration {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(name);
     span.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
 }

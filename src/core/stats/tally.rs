@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::TaskCount;
 use crate::celery::{TaskEvent, TaskKind};
 use crate::detect::table::FleetIndex;
+use crate::hash::fnv1a;
 use crate::time::Wall;
 
 /// The most tasks whose name is remembered until they end; of the oldest beyond it the later events count without a
@@ -138,9 +139,7 @@ fn cut(name: &str) -> &str {
 
 /// 64 bits of an id: with 200,000 under way, two share one with a probability of 10⁻⁹.
 fn hash(uuid: &str) -> u64 {
-    uuid.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
+    fnv1a(uuid)
 }
 
 #[cfg(test)]

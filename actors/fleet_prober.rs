@@ -131,6 +131,7 @@ impl FleetProber {
             match output {
                 Output::Probe(targets) => self.probe(targets, context),
                 Output::Learn(hostnames) => self.learn(hostnames, context),
+                Output::LookAtWork(_) => {}
                 Output::AskQueues(names) => self.ask_queues(names, context),
                 Output::Changed => self.report_due = true,
             }

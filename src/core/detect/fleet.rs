@@ -13,6 +13,7 @@ use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
 use super::state::{Diagnosis, FleetState};
 use super::verdict::{FleetReport, FleetVerdict};
+use super::work::WorkLook;
 use super::worker::{Learned, Probed, Target, Worker};
 use crate::alert::same_missing;
 use crate::status::QueueStatus;
@@ -71,6 +72,10 @@ pub enum Input<'a> {
     Probed(&'a [(CompactString, Probed)]),
     /// These workers told of themselves.
     Learned(&'a [(CompactString, Learned)]),
+    /// These workers were asked about their work.
+    Worked(&'a [(CompactString, WorkLook)]),
+    /// A probe could not be made: our own way to the broker failed, which says nothing of any worker.
+    Unprobed,
     /// The fleet's queues, as the broker sees them.
     Queues(Vec<QueueStatus>),
     /// Headcount sees the broker's events, or ceases to.
@@ -96,6 +101,8 @@ pub enum Output {
     Probe(Vec<Target>),
     /// Ask these for their pool and queues.
     Learn(Vec<CompactString>),
+    /// Ask these about their work: what they consume, run and hold.
+    LookAtWork(Vec<CompactString>),
     /// Ask the broker for these queues.
     AskQueues(Vec<CompactString>),
     /// The verdict has changed.
@@ -176,7 +183,7 @@ impl FleetDetector {
     pub fn step(&mut self, now: Now, input: Input<'_>, outputs: &mut Vec<Output>) {
         let t = self.clock.advance(now.mono);
         match input {
-            Input::Tick => {}
+            Input::Tick | Input::Unprobed | Input::Worked(_) => {}
             Input::Sighted(sightings) => {
                 for sighting in sightings {
                     self.sighted(t, now, sighting);

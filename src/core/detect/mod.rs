@@ -19,6 +19,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
+mod work;
 mod worker;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
@@ -27,4 +28,5 @@ pub use rules::Rules;
 pub use sighting::{Sighting, Word};
 pub use state::{BrokerState, Diagnosis, FleetState, Signal, WorkerState};
 pub use verdict::{FleetReport, FleetVerdict};
+pub use work::WorkLook;
 pub use worker::{Learned, Probed, Target, Worker};

@@ -33,6 +33,9 @@ pub struct Sighting {
     pub tasks: u32,
     /// When the last one arrived.
     pub last: Mono,
+    /// How long the last one had been on its way beyond what is usual for this worker: zero where that cannot be told.
+    /// Events wait at a broker and come in a flush, so arrival alone proves no life.
+    pub age: Duration,
     /// Its heartbeat interval, as it says itself.
     pub interval: Option<Duration>,
     /// The longest time between two beats since the last flush, if there were two.

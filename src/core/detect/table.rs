@@ -356,6 +356,7 @@ impl Row {
             beats: self.beats,
             tasks: self.tasks,
             last: self.last,
+            age: Duration::ZERO,
             interval: self.interval,
             longest_gap: self.longest_gap,
             active: self.active,

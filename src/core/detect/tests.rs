@@ -108,6 +108,7 @@ impl World {
             beats: u32::from(word != Word::Goodbye),
             tasks: 0,
             last: now(self.ms).mono,
+            age: Duration::ZERO,
             interval: Some(Duration::from_millis(BEAT)),
             longest_gap: None,
             active: Some(0),
@@ -145,7 +146,7 @@ impl World {
                         }
                     }
                 }
-                Output::AskQueues(_) | Output::Changed => {}
+                Output::LookAtWork(_) | Output::AskQueues(_) | Output::Changed => {}
             }
         }
     }

@@ -22,7 +22,7 @@ pub use celery::{Pool, Worker, WorkerOptions, python, repository, send_tasks};
 pub use headcount::{Headcount, run_once};
 pub use ports::free_port;
 pub use process::{Process, Usage};
-pub use rabbitmq::RabbitMq;
+pub use rabbitmq::{Queue, RabbitMq};
 pub use redis::Redis;
 pub use slack::{Answer, Call, Message, SlackStandIn};
 pub use wait::{poll_until, wait_until};

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::process::{Process, command};
@@ -14,6 +15,8 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// Debian's own script. The one in `/usr/sbin` changes the user and loses the environment.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Its tool, beside it for the same reason.
+const TOOL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// A real RabbitMQ on a free port of loopback, with its own epmd and its own data. As its start is slow, share one among
 /// scenarios, each on a virtual host of its own.
@@ -24,6 +27,31 @@ pub struct RabbitMq {
     // Before `dir`, so that it ends before its directory goes; after `process`, which talks to it.
     _epmd: Process,
     dir: tempfile::TempDir,
+}
+
+/// A queue as RabbitMQ counts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Messages that wait in it.
+    pub ready: usize,
+    /// Messages that a consumer has, and has not acknowledged.
+    pub unacknowledged: usize,
+}
+
+impl Queue {
+    fn read(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        let name = fields.next()?.to_owned();
+        let mut count = || fields.next()?.trim().parse().ok();
+        let (ready, unacknowledged) = (count()?, count()?);
+        Some(Queue {
+            name,
+            ready,
+            unacknowledged,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +106,21 @@ impl RabbitMq {
         &self.process
     }
 
+    /// All queues of the virtual host `/` as the server itself counts them.
+    ///
+    /// # Panics
+    /// When the server's own tool cannot ask it.
+    pub fn queues(&self) -> Vec<Queue> {
+        let mut tool = command(TOOL);
+        settings(&mut tool, self.ports, self.dir.path());
+        tool.args(["--silent", "list_queues", "--no-table-headers"]);
+        tool.args(["name", "messages_ready", "messages_unacknowledged"]);
+        let said = tool.stdin(Stdio::null()).output().expect("run RabbitMQ's tool");
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+        text.lines().filter_map(Queue::read).collect()
+    }
+
     /// SIGKILL. Returns the moment.
     pub fn kill(&self) -> Instant {
         self.process.sigkill()
@@ -115,9 +158,9 @@ fn start_epmd() -> (Process, u16) {
     }
 }
 
-fn launch(ports: Ports, dir: &Path) -> Process {
-    let mut server = command(SERVER);
-    server
+/// What makes the server, and its tool, those of this directory and these ports.
+fn settings(command: &mut Command, ports: Ports, dir: &Path) {
+    command
         // Where it writes its last words when it is killed while it starts.
         .current_dir(dir)
         .env("ERL_CRASH_DUMP", dir.join("erl_crash.dump"))
@@ -125,13 +168,19 @@ fn launch(ports: Ports, dir: &Path) -> Process {
         .env("ERL_EPMD_PORT", ports.epmd.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODENAME", format!("headcount{}@localhost", ports.amqp))
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+}
+
+fn launch(ports: Ports, dir: &Path) -> Process {
+    let mut server = command(SERVER);
+    settings(&mut server, ports, dir);
+    server
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", ports.amqp.to_string())
         .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
         .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
         .env("RABBITMQ_LOG_BASE", dir.join("log"))
         .env("RABBITMQ_PID_FILE", dir.join("pid"))
-        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq"))
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
         // Distribution on loopback only; schedulers that do not spin while they wait, on machines with two cores.

@@ -9,7 +9,7 @@ use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
-use super::state::{Diagnosis, WorkerState};
+use super::state::{Diagnosis, Trouble, WorkerState};
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -224,9 +224,39 @@ impl Worker {
         self.stage == Stage::Suspect
     }
 
-    /// Whether it first appeared after `other` was last alive: it may stand in for it.
-    pub(super) fn appeared_after(&self, other: &Worker) -> bool {
-        self.first_seen > other.life
+    /// Whether it is alive and does not do its work.
+    pub fn is_stalled(&self) -> bool {
+        false
+    }
+
+    /// Why it does not do its work.
+    pub fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    /// Whether it is alive, and its last sign of life is not overdue.
+    pub(super) fn beats_on_time(&self, t: Seen) -> bool {
+        self.is_alive()
+            && self
+                .beat
+                .is_some_and(|beat| t.since(beat.seen) <= self.rhythm.patience())
+    }
+
+    /// The moment that its silence is counted from.
+    pub(super) fn life(&self) -> Seen {
+        self.life
+    }
+
+    /// Until when it need not be judged again, if nothing is heard of it: for the steady states, and not for the others.
+    pub(super) fn rests_until(&self, t: Seen) -> Option<Seen> {
+        if self.leaving.is_some() || self.gone.is_some() {
+            return None;
+        }
+        match self.stage {
+            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
+            Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
+            _ => None,
+        }
     }
 
     /// Since when it has been offline.
@@ -456,7 +486,7 @@ impl Worker {
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
         let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
-        if waits_for_pings && (asked_lately || silent <= deadline * 2) {
+        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after())) {
             return None;
         }
         Some(if self.is_present() {

@@ -3,6 +3,7 @@
 //! [`FleetDetector::step`] is the whole of it: an input and the time go in, what is to be done comes out.
 
 mod account;
+mod age;
 pub mod broker;
 mod count;
 pub mod flapping;

@@ -333,9 +333,12 @@ impl Worker {
         if sighting.software.is_some() {
             self.software.clone_from(&sighting.software);
         }
+        // What waited on its way proves that its worker lived when it was sent, and no more.
+        let fresh = t - sighting.age;
+        let heard = sighting.last - sighting.age;
         let spoke = Spoke {
-            seen: t,
-            wall: now.wall_at(sighting.last),
+            seen: fresh,
+            wall: now.wall_at(heard),
         };
         match sighting.word {
             Word::Goodbye => {
@@ -354,13 +357,15 @@ impl Worker {
                 && self.is_alive()
                 && !restarted
             {
-                self.rhythm.gap(t.since(previous.seen));
+                self.rhythm.gap(fresh.since(previous.seen));
             }
-            self.beat = Some(spoke);
-            self.alive(t, spoke.wall, sighting.last, now);
+            if self.beat.is_none_or(|previous| previous.seen <= fresh) {
+                self.beat = Some(spoke);
+            }
+            self.alive(t, spoke, heard, now);
         } else if self.is_alive() && self.leaving.is_none() {
             // Task events alone show life, and never bring anybody back: they follow a goodbye for as long as it drains.
-            self.alive(t, spoke.wall, sighting.last, now);
+            self.alive(t, spoke, heard, now);
         }
     }
 
@@ -395,7 +400,7 @@ impl Worker {
                 self.ever_answered = true;
                 self.missed_pings = 0;
                 if self.leaving.is_none() {
-                    self.alive(t, now.wall, now.mono, now);
+                    self.alive(t, spoke, now.mono, now);
                 }
             }
             None => self.missed_pings = self.missed_pings.saturating_add(1),
@@ -532,12 +537,19 @@ impl Worker {
     // ------------------------------------------------------------ transitions
 
     /// One sign of life. A burst that arrives at once is one sign: it may be a late flush of what was sent before.
-    fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
-        let in_a_row = t.since(self.life) <= self.rhythm.patience();
-        self.life = t;
+    fn alive(&mut self, t: Seen, spoke: Spoke, heard: Mono, now: Now) {
+        if spoke.seen < self.life {
+            return;
+        }
+        let in_a_row = spoke.seen.since(self.life) <= self.rhythm.patience();
+        self.life = spoke.seen;
         self.away_before = Duration::ZERO;
-        self.last_seen = Some(at);
+        self.last_seen = Some(spoke.wall);
         self.last_heard = Some(heard);
+        // So old that it would be suspected at once: a sign of then, not of now.
+        if self.silent(t) > self.rhythm.patience() {
+            return;
+        }
         match self.stage {
             Stage::Starting if t > self.first_seen => self.enter(Stage::Up, now),
             Stage::Starting | Stage::Up => {}

@@ -175,6 +175,11 @@ impl FleetDetector {
         &self.spec
     }
 
+    /// One of its workers.
+    pub fn worker(&self, hostname: &CompactString) -> Option<&Worker> {
+        self.workers.get(hostname)
+    }
+
     /// How many sightings were left out because the fleet is full, since the last call.
     pub fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)

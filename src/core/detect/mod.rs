@@ -4,6 +4,7 @@
 
 mod account;
 mod age;
+mod board;
 pub mod broker;
 mod count;
 pub mod flapping;
@@ -32,11 +33,11 @@ mod work;
 mod worker;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
-pub use memory::{FleetHistory, FleetMemory, WorkerMemory};
+pub use memory::{FleetHistory, FleetMemory, WorkMemory, WorkerMemory};
 pub use own_health::Doubt;
 pub use rules::Rules;
 pub use sighting::{Sighting, Word};
 pub use state::{BrokerState, Diagnosis, FleetState, Signal, Trouble, WorkerState};
 pub use verdict::{Finding, FleetReport, FleetVerdict};
-pub use work::WorkLook;
+pub use work::{Means, WorkLook};
 pub use worker::{Learned, Probed, Target, Worker};

@@ -260,8 +260,8 @@ impl FleetDetector {
             worker.sighted(t, now, sighting);
             return;
         }
-        // Who is first heard of by its goodbye was never counted.
-        if sighting.word == Word::Goodbye || sighting.beats == 0 {
+        // Who is first heard of by its goodbye was never counted. One that does not beat may be known by its tasks.
+        if sighting.word == Word::Goodbye || !sighting.is_sign() {
             return;
         }
         if self.workers.len() >= MAX_WORKERS {

@@ -258,8 +258,8 @@ impl FleetDetector {
     }
 
     fn first_sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
-        // Who is first heard of by its goodbye was never counted.
-        if sighting.word == Word::Goodbye || sighting.beats == 0 {
+        // Who is first heard of by its goodbye was never counted. One that does not beat may be known by its tasks.
+        if sighting.word == Word::Goodbye || !sighting.is_sign() {
             return false;
         }
         if self.workers.len() >= MAX_WORKERS {
@@ -286,7 +286,7 @@ impl FleetDetector {
             let Some(worker) = self.workers.get_mut(hostname) else {
                 continue;
             };
-            if worker.beats_on_time(t) && worker.answer.is_some() {
+            if worker.beats_on_time(t) && worker.has_answered() {
                 on_time += 1;
                 missed += usize::from(probed.answer.is_none());
             }

@@ -21,6 +21,7 @@ mod report;
 mod rhythm;
 pub mod roster;
 pub mod rules;
+pub mod running;
 pub mod sighting;
 mod slots;
 pub mod spec;
@@ -36,7 +37,7 @@ pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sigh
 pub use memory::{FleetHistory, FleetMemory, WorkMemory, WorkerMemory};
 pub use own_health::Doubt;
 pub use rules::Rules;
-pub use sighting::{Sighting, Word};
+pub use sighting::{Sighting, Unfinished, Word};
 pub use state::{BrokerState, Diagnosis, FleetState, Signal, Trouble, WorkerState};
 pub use verdict::{Finding, FleetReport, FleetVerdict};
 pub use work::{Means, WorkLook};

@@ -85,9 +85,9 @@ pub const OFFLINE_SHOWN_FOR: Duration = Duration::from_secs(600);
 /// How long a fleet in which nothing changes is left alone at most between two judgements. Raising it makes its slow
 /// deadlines, such as that of a goodbye, as much later.
 pub const JUDGED_EVERY: Duration = Duration::from_secs(1);
-/// How often a worker whose work is in doubt is asked about it: three looks then span 8 s, and with the 5 s until its
+/// How often a worker whose work is in doubt is asked about it: three looks then span 6 s, and with the 5 s until its
 /// queue is seen to wait, and as much until it is seen to be idle, a lost consumer is found within 20 s.
-pub const LOOK_EVERY: Duration = Duration::from_secs(4);
+pub const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often it is asked once that has gone on for twice `stalled_after`: a backlog that it may leave alone, by a rate
 /// limit, can last for days.
 pub const LOOK_SELDOM: Duration = Duration::from_secs(20);
@@ -96,7 +96,7 @@ pub const LOOK_FRESH_FOR: Duration = Duration::from_secs(30);
 /// So long it leaves messages alone before it is asked: a busy fleet takes them within a beat or two.
 pub const FLAT_BEFORE_LOOK: Duration = Duration::from_secs(3);
 /// So long it has left messages alone, when its queue has fewer consumers than it should, to be the one without.
-pub const FLAT_WHEN_ABSENT: Duration = Duration::from_secs(6);
+pub const FLAT_WHEN_ABSENT: Duration = Duration::from_secs(4);
 /// How often every worker is asked for its pool and queues again: autoscaling and operators change them.
 pub const MEANS_EVERY: Duration = Duration::from_secs(60);
 /// After its start, or a new connection, a worker declares its queues and talks to its peers before it consumes.

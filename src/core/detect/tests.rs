@@ -116,6 +116,8 @@ impl World {
             active: Some(0),
             processed: Some(1),
             software: None,
+            unfinished: None,
+            shared: false,
         };
         if self.seeing {
             if let Some(worker) = self.workers.get_mut(name) {

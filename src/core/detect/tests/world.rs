@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use crate::alert::debounce::{self, Decision};
-use crate::alert::{Incident, IncidentBook, Notice, Turn};
+use crate::alert::{Incident, IncidentBook, IncidentId, Notice, Turn};
 use crate::celery::inspect::Pool;
 use crate::detect::*;
 use crate::time::{Mono, Now, Wall};
@@ -17,6 +17,8 @@ pub(super) struct Telling {
     pub(super) book: IncidentBook,
     pending: Vec<(Incident, bool, Mono)>,
     pub(super) turns: Vec<(u64, Turn, String)>,
+    /// The same, from the beginning.
+    pub(super) all: Vec<(u64, IncidentId, Turn, String)>,
 }
 
 impl Telling {
@@ -51,12 +53,19 @@ impl Telling {
                 };
                 let ms = (now.mono.as_micros() - 1_000_000_000) / 1_000;
                 self.turns.push((ms, turn, notice.text()));
+                self.all.push((ms, incident.id.clone(), turn, notice.text()));
             }
         }
     }
 
     fn restart(&mut self) {
         self.book = IncidentBook::resume(self.book.open());
+    }
+
+    /// The first words of all that was told.
+    pub(super) fn words(&self) -> Vec<String> {
+        let first = |text: &String| text.split(':').next().unwrap_or_default().to_owned();
+        self.all.iter().map(|(.., text)| first(text)).collect()
     }
 
     /// What a channel without threads has been told since this was last asked.
@@ -96,6 +105,8 @@ pub(super) struct World {
     /// Whether the broker shows presence, as RabbitMQ does.
     pub(super) mailboxes: bool,
     pub(super) seeing: bool,
+    /// What comes at one moment comes in the reverse order.
+    pub(super) backwards: bool,
     pub(super) states: Vec<(u64, FleetState)>,
     /// What people are told of it.
     pub(super) told: Telling,
@@ -132,6 +143,7 @@ impl World {
             ms: 0,
             mailboxes: true,
             seeing: true,
+            backwards: false,
             states: Vec::new(),
             told: Telling::default(),
         }
@@ -226,7 +238,7 @@ impl World {
         if !self.seeing {
             return;
         }
-        let probes: Vec<_> = targets
+        let mut probes: Vec<_> = targets
             .iter()
             .map(|target| {
                 let answer = self.answering(&target.hostname).map(|_| Duration::from_millis(2));
@@ -243,6 +255,9 @@ impl World {
                 )
             })
             .collect();
+        if self.backwards {
+            probes.reverse();
+        }
         self.step(Input::Probed(&probes));
     }
 
@@ -259,12 +274,15 @@ impl World {
         let end = self.ms + ms;
         while self.ms < end {
             self.ms += STEP;
-            let due: Vec<_> = self
+            let mut due: Vec<_> = self
                 .workers
                 .iter()
                 .filter(|(_, worker)| worker.truth == Truth::Well && (self.ms + worker.phase) % BEAT < STEP)
                 .map(|(name, _)| name.to_string())
                 .collect();
+            if self.backwards {
+                due.reverse();
+            }
             for name in due {
                 self.say(&name, Word::Nothing);
             }

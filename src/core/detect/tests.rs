@@ -5,5 +5,6 @@ mod losses;
 mod numbers;
 mod own_health;
 mod properties;
+mod stalled;
 mod work;
 mod world;

@@ -9,6 +9,7 @@ use crate::alert::debounce::{self, Decision};
 use crate::alert::{Incident, IncidentBook, IncidentId, Notice, Turn};
 use crate::celery::inspect::Pool;
 use crate::detect::*;
+use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
 
 /// The book of incidents and what is told of them, as the aggregator and the debouncer do it.
@@ -89,7 +90,18 @@ pub(super) enum Truth {
     Reconnecting,
 }
 
+/// How a worker that is well works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Working {
+    Well,
+    /// It consumes nothing any more.
+    Unsubscribed,
+    /// It holds a task, and does not get on with it.
+    Hung,
+}
+
 pub(super) struct Actual {
+    pub(super) working: Working,
     pub(super) truth: Truth,
     pub(super) pid: u32,
     pub(super) phase: u64,
@@ -105,6 +117,8 @@ pub(super) struct World {
     /// Whether the broker shows presence, as RabbitMQ does.
     pub(super) mailboxes: bool,
     pub(super) seeing: bool,
+    /// So many messages wait in the fleet's queue.
+    pub(super) backlog: u64,
     /// What comes at one moment comes in the reverse order.
     pub(super) backwards: bool,
     pub(super) states: Vec<(u64, FleetState)>,
@@ -144,6 +158,7 @@ impl World {
             mailboxes: true,
             seeing: true,
             backwards: false,
+            backlog: 0,
             states: Vec::new(),
             told: Telling::default(),
         }
@@ -156,6 +171,7 @@ impl World {
         self.workers.insert(
             name.into(),
             Actual {
+                working: Working::Well,
                 truth: Truth::Well,
                 pid,
                 phase,
@@ -164,6 +180,14 @@ impl World {
             },
         );
         self.say(name, Word::Online);
+    }
+
+    pub(super) fn works(&mut self, name: &str, working: Working) {
+        self.workers.get_mut(name).unwrap().working = working;
+    }
+
+    fn working(&self, name: &str) -> Working {
+        self.workers.get(name).map_or(Working::Well, |worker| worker.working)
     }
 
     pub(super) fn set(&mut self, name: &str, truth: Truth) {
@@ -186,8 +210,11 @@ impl World {
             age: Duration::ZERO,
             interval: Some(Duration::from_millis(BEAT)),
             longest_gap: None,
-            active: Some(0),
-            processed: Some(1),
+            active: Some(u64::from(self.working(name) == Working::Hung)),
+            processed: Some(match self.working(name) {
+                Working::Well => self.ms * self.backlog.min(1),
+                Working::Unsubscribed | Working::Hung => 0,
+            }),
             software: None,
             unfinished: None,
             shared: false,
@@ -225,7 +252,33 @@ impl World {
                         }
                     }
                 }
-                Output::LookAtWork(_) | Output::AskQueues(_) | Output::Changed => {}
+                Output::LookAtWork(names) => {
+                    for name in names {
+                        if self.answering(&name).is_none() {
+                            continue;
+                        }
+                        let working = self.working(&name);
+                        let look = WorkLook {
+                            queues: Some(match working {
+                                Working::Unsubscribed => Vec::new(),
+                                Working::Well | Working::Hung => vec!["sms".into()],
+                            }),
+                            running: Some(u32::from(working == Working::Hung)),
+                            reserved: Some(0),
+                            scheduled: Some(0),
+                        };
+                        self.step(Input::Worked(&[(name, look)]));
+                    }
+                }
+                Output::AskQueues(_) if self.backlog > 0 => {
+                    let queue = QueueStatus {
+                        name: "sms".into(),
+                        length: self.backlog,
+                        consumers: None,
+                    };
+                    self.step(Input::Queues(vec![queue]));
+                }
+                Output::AskQueues(_) | Output::Changed => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString};
 use proptest::prelude::*;
 
+mod signals;
 mod work;
 
 use super::*;

@@ -186,6 +186,13 @@ impl World {
         self.workers.get_mut(name).unwrap().working = working;
     }
 
+    fn consumes(&self, name: &str) -> Vec<CompactString> {
+        match self.working(name) {
+            Working::Unsubscribed => Vec::new(),
+            Working::Well | Working::Hung => vec!["sms".into()],
+        }
+    }
+
     fn working(&self, name: &str) -> Working {
         self.workers.get(name).map_or(Working::Well, |worker| worker.working)
     }
@@ -246,7 +253,7 @@ impl World {
                         if let Some(pool) = self.answering(&name).map(|worker| worker.pool) {
                             let learned = Learned {
                                 pool: Some(pool),
-                                queues: Some(vec!["sms".into()]),
+                                queues: Some(self.consumes(&name)),
                             };
                             self.step(Input::Learned(&[(name, learned)]));
                         }
@@ -259,10 +266,7 @@ impl World {
                         }
                         let working = self.working(&name);
                         let look = WorkLook {
-                            queues: Some(match working {
-                                Working::Unsubscribed => Vec::new(),
-                                Working::Well | Working::Hung => vec!["sms".into()],
-                            }),
+                            queues: Some(self.consumes(&name)),
                             running: Some(u32::from(working == Working::Hung)),
                             reserved: Some(0),
                             scheduled: Some(0),

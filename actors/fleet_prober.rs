@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::celery::inspect;
 use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::rules::PROBE_TIMEOUT;
-use headcount_core::detect::{FleetDetector, FleetSpec, Input, Learned, Output, Probed, Sight, Target, WorkerMemory};
+use headcount_core::detect::{
+    FleetDetector, FleetHistory, FleetMemory, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory,
+};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::Mono;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::inspection;
 use crate::messages::{FleetReported, Sighted};
 use crate::meters::{FleetLabel, Meters};
-use crate::ports::{BrokerError, Inspect, Presence, Probe, Reply, SharedBroker, SharedStore};
+use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
 
 /// How often time passes for the detector: well under the second that its observed clock takes for a pause.
 const TICK: Duration = Duration::from_millis(250);
@@ -25,8 +27,6 @@ const TICK: Duration = Duration::from_millis(250);
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How often what it knows of its workers is written down, if that has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(2);
-/// How long `stats` and `active_queues` may take.
-const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Probes of one fleet that may be under way: one of the suspects each second, and one of all others.
 const MAX_PROBES: usize = 4;
 
@@ -58,13 +58,15 @@ pub struct FleetProber {
     with: Probing,
     /// None until what is remembered has been read.
     detector: Option<FleetDetector>,
-    remembered: Option<Vec<WorkerMemory>>,
+    remembered: Option<FleetMemory>,
     kept: Vec<WorkerMemory>,
+    kept_history: FleetHistory,
     saving: bool,
     probes: usize,
     /// Probes that could not be made since one was.
     failed_probes: u64,
     learning: bool,
+    looking_at_work: bool,
     asking_queues: bool,
     report_due: bool,
     next_report: Mono,
@@ -72,10 +74,10 @@ pub struct FleetProber {
 }
 
 impl FleetProber {
-    /// A prober with what is remembered of its workers from before a restart of the program.
-    pub fn new(with: Probing, remembered: Vec<WorkerMemory>) -> Self {
+    /// A prober with what is remembered of its fleet from before a restart of the program.
+    pub fn new(with: Probing, remembered: impl Into<FleetMemory>) -> Self {
         Self {
-            remembered: Some(remembered),
+            remembered: Some(remembered.into()),
             ..Self::forgetful(with)
         }
     }
@@ -88,10 +90,12 @@ impl FleetProber {
             detector: None,
             remembered: None,
             kept: Vec::new(),
+            kept_history: FleetHistory::default(),
             saving: false,
             probes: 0,
             failed_probes: 0,
             learning: false,
+            looking_at_work: false,
             asking_queues: false,
             report_due: true,
             next_report: now,
@@ -99,10 +103,11 @@ impl FleetProber {
         }
     }
 
-    fn begin(&mut self, remembered: Vec<WorkerMemory>) {
+    fn begin(&mut self, remembered: FleetMemory) {
         // A counter that is there from the start, at zero, can be watched for its first failure.
         drop(self.with.meters.probe_failures.get_or_create(&self.label()));
-        self.kept.clone_from(&remembered);
+        self.kept.clone_from(&remembered.workers);
+        self.kept_history.clone_from(&remembered.history);
         self.detector = Some(FleetDetector::new(self.with.spec.clone(), remembered, Clock.now()));
         self.with.sight.mark_changed();
     }
@@ -113,8 +118,14 @@ impl FleetProber {
         let reading = async move { store.load().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
             Ok(all) => {
-                let own = all.workers.into_iter().find(|(fleet, _)| *fleet == actor.with.spec.name);
-                actor.begin(own.map(|(_, workers)| workers).unwrap_or_default());
+                let fleet = &actor.with.spec.name;
+                let workers = all.workers.into_iter().find(|(name, _)| name == fleet);
+                let history = all.histories.into_iter().find(|(name, _)| name == fleet);
+                let remembered = FleetMemory {
+                    workers: workers.map(|(_, workers)| workers).unwrap_or_default(),
+                    history: history.map(|(_, history)| history).unwrap_or_default(),
+                };
+                actor.begin(remembered);
             }
             Err(error) => {
                 tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot read what is remembered of the fleet, trying again");
@@ -131,7 +142,7 @@ impl FleetProber {
             match output {
                 Output::Probe(targets) => self.probe(targets, context),
                 Output::Learn(hostnames) => self.learn(hostnames, context),
-                Output::LookAtWork(_) => {}
+                Output::LookAtWork(hostnames) => self.look_at_work(hostnames, context),
                 Output::AskQueues(names) => self.ask_queues(names, context),
                 Output::Changed => self.report_due = true,
             }
@@ -199,7 +210,10 @@ impl FleetProber {
                     actor.probing_works();
                     actor.probed(&targets, &probes, context);
                 }
-                Err(error) => actor.probing_failed(&error),
+                Err(error) => {
+                    actor.probing_failed(&error);
+                    actor.step(Input::Unprobed, context);
+                }
             }
         }));
     }
@@ -264,21 +278,38 @@ impl FleetProber {
         }
         self.learning = true;
         let broker = self.with.broker.clone();
-        let asking = async move {
-            let ask = |method| Inspect {
-                method,
-                destination: Some(hostnames.clone()),
-                timeout: LEARN_TIMEOUT,
-            };
-            let stats = within(LEARN_TIMEOUT, broker.inspect(ask("stats"))).await?;
-            let queues = within(LEARN_TIMEOUT, broker.inspect(ask("active_queues"))).await?;
-            Ok::<_, BrokerError>((stats, queues))
-        };
+        let asking = async move { within(inspection::TIMEOUT, inspection::learn(&broker, &hostnames)).await };
         context.spawn(asking.into_actor(self).map(|learned, actor, context| {
             actor.learning = false;
             match learned {
-                Ok((stats, queues)) => actor.step(Input::Learned(&read_replies(&stats, &queues)), context),
+                Ok((learned, means)) => {
+                    actor.step(Input::Learned(&learned), context);
+                    actor.step(Input::Means(&means), context);
+                }
                 Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked"),
+            }
+        }));
+    }
+
+    fn look_at_work(&mut self, hostnames: Vec<CompactString>, context: &mut Context<Self>) {
+        if self.looking_at_work {
+            return;
+        }
+        self.looking_at_work = true;
+        let broker = self.with.broker.clone();
+        let asking = async move { within(inspection::TIMEOUT, inspection::look_at_work(&broker, &hostnames)).await };
+        context.spawn(asking.into_actor(self).map(|looked, actor, context| {
+            actor.looking_at_work = false;
+            match looked {
+                Ok(seen) => {
+                    // What the looks are judged by comes before them.
+                    actor.step(Input::Means(&seen.means), context);
+                    actor.step(Input::Takers(seen.takers), context);
+                    actor.step(Input::Worked(&seen.looks), context);
+                }
+                Err(error) => {
+                    tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked about their work");
+                }
             }
         }));
     }
@@ -310,37 +341,41 @@ impl FleetProber {
 
     fn remember(&mut self, context: &mut Context<Self>) {
         let Some(detector) = &self.detector else { return };
+        if self.saving {
+            return;
+        }
         let memory = detector.memory(&self.with.broker.address());
-        if self.saving || (memory.len() == self.kept.len() && memory.iter().zip(&self.kept).all(|(a, b)| same(a, b))) {
+        let alike =
+            |a: &[WorkerMemory], b: &[WorkerMemory]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+        let workers = (!alike(&memory.workers, &self.kept)).then_some(memory.workers);
+        let history = (memory.history != self.kept_history).then_some(memory.history);
+        if workers.is_none() && history.is_none() {
             return;
         }
         self.saving = true;
         let (store, fleet) = (self.with.store.clone(), self.with.spec.name.clone());
         let saving = async move {
-            let saved = store.save_workers(&fleet, memory.clone()).await;
-            (saved, memory)
+            // The workers first: a fleet's history hangs on there being any.
+            let mut saved = Ok(());
+            if let Some(workers) = &workers {
+                saved = store.save_workers(&fleet, workers.clone()).await;
+            }
+            if let (Some(history), Ok(())) = (&history, &saved) {
+                saved = store.save_history(&fleet, history.clone()).await;
+            }
+            (saved, workers, history)
         };
-        context.spawn(saving.into_actor(self).map(|(saved, memory), actor, _| {
+        context.spawn(saving.into_actor(self).map(|(saved, workers, history), actor, _| {
             actor.saving = false;
             match saved {
-                Ok(()) => actor.kept = memory,
+                Ok(()) => {
+                    actor.kept = workers.unwrap_or_else(|| std::mem::take(&mut actor.kept));
+                    actor.kept_history = history.unwrap_or_else(|| std::mem::take(&mut actor.kept_history));
+                }
                 Err(error) => tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot remember the fleet's workers, trying again"),
             }
         }));
     }
-}
-
-/// What workers told of themselves, all at once: each step of the detector goes through the whole fleet.
-fn read_replies(stats: &[Reply], queues: &[Reply]) -> Vec<(CompactString, Learned)> {
-    let pools = stats.iter().map(|reply| {
-        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
-        (reply.hostname.clone(), Learned { pool, queues: None })
-    });
-    let queues = queues.iter().map(|reply| {
-        let queues = inspect::active_queues(&reply.body);
-        (reply.hostname.clone(), Learned { pool: None, queues })
-    });
-    pools.chain(queues).collect()
 }
 
 /// Asks, and gives up what takes [`HANGS_AFTER`] longer than it should.

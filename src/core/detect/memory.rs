@@ -1,9 +1,11 @@
-//! What is remembered of a worker across a restart of Headcount.
+//! What is remembered of a fleet and its workers across a restart of Headcount.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Diagnosis, WorkerState};
+use super::flapping::PenaltyMemory;
+use super::history::Sample;
+use super::state::{Diagnosis, Trouble, WorkerState};
 use crate::celery::inspect::Pool;
 use crate::time::Wall;
 
@@ -30,10 +32,64 @@ pub struct WorkerMemory {
     pub interval_us: Option<u64>,
     /// How it runs its tasks, where learned.
     pub pool: Option<Pool>,
-    /// Queues that it said it consumes, where learned.
+    /// Queues that it has said it consumes since its process began, where learned.
     pub queues: Vec<CompactString>,
+    /// What is known of its work.
+    #[serde(default)]
+    pub work: WorkMemory,
     /// Whether it has ever answered a ping.
     pub answers: bool,
     /// Whether the broker has ever shown its presence.
     pub shows_presence: bool,
+}
+
+/// One fleet as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetMemory {
+    /// Its workers.
+    pub workers: Vec<WorkerMemory>,
+    /// What it has been like.
+    #[serde(default)]
+    pub history: FleetHistory,
+}
+
+impl From<Vec<WorkerMemory>> for FleetMemory {
+    fn from(workers: Vec<WorkerMemory>) -> Self {
+        Self {
+            workers,
+            history: FleetHistory::default(),
+        }
+    }
+}
+
+/// What a fleet learns apart from its workers. What an older Headcount has not written down is learned anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetHistory {
+    /// Its last 24 h, in samples of five minutes.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+    /// Lost workers for whom somebody stands in.
+    #[serde(default)]
+    pub replaced: Vec<CompactString>,
+    /// Workers that have fallen lately.
+    #[serde(default)]
+    pub penalties: Vec<PenaltyMemory>,
+}
+
+impl FleetHistory {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is remembered of a worker's work.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkMemory {
+    /// Why it was stalled, if it was.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// The longest that it ran a task without another moving, lately, in seconds.
+    #[serde(default)]
+    pub longest_run_s: u64,
 }

@@ -1,5 +1,6 @@
 //! What the event lane found out about one worker since it last told: all that a verdict needs, and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -46,4 +47,45 @@ pub struct Sighting {
     pub processed: Option<u64>,
     /// Its software, when it is first seen or has changed.
     pub software: Option<CompactString>,
+    /// Tasks that it has begun and not ended: told once it has said goodbye, and when it has fallen silent.
+    pub unfinished: Option<Arc<Unfinished>>,
+    /// Whether two processes beat under this name by turns.
+    pub shared: bool,
+}
+
+impl Sighting {
+    /// Whether it tells of something that came, and not only of what did not.
+    pub fn is_sign(&self) -> bool {
+        self.beats > 0 || self.tasks > 0 || self.word != Word::Nothing
+    }
+}
+
+/// Tasks that a worker has begun, and whose end has not been heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many.
+    pub total: u32,
+    /// How many of each name, the most frequent first; not of all names, and not of those whose name was not heard.
+    pub names: Vec<(CompactString, u32)>,
+}
+
+impl Unfinished {
+    /// `3 tasks` and `: sms.send x2, sms.purge`; the second is empty where no name is known.
+    pub(super) fn in_words(&self) -> (String, String) {
+        let count = format!("{} {}", self.total, if self.total == 1 { "task" } else { "tasks" });
+        let mut names = String::new();
+        for (name, count) in &self.names {
+            names += if names.is_empty() { ": " } else { ", " };
+            names += name;
+            if *count > 1 {
+                names += &format!(" x{count}");
+            }
+        }
+        let named: u32 = self.names.iter().map(|(_, count)| count).sum();
+        let others = self.total.saturating_sub(named);
+        if others > 0 && !names.is_empty() {
+            names += &format!(", {others} other");
+        }
+        (count, names)
+    }
 }

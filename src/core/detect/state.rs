@@ -62,7 +62,8 @@ words! {
 }
 
 words! {
-    /// Why a worker is down.
+    /// Why a worker is missing, in one word. A worker that is down carries one of the first three; the others are an
+    /// incident's, of workers that are there and do not do their work.
     Diagnosis {
         /// Its connection is gone, and there was no goodbye.
         Crashed = "crashed",
@@ -70,6 +71,26 @@ words! {
         Frozen = "frozen",
         /// Neither can be told.
         Unreachable = "unreachable",
+        /// Alive, and consuming nothing.
+        Stalled = "stalled",
+        /// Alive, and not getting on with what it has taken.
+        Stuck = "stuck",
+        /// Down and up again and again.
+        Flapping = "flapping",
+    }
+}
+
+words! {
+    /// Why a worker is stalled.
+    Trouble {
+        /// It no longer consumes a queue that it consumed: its consumer is gone.
+        #[serde(rename = "consumer gone")]
+        ConsumerGone = "consumer gone",
+        /// It takes nothing from its queues, though messages wait there and it has free slots.
+        #[serde(rename = "not taking")]
+        NotTaking = "not taking",
+        /// It gets on with nothing that it has taken: a pool that hangs, or a task that never ends.
+        Stuck = "stuck",
     }
 }
 

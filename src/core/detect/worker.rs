@@ -1,15 +1,18 @@
 //! One worker: its signals, and the state machine that judges them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::memory::WorkerMemory;
+use super::board::Board;
+use super::memory::{WorkMemory, WorkerMemory};
 use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
-use super::sighting::{Sighting, Word};
-use super::state::{Diagnosis, WorkerState};
+use super::sighting::{Sighting, Unfinished, Word};
+use super::state::{Diagnosis, Trouble, WorkerState};
+use super::work::{Means, Work, WorkLook};
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -95,10 +98,16 @@ pub struct Worker {
     away_before: Duration,
     last_heard: Option<Mono>,
     pub(super) pool: Option<Pool>,
-    pub(super) queues: Option<Vec<CompactString>>,
-    pub(super) active: Option<u64>,
-    pub(super) processed: Option<u64>,
+    pub(super) work: Work,
     pub(super) software: Option<CompactString>,
+    /// Tasks that it had begun when it left or fell silent.
+    pub(super) unfinished: Option<Arc<Unfinished>>,
+    /// Two processes beat under its name.
+    pub(super) shares_name: bool,
+    /// Task events of its own have come (`-E`).
+    pub(super) tells_tasks: bool,
+    /// Tasks that it accepted since it was first seen.
+    pub(super) accepted: u64,
 }
 
 impl Worker {
@@ -125,10 +134,12 @@ impl Worker {
             away_before: Duration::ZERO,
             last_heard: None,
             pool: None,
-            queues: None,
-            active: None,
-            processed: None,
+            work: Work::new(t),
             software: None,
+            unfinished: None,
+            shares_name: false,
+            tells_tasks: false,
+            accepted: 0,
         }
     }
 
@@ -154,7 +165,8 @@ impl Worker {
         worker.last_seen = memory.last_seen;
         worker.away_before = now.wall.since(memory.last_seen.unwrap_or(memory.since));
         worker.pool = memory.pool;
-        worker.queues = (!memory.queues.is_empty()).then_some(memory.queues);
+        let run = Duration::from_secs(memory.work.longest_run_s);
+        worker.work = Work::remembered(t, memory.queues, run, memory.work.trouble);
         worker
     }
 
@@ -173,7 +185,11 @@ impl Worker {
                 .known_interval()
                 .and_then(|i| u64::try_from(i.as_micros()).ok()),
             pool: self.pool,
-            queues: self.queues.clone().unwrap_or_default(),
+            queues: self.work.consumed().to_vec(),
+            work: WorkMemory {
+                trouble: self.work.trouble(),
+                longest_run_s: self.work.longest_run().as_secs(),
+            },
             answers: self.ever_answered,
             shows_presence: self.ever_present,
         }
@@ -187,6 +203,7 @@ impl Worker {
     /// How it stands.
     pub fn state(&self) -> WorkerState {
         match self.stage {
+            _ if self.is_stalled() => WorkerState::Stalled,
             Stage::Starting => WorkerState::Starting,
             Stage::Up => WorkerState::Up,
             Stage::Suspect => WorkerState::Suspect,
@@ -214,7 +231,18 @@ impl Worker {
         self.last_seen
     }
 
-    /// Whether it counts as alive: up, just seen, or only suspected.
+    /// Whether it is alive, and does not do its work. It goes on being judged by its signs of life, and may be suspected
+    /// too.
+    pub fn is_stalled(&self) -> bool {
+        self.is_alive() && self.work.trouble().is_some()
+    }
+
+    /// Why it is stalled, if it is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.work.trouble().filter(|_| self.is_alive())
+    }
+
+    /// Whether it counts as alive: up, just seen, only suspected, or stalled.
     pub fn is_alive(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Up | Stage::Suspect)
     }
@@ -224,9 +252,29 @@ impl Worker {
         self.stage == Stage::Suspect
     }
 
-    /// Whether it first appeared after `other` was last alive: it may stand in for it.
-    pub(super) fn appeared_after(&self, other: &Worker) -> bool {
-        self.first_seen > other.life
+    /// Whether it is alive, and its last sign of life is not overdue.
+    pub(super) fn beats_on_time(&self, t: Seen) -> bool {
+        self.is_alive()
+            && self
+                .beat
+                .is_some_and(|beat| t.since(beat.seen) <= self.rhythm.patience())
+    }
+
+    /// The moment that its silence is counted from.
+    pub(super) fn life(&self) -> Seen {
+        self.life
+    }
+
+    /// Until when it need not be judged again, if nothing is heard of it: for the steady states, and not for the others.
+    pub(super) fn rests_until(&self, t: Seen) -> Option<Seen> {
+        if self.leaving.is_some() || self.gone.is_some() {
+            return None;
+        }
+        match self.stage {
+            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
+            Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
+            _ => None,
+        }
     }
 
     /// Since when it has been offline.
@@ -235,6 +283,11 @@ impl Worker {
             Stage::Offline { at } => Some(at),
             _ => None,
         }
+    }
+
+    /// How long ago it was first seen.
+    pub(super) fn has_been_seen_for(&self, t: Seen) -> Duration {
+        t.since(self.first_seen)
     }
 
     /// How long it has given no sign.
@@ -247,9 +300,20 @@ impl Worker {
         self.away_before + self.silent(t)
     }
 
-    /// Whether its pool and queues still have to be learned.
-    pub(super) fn wants_learning(&self) -> bool {
-        self.is_alive() && (self.pool.is_none() || self.queues.is_none())
+    /// Whether its pool and queues still have to be learned, or may have changed since they were.
+    pub(super) fn wants_learning(&self, t: Seen) -> bool {
+        let unlearned = self.pool.is_none() || self.work.queues().is_none();
+        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+    }
+
+    /// Whether it should be asked about its work.
+    pub(super) fn wants_look_at_work(&self, t: Seen, rules: &Rules) -> bool {
+        self.works() && self.ever_answered && self.work.wants_look(t, rules)
+    }
+
+    /// Whether its work can be judged: it is well otherwise.
+    fn works(&self) -> bool {
+        self.stage == Stage::Up && self.leaving.is_none() && !self.shares_name
     }
 
     /// Whom to ask, with what a broker without mailboxes needs to recognise its connection.
@@ -286,11 +350,20 @@ impl Worker {
 
     /// Its events since the last flush.
     pub(super) fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {
-        let restarted = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        if sighting.unfinished.is_some() {
+            self.unfinished.clone_from(&sighting.unfinished);
+        }
+        if !sighting.is_sign() {
+            return;
+        }
+        self.shares_name = sighting.shared;
+        self.tells_tasks |= sighting.tasks > 0;
+        let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        let restarted = other && !sighting.shared;
         if restarted {
             // A new process: what the old one had need not be there.
             self.pool = None;
-            self.queues = None;
+            self.work.restart(t);
             self.gone = None;
             self.missed_pings = 0;
         }
@@ -298,14 +371,15 @@ impl Worker {
             self.pid = sighting.pid;
         }
         self.rhythm.heard(sighting.interval, sighting.longest_gap);
-        self.active = sighting.active.or(self.active);
-        self.processed = sighting.processed.or(self.processed);
         if sighting.software.is_some() {
             self.software.clone_from(&sighting.software);
         }
+        // What waited on its way proves that its worker lived when it was sent, and no more.
+        let fresh = t - sighting.age;
+        let heard = sighting.last - sighting.age;
         let spoke = Spoke {
-            seen: t,
-            wall: now.wall_at(sighting.last),
+            seen: fresh,
+            wall: now.wall_at(heard),
         };
         match sighting.word {
             Word::Goodbye => {
@@ -315,8 +389,21 @@ impl Worker {
                 self.last_seen = Some(spoke.wall);
                 return;
             }
-            Word::Online => self.leaving = None,
+            Word::Online => {
+                self.leaving = None;
+                self.work.begin(t);
+            }
             Word::Nothing => {}
+        }
+        if sighting.beats > 0 {
+            self.unfinished = None;
+            if !restarted && let (Some(before), Some(now)) = (self.work.processed(), sighting.processed) {
+                self.accepted = self.accepted.saturating_add(now.saturating_sub(before));
+            }
+            self.work.beat(fresh, sighting.active, sighting.processed);
+        }
+        if sighting.tasks > 0 {
+            self.work.moves(fresh);
         }
         if sighting.beats > 0 {
             // A gap in which it was away says nothing of its rhythm.
@@ -324,13 +411,15 @@ impl Worker {
                 && self.is_alive()
                 && !restarted
             {
-                self.rhythm.gap(t.since(previous.seen));
+                self.rhythm.gap(fresh.since(previous.seen));
             }
-            self.beat = Some(spoke);
-            self.alive(t, spoke.wall, sighting.last, now);
+            if self.beat.is_none_or(|previous| previous.seen <= fresh) {
+                self.beat = Some(spoke);
+            }
+            self.alive(t, spoke, heard, now);
         } else if self.is_alive() && self.leaving.is_none() {
             // Task events alone show life, and never bring anybody back: they follow a goodbye for as long as it drains.
-            self.alive(t, spoke.wall, sighting.last, now);
+            self.alive(t, spoke, heard, now);
         }
     }
 
@@ -365,7 +454,7 @@ impl Worker {
                 self.ever_answered = true;
                 self.missed_pings = 0;
                 if self.leaving.is_none() {
-                    self.alive(t, now.wall, now.mono, now);
+                    self.alive(t, spoke, now.mono, now);
                 }
             }
             None => self.missed_pings = self.missed_pings.saturating_add(1),
@@ -377,9 +466,19 @@ impl Worker {
         if learned.pool.is_some() {
             self.pool = learned.pool;
         }
-        if learned.queues.is_some() {
-            self.queues = learned.queues;
+        if let Some(queues) = learned.queues {
+            self.work.consumes(queues);
         }
+    }
+
+    /// With what it works, as it told.
+    pub(super) fn has(&mut self, means: Means) {
+        self.work.means(means);
+    }
+
+    /// What it said of its work.
+    pub(super) fn worked(&mut self, t: Seen, look: &WorkLook, board: &Board) {
+        self.work.worked(t, look, board);
     }
 
     /// Headcount could not see, and begins anew: silence counts from here, and whoever was alive is unknown until heard.
@@ -387,6 +486,7 @@ impl Worker {
         self.life = t;
         self.gone = None;
         self.missed_pings = 0;
+        self.work.begin(t);
         if self.leaving.is_some() {
             self.leaving = Some(t);
         }
@@ -406,6 +506,8 @@ impl Worker {
             }
             return;
         }
+        let answers_only = self.beat.is_none() && self.ever_answered;
+        self.rhythm.answers_only(answers_only.then_some(rules.probe_every));
         match self.stage {
             Stage::Starting | Stage::Up if self.silent(t) > self.rhythm.patience() => self.enter(Stage::Suspect, now),
             Stage::Suspect => {
@@ -429,6 +531,14 @@ impl Worker {
                 };
             }
             _ => {}
+        }
+    }
+
+    /// Judges its work, if it is well otherwise.
+    pub(super) fn judge_work(&mut self, t: Seen, now: Now, rules: &Rules) {
+        let solo = self.pool == Some(Pool::Solo);
+        if self.works() && self.work.judge(t, rules, self.ever_answered, solo) {
+            self.since = now.wall;
         }
     }
 
@@ -456,7 +566,7 @@ impl Worker {
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
         let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
-        if waits_for_pings && (asked_lately || silent <= deadline * 2) {
+        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after())) {
             return None;
         }
         Some(if self.is_present() {
@@ -481,11 +591,29 @@ impl Worker {
         self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
     }
 
+    /// Whether nothing but task events has ever been heard of it.
+    pub(super) fn tells_tasks_only(&self) -> bool {
+        self.tells_tasks && self.beat.is_none() && !self.ever_answered && !self.ever_present
+    }
+
+    /// Whether it has ever answered a ping.
+    pub(super) fn has_answered(&self) -> bool {
+        self.ever_answered
+    }
+
     /// Why its silence may be innocent.
     pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
         let solo = self.pool == Some(Pool::Solo);
         let silent = self.silent(t);
-        if self.gone.is_some() || silent > rules::SOLO_BUSY_MAX {
+        if self.gone.is_some() {
+            return None;
+        }
+        if self.tells_tasks_only() {
+            return Some(
+                "it neither beats nor answers, and tells of tasks alone: silence is all that it has while idle",
+            );
+        }
+        if silent > rules::SOLO_BUSY_MAX {
             return None;
         }
         if solo {
@@ -502,12 +630,19 @@ impl Worker {
     // ------------------------------------------------------------ transitions
 
     /// One sign of life. A burst that arrives at once is one sign: it may be a late flush of what was sent before.
-    fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
-        let in_a_row = t.since(self.life) <= self.rhythm.patience();
-        self.life = t;
+    fn alive(&mut self, t: Seen, spoke: Spoke, heard: Mono, now: Now) {
+        if spoke.seen < self.life {
+            return;
+        }
+        let in_a_row = spoke.seen.since(self.life) <= self.rhythm.patience();
+        self.life = spoke.seen;
         self.away_before = Duration::ZERO;
-        self.last_seen = Some(at);
+        self.last_seen = Some(spoke.wall);
         self.last_heard = Some(heard);
+        // So old that it would be suspected at once: a sign of then, not of now.
+        if self.silent(t) > self.rhythm.patience() {
+            return;
+        }
         match self.stage {
             Stage::Starting if t > self.first_seen => self.enter(Stage::Up, now),
             Stage::Starting | Stage::Up => {}
@@ -534,7 +669,14 @@ impl Worker {
     }
 
     fn enter(&mut self, stage: Stage, now: Now) {
+        let before = self.state();
         self.stage = stage;
-        self.since = now.wall;
+        if matches!(stage, Stage::Down { .. } | Stage::Offline { .. }) {
+            self.work.leave();
+        }
+        // Who is stalled and suspected is stalled all the while.
+        if self.state() != before || !self.is_stalled() {
+            self.since = now.wall;
+        }
     }
 }

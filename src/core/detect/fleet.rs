@@ -226,6 +226,11 @@ impl FleetDetector {
         }
     }
 
+    /// The fleet as it stands, without an account of each of its workers.
+    pub fn judgement(&self, now: Now) -> FleetVerdict {
+        self.verdict(self.clock.clone().advance(now.mono), now)
+    }
+
     // ------------------------------------------------------------ inputs
 
     fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {

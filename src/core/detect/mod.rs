@@ -13,6 +13,7 @@ pub mod observed;
 mod rhythm;
 pub mod roster;
 pub mod rules;
+pub mod session;
 pub mod sighting;
 pub mod state;
 pub mod table;

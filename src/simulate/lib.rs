@@ -3,4 +3,11 @@
 //! [`rig::Rig`] runs the daemon's own detector, incident book and debouncer; what surrounds it is a simulated world, or a
 //! recorded trace.
 
+pub mod baselines;
+pub mod headcount;
 pub mod rig;
+pub mod rng;
+pub mod scenarios;
+pub mod stage;
+pub mod truth;
+pub mod world;

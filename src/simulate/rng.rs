@@ -16,7 +16,10 @@ impl Rng {
 
     /// A stream for one part of what `seed` makes: parts do not depend on the order in which they are run.
     pub fn for_part(seed: u64, part: &[u64]) -> Self {
-        Self::new(part.iter().fold(mix(seed), |seed, part| mix(seed ^ mix(part.wrapping_add(1)))))
+        Self::new(
+            part.iter()
+                .fold(mix(seed), |seed, part| mix(seed ^ mix(part.wrapping_add(1)))),
+        )
     }
 
     /// The next 64 bits.

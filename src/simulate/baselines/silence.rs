@@ -28,7 +28,6 @@ const TIMEOUT: [f64; 13] = [
 #[derive(Debug)]
 pub struct Silence {
     name: &'static str,
-    unit: Unit,
     thresholds: Vec<f64>,
     /// Each threshold as a span, for workers that beat as all simulated ones do.
     spans: Vec<Moment>,
@@ -58,7 +57,6 @@ impl Silence {
         let spans: Vec<Moment> = thresholds.iter().map(span).collect();
         Self {
             name,
-            unit,
             thresholds: thresholds.to_vec(),
             shortest: spans.iter().copied().min().unwrap_or(0),
             alarms: vec![Vec::new(); spans.len()],
@@ -131,7 +129,6 @@ impl Baseline for Silence {
                 self.silent(Slot::try_from(slot).unwrap_or(0), heard, end, true);
             }
         }
-        debug_assert!(self.unit == Unit::Percent || self.unit == Unit::Seconds);
         std::mem::take(&mut self.alarms)
     }
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use headcount_core::detect::{Learned, Probed, WorkLook};
+use headcount_core::hash::fnv1a;
 use headcount_core::status::QueueStatus;
 
 use super::calendar::{MS, Moment, SEC};
 use super::worker::{Consuming, Leisure, Worker};
 use super::{What, World};
+use crate::rng::Rng;
 
 /// How long a ping may take: as the daemon waits (`rules::PROBE_TIMEOUT`).
 const PATIENCE: Moment = SEC;
@@ -99,17 +101,19 @@ impl World {
     }
 
     /// How long a worker takes to answer; none if it does not, in time.
-    fn latency(&mut self, name: &str, patience: Moment) -> Option<Moment> {
+    ///
+    /// Chance is taken from the moment and the name, not from the world's: who asks must not change what happens.
+    fn latency(&self, name: &str, patience: Moment) -> Option<Moment> {
         let now = self.now;
         let worker = self.by_name(name).filter(|worker| worker.sends(now))?;
-        let (delay, loss) = (worker.delay, worker.loss);
-        let ways = self.rng.exponential(delay) + self.rng.exponential(delay);
+        let mut rng = Rng::for_part(self.seed, &[now, fnv1a(name)]);
+        let ways = rng.exponential(worker.delay) + rng.exponential(worker.delay);
         let latency = ROUND_TRIP + (ways * SEC as f64) as Moment;
-        let lost = loss > 0.0 && (self.rng.chance(loss) || self.rng.chance(loss));
+        let lost = worker.loss > 0.0 && (rng.chance(worker.loss) || rng.chance(worker.loss));
         (!lost && latency < patience).then_some(latency)
     }
 
-    fn probe(&mut self, names: &[CompactString]) -> (Moment, Says) {
+    fn probe(&self, names: &[CompactString]) -> (Moment, Says) {
         let mut after = ROUND_TRIP;
         let mut probes = Vec::with_capacity(names.len());
         for name in names {
@@ -131,7 +135,7 @@ impl World {
 
     /// Asks each worker: what it tells, and how long that takes in all.
     fn inspect<T>(
-        &mut self,
+        &self,
         names: &[CompactString],
         tell: impl Fn(&World, &Worker) -> T,
     ) -> (Moment, Vec<(CompactString, Option<T>)>) {

@@ -111,6 +111,7 @@ enum What {
 #[derive(Debug)]
 pub struct World {
     now: Moment,
+    seed: u64,
     rng: Rng,
     workers: Vec<Worker>,
     fleets: Vec<CompactString>,
@@ -156,9 +157,11 @@ impl World {
     pub fn new(stage: &mut Stage) -> Self {
         let mut script = std::mem::take(&mut stage.script).into_iter();
         let next_action = script.next();
+        let seed = stage.rng.bits();
         let mut world = Self {
             now: 0,
-            rng: Rng::for_part(stage.rng.bits(), &[]),
+            seed,
+            rng: Rng::new(seed),
             workers: Vec::new(),
             fleets: stage.fleets.iter().map(|name| (*name).into()).collect(),
             backlog: stage.backlog.clone(),
@@ -525,14 +528,22 @@ impl World {
                 self.wake(slot, until);
             }
             Action::Reset(slot, back) => {
-                if self.workers.get(slot as usize).is_some_and(|worker| worker.link == Link::Up) {
+                if self
+                    .workers
+                    .get(slot as usize)
+                    .is_some_and(|worker| worker.link == Link::Up)
+                {
                     self.loses_link(slot);
                     let life = self.life(slot);
                     self.calendar.enter(back, What::Reconnects(slot, life));
                 }
             }
             Action::Hold(slot, until, closes) => {
-                if self.workers.get(slot as usize).is_some_and(|worker| worker.link == Link::Up) {
+                if self
+                    .workers
+                    .get(slot as usize)
+                    .is_some_and(|worker| worker.link == Link::Up)
+                {
                     self.with(slot, |worker| worker.link = Link::Held);
                     let life = self.life(slot);
                     self.calendar.enter(until, What::LetsGo(slot, life));
@@ -608,7 +619,11 @@ impl World {
         let now = self.now;
         self.broker_out = until;
         for &slot in of {
-            if self.workers.get(slot as usize).is_none_or(|worker| worker.link == Link::Down) {
+            if self
+                .workers
+                .get(slot as usize)
+                .is_none_or(|worker| worker.link == Link::Down)
+            {
                 continue;
             }
             self.loses_link(slot);

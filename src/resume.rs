@@ -38,7 +38,7 @@ pub(crate) fn discovered(
 pub(crate) fn orphans(settings: &Settings, addresses: &Addresses, remembered: &Remembered, now: Wall) -> Vec<Incident> {
     let discovered = discovered(settings, addresses, remembered);
     let watched = |incident: &Incident| match incident.kind {
-        Kind::Broker => settings
+        Kind::Broker | Kind::Fleets => settings
             .brokers
             .iter()
             .any(|broker| broker.config.name == incident.subject),
@@ -164,7 +164,11 @@ mod tests {
             "sms".into(),
             vec![memory("redis://127.0.0.1:1/0", "sms@h", WorkerState::Down)],
         )];
-        let remembered = Remembered { incidents, workers };
+        let remembered = Remembered {
+            incidents,
+            workers,
+            ..Remembered::default()
+        };
         let closed = orphans(&settings(), &addresses(), &remembered, Wall::from_micros(5));
         let closed: Vec<_> = closed
             .iter()

@@ -7,5 +7,7 @@ pub mod notice;
 pub mod text;
 
 pub use book::IncidentBook;
-pub use incident::{Evidence, Incident, IncidentId, Kind, Missing, Notification, Scene, Severity, Told, same_missing};
+pub use incident::{
+    Cover, Evidence, Incident, IncidentId, Kind, Missing, Notification, Scene, Severity, Shared, Told, same_missing,
+};
 pub use notice::{Notice, Turn};

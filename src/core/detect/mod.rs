@@ -3,18 +3,27 @@
 //! [`FleetDetector::step`] is the whole of it: an input and the time go in, what is to be done comes out.
 
 mod account;
+mod age;
 pub mod broker;
 mod count;
+pub mod flapping;
 pub mod fleet;
+pub mod history;
+pub mod input;
 pub mod ledger;
 pub mod look;
 pub mod memory;
+pub(crate) mod missing;
 pub mod observed;
+pub mod own_health;
+mod report;
 mod rhythm;
 pub mod roster;
 pub mod rules;
 pub mod session;
 pub mod sighting;
+mod slots;
+pub mod spec;
 pub mod state;
 pub mod table;
 #[cfg(test)]
@@ -24,10 +33,11 @@ mod work;
 mod worker;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
-pub use memory::WorkerMemory;
+pub use memory::{FleetHistory, FleetMemory, WorkerMemory};
+pub use own_health::Doubt;
 pub use rules::Rules;
 pub use sighting::{Sighting, Word};
-pub use state::{BrokerState, Diagnosis, FleetState, Signal, WorkerState};
-pub use verdict::{FleetReport, FleetVerdict};
+pub use state::{BrokerState, Diagnosis, FleetState, Signal, Trouble, WorkerState};
+pub use verdict::{Finding, FleetReport, FleetVerdict};
 pub use work::WorkLook;
 pub use worker::{Learned, Probed, Target, Worker};

@@ -9,7 +9,7 @@ use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
-use super::state::{Diagnosis, WorkerState};
+use super::state::{Diagnosis, Trouble, WorkerState};
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -224,9 +224,39 @@ impl Worker {
         self.stage == Stage::Suspect
     }
 
-    /// Whether it first appeared after `other` was last alive: it may stand in for it.
-    pub(super) fn appeared_after(&self, other: &Worker) -> bool {
-        self.first_seen > other.life
+    /// Whether it is alive and does not do its work.
+    pub fn is_stalled(&self) -> bool {
+        false
+    }
+
+    /// Why it does not do its work.
+    pub fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    /// Whether it is alive, and its last sign of life is not overdue.
+    pub(super) fn beats_on_time(&self, t: Seen) -> bool {
+        self.is_alive()
+            && self
+                .beat
+                .is_some_and(|beat| t.since(beat.seen) <= self.rhythm.patience())
+    }
+
+    /// The moment that its silence is counted from.
+    pub(super) fn life(&self) -> Seen {
+        self.life
+    }
+
+    /// Until when it need not be judged again, if nothing is heard of it: for the steady states, and not for the others.
+    pub(super) fn rests_until(&self, t: Seen) -> Option<Seen> {
+        if self.leaving.is_some() || self.gone.is_some() {
+            return None;
+        }
+        match self.stage {
+            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
+            Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
+            _ => None,
+        }
     }
 
     /// Since when it has been offline.
@@ -303,9 +333,12 @@ impl Worker {
         if sighting.software.is_some() {
             self.software.clone_from(&sighting.software);
         }
+        // What waited on its way proves that its worker lived when it was sent, and no more.
+        let fresh = t - sighting.age;
+        let heard = sighting.last - sighting.age;
         let spoke = Spoke {
-            seen: t,
-            wall: now.wall_at(sighting.last),
+            seen: fresh,
+            wall: now.wall_at(heard),
         };
         match sighting.word {
             Word::Goodbye => {
@@ -324,13 +357,15 @@ impl Worker {
                 && self.is_alive()
                 && !restarted
             {
-                self.rhythm.gap(t.since(previous.seen));
+                self.rhythm.gap(fresh.since(previous.seen));
             }
-            self.beat = Some(spoke);
-            self.alive(t, spoke.wall, sighting.last, now);
+            if self.beat.is_none_or(|previous| previous.seen <= fresh) {
+                self.beat = Some(spoke);
+            }
+            self.alive(t, spoke, heard, now);
         } else if self.is_alive() && self.leaving.is_none() {
             // Task events alone show life, and never bring anybody back: they follow a goodbye for as long as it drains.
-            self.alive(t, spoke.wall, sighting.last, now);
+            self.alive(t, spoke, heard, now);
         }
     }
 
@@ -365,7 +400,7 @@ impl Worker {
                 self.ever_answered = true;
                 self.missed_pings = 0;
                 if self.leaving.is_none() {
-                    self.alive(t, now.wall, now.mono, now);
+                    self.alive(t, spoke, now.mono, now);
                 }
             }
             None => self.missed_pings = self.missed_pings.saturating_add(1),
@@ -456,7 +491,7 @@ impl Worker {
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
         let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
-        if waits_for_pings && (asked_lately || silent <= deadline * 2) {
+        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after())) {
             return None;
         }
         Some(if self.is_present() {
@@ -502,12 +537,19 @@ impl Worker {
     // ------------------------------------------------------------ transitions
 
     /// One sign of life. A burst that arrives at once is one sign: it may be a late flush of what was sent before.
-    fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
-        let in_a_row = t.since(self.life) <= self.rhythm.patience();
-        self.life = t;
+    fn alive(&mut self, t: Seen, spoke: Spoke, heard: Mono, now: Now) {
+        if spoke.seen < self.life {
+            return;
+        }
+        let in_a_row = spoke.seen.since(self.life) <= self.rhythm.patience();
+        self.life = spoke.seen;
         self.away_before = Duration::ZERO;
-        self.last_seen = Some(at);
+        self.last_seen = Some(spoke.wall);
         self.last_heard = Some(heard);
+        // So old that it would be suspected at once: a sign of then, not of now.
+        if self.silent(t) > self.rhythm.patience() {
+            return;
+        }
         match self.stage {
             Stage::Starting if t > self.first_seen => self.enter(Stage::Up, now),
             Stage::Starting | Stage::Up => {}

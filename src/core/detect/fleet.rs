@@ -209,11 +209,6 @@ impl FleetDetector {
         self.rest(t, now);
     }
 
-    /// The fleet as it stands, without an account of each of its workers.
-    pub fn judgement(&self, now: Now) -> FleetVerdict {
-        self.verdict(self.clock.clone().advance(now.mono), now)
-    }
-
     // ------------------------------------------------------------ inputs
 
     /// Returns whether more has happened than that a worker went on living.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Store};
+use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Told, Turn};
 use headcount_core::celery::TaskKind;
 use headcount_core::detect::flapping::PenaltyMemory;

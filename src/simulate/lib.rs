@@ -5,6 +5,7 @@
 
 pub mod baselines;
 pub mod headcount;
+pub mod report;
 pub mod rig;
 pub mod rng;
 pub mod run;

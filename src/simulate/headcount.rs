@@ -185,8 +185,15 @@ impl Watcher for Headcount {
         let now = world::clocks(now);
         match answer.says {
             Says::Probed(probes) => self.rig.answer(now, fleet, Input::Probed(&probes)),
-            Says::Learned(learned) => self.rig.answer(now, fleet, Input::Learned(&learned)),
-            Says::Worked(looks) => self.rig.answer(now, fleet, Input::Worked(&looks)),
+            Says::Learned(learned, means) => {
+                self.rig.answer(now, fleet, Input::Learned(&learned));
+                self.rig.answer(now, fleet, Input::Means(&means));
+            }
+            Says::Worked(looks, means) => {
+                self.rig.answer(now, fleet, Input::Means(&means));
+                self.rig.answer(now, fleet, Input::Takers(None));
+                self.rig.answer(now, fleet, Input::Worked(&looks));
+            }
             Says::Queues(queues) => self.rig.answer(now, fleet, Input::Queues(queues)),
             Says::Failed if asked == Asked::Probe => self.rig.answer(now, fleet, Input::Unprobed),
             Says::Failed => {}

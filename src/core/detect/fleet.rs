@@ -8,6 +8,7 @@ use compact_str::CompactString;
 pub use super::input::{Input, Output, Sight};
 pub use super::spec::{Expected, FleetSpec, Minimum};
 
+use super::board::Board;
 use super::count::{Books, Count};
 use super::flapping::Flapping;
 use super::history::History;
@@ -35,6 +36,7 @@ pub struct FleetDetector {
     pub(super) clock: ObservedClock,
     pub(super) workers: BTreeMap<CompactString, Worker>,
     pub(super) queues: Vec<QueueStatus>,
+    board: Board,
     pub(super) health: OwnHealth,
     slots: Slots,
     flapping: Flapping,
@@ -109,6 +111,7 @@ impl FleetDetector {
             clock: ObservedClock::new(now.mono),
             workers,
             queues: Vec::new(),
+            board: Board::new(&spec.queues),
             health: OwnHealth::default(),
             slots,
             flapping: Flapping::remembered(history.penalties, t),
@@ -134,6 +137,11 @@ impl FleetDetector {
     /// What the fleet is told about itself.
     pub fn spec(&self) -> &FleetSpec {
         &self.spec
+    }
+
+    /// One of its workers.
+    pub fn worker(&self, hostname: &CompactString) -> Option<&Worker> {
+        self.workers.get(hostname)
     }
 
     /// How many sightings were left out because the fleet is full, since the last call.
@@ -188,9 +196,28 @@ impl FleetDetector {
                 }
                 true
             }
-            Input::Worked(_) => true,
+            Input::Means(means) => {
+                for (hostname, means) in means {
+                    if let Some(worker) = self.workers.get_mut(hostname) {
+                        worker.has(*means);
+                    }
+                }
+                true
+            }
+            Input::Takers(takers) => {
+                self.board.take(t, takers);
+                true
+            }
+            Input::Worked(looks) => {
+                for (hostname, look) in looks {
+                    if let Some(worker) = self.workers.get_mut(hostname) {
+                        worker.worked(t, look, &self.board);
+                    }
+                }
+                true
+            }
             Input::Queues(queues) => {
-                self.queues = queues;
+                self.shown(t, queues);
                 true
             }
             Input::Sight(sight) => {
@@ -203,7 +230,7 @@ impl FleetDetector {
         }
         self.judge(t, now);
         if self.clock.sees() {
-            self.turns.due(now.mono, &self.spec, &self.workers, outputs);
+            self.turns.due(t, now.mono, &self.spec, &mut self.workers, outputs);
         }
         self.conclude(t, now, outputs);
         self.rest(t, now);
@@ -216,10 +243,10 @@ impl FleetDetector {
         let Some(worker) = self.workers.get_mut(&sighting.hostname) else {
             return self.first_sighted(t, now, sighting);
         };
-        let before = (worker.state(), worker.wants_learning(), worker.is_unseen());
+        let before = (worker.state(), worker.wants_learning(t), worker.is_unseen());
         let standing = Standing::of(worker);
         worker.sighted(t, now, sighting);
-        let after = (worker.state(), worker.wants_learning(), worker.is_unseen());
+        let after = (worker.state(), worker.wants_learning(t), worker.is_unseen());
         if let Some(until) = worker.rests_until(t) {
             self.rests_until = self.rests_until.min(until);
         }
@@ -231,8 +258,8 @@ impl FleetDetector {
     }
 
     fn first_sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
-        // Who is first heard of by its goodbye was never counted.
-        if sighting.word == Word::Goodbye || sighting.beats == 0 {
+        // Who is first heard of by its goodbye was never counted. One that does not beat may be known by its tasks.
+        if sighting.word == Word::Goodbye || !sighting.is_sign() {
             return false;
         }
         if self.workers.len() >= MAX_WORKERS {
@@ -259,7 +286,7 @@ impl FleetDetector {
             let Some(worker) = self.workers.get_mut(hostname) else {
                 continue;
             };
-            if worker.beats_on_time(t) && worker.answer.is_some() {
+            if worker.beats_on_time(t) && worker.has_answered() {
                 on_time += 1;
                 missed += usize::from(probed.answer.is_none());
             }
@@ -270,6 +297,18 @@ impl FleetDetector {
         // Most of those that beat on time are silent when we ask: it is our question that did not arrive.
         if on_time >= MANY && missed * 2 > on_time {
             self.suffered(t);
+        }
+    }
+
+    fn shown(&mut self, t: Seen, queues: Vec<QueueStatus>) {
+        self.board.show(t, &queues);
+        self.queues = queues;
+        self.workers
+            .values()
+            .filter(|worker| worker.is_alive())
+            .for_each(|worker| self.board.claim(&worker.work));
+        for worker in self.workers.values_mut() {
+            worker.work.shown(t, &self.board);
         }
     }
 
@@ -325,6 +364,9 @@ impl FleetDetector {
         for (hostname, worker) in &mut self.workers {
             let before = (Standing::of(worker), worker.diagnosis());
             worker.judge(t, now, &self.spec.rules, in_grace);
+            if !in_grace {
+                worker.judge_work(t, now, &self.spec.rules);
+            }
             if worker.diagnosis() == Some(Diagnosis::Crashed) && before.1 != Some(Diagnosis::Crashed) {
                 self.last_crash = Some(t);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::sighting::Sighting;
-use super::work::WorkLook;
+use super::work::{Means, WorkLook};
 use super::worker::{Learned, Probed, Target};
 use crate::status::QueueStatus;
 
@@ -20,6 +20,10 @@ pub enum Input<'a> {
     Probed(&'a [(CompactString, Probed)]),
     /// These workers told of themselves.
     Learned(&'a [(CompactString, Learned)]),
+    /// With what these workers work.
+    Means(&'a [(CompactString, Means)]),
+    /// So many connections of the broker wait for messages, or have just taken one; none where it cannot tell.
+    Takers(Option<u32>),
     /// These workers were asked about their work.
     Worked(&'a [(CompactString, WorkLook)]),
     /// A probe could not be made: our own way to the broker failed, which says nothing of any worker.

@@ -12,6 +12,7 @@ use super::spec::{Expected, FleetSpec};
 use super::state::{Diagnosis, Trouble, WorkerState};
 use super::worker::Worker;
 use crate::alert::{Missing, Shared};
+use crate::time::Now;
 
 /// Why a worker is one of those that an alert would name; none if it is not.
 pub(super) fn why(books: Books<'_>, worker: &Worker, t: Seen) -> Option<Why> {
@@ -53,7 +54,7 @@ pub(super) enum Why {
 }
 
 /// A worker as an alert names it.
-pub(super) fn missing(worker: &Worker, why: Why) -> Missing {
+pub(super) fn missing(worker: &Worker, why: Why, t: Seen, now: Now) -> Missing {
     let (state, diagnosis) = named_as(worker, why);
     Missing {
         hostname: worker.hostname().clone(),
@@ -61,7 +62,7 @@ pub(super) fn missing(worker: &Worker, why: Why) -> Missing {
         diagnosis,
         // Of one that comes and goes the last sign of life changes all the time.
         last_seen: worker.last_seen().filter(|_| why != Why::Flaps),
-        since: (why == Why::Stalled).then(|| worker.since()),
+        since: (why == Why::Stalled).then(|| now.wall - t.since(worker.work.idle_since())),
     }
 }
 
@@ -129,10 +130,10 @@ pub(super) fn shared<'a>(lost: &[&Worker], well: impl Iterator<Item = &'a Worker
         return Some(Shared::Software(software.clone()));
     }
     let consumes = |worker: &Worker, queue: &CompactString| {
-        let queues = worker.queues.as_ref();
+        let queues = worker.work.queues();
         queues.is_some_and(|queues| queues.contains(queue))
     };
-    first.queues.iter().flatten().find_map(|queue| {
+    first.work.queues().into_iter().flatten().find_map(|queue| {
         let all = lost.iter().all(|worker| consumes(worker, queue));
         let nobody_else = !well.clone().any(|worker| consumes(worker, queue));
         (all && nobody_else).then(|| Shared::Queue(queue.clone()))

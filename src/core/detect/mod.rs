@@ -4,6 +4,7 @@
 
 mod account;
 mod age;
+mod board;
 pub mod broker;
 mod count;
 pub mod flapping;
@@ -20,6 +21,7 @@ mod report;
 mod rhythm;
 pub mod roster;
 pub mod rules;
+pub mod running;
 pub mod session;
 pub mod sighting;
 mod slots;
@@ -33,11 +35,11 @@ mod work;
 mod worker;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
-pub use memory::{FleetHistory, FleetMemory, WorkerMemory};
+pub use memory::{FleetHistory, FleetMemory, WorkMemory, WorkerMemory};
 pub use own_health::Doubt;
 pub use rules::Rules;
-pub use sighting::{Sighting, Word};
+pub use sighting::{Sighting, Unfinished, Word};
 pub use state::{BrokerState, Diagnosis, FleetState, Signal, Trouble, WorkerState};
 pub use verdict::{Finding, FleetReport, FleetVerdict};
-pub use work::WorkLook;
+pub use work::{Means, WorkLook};
 pub use worker::{Learned, Probed, Target, Worker};

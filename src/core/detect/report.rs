@@ -69,7 +69,7 @@ impl FleetDetector {
             shared,
             missing: missing
                 .iter()
-                .map(|(why, worker)| missing::missing(worker, *why))
+                .map(|(why, worker)| missing::missing(worker, *why, t, now))
                 .chain(missing::never_seen(&self.spec, &self.workers))
                 .take(Scene::MAX_MISSING)
                 .collect(),

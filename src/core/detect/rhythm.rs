@@ -8,6 +8,8 @@ use super::rules;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rhythm {
     interval: Option<Duration>,
+    /// Of a worker that does not beat: how often it is asked, which is then its rhythm.
+    asked_every: Option<Duration>,
     /// The worst lateness lately, in seconds: it decays by [`DECAY`] with each beat.
     lateness: f64,
 }
@@ -20,6 +22,7 @@ impl Rhythm {
     pub(super) fn with_interval(interval: Option<Duration>) -> Self {
         Self {
             interval: interval.map(believable),
+            asked_every: None,
             lateness: 0.0,
         }
     }
@@ -40,6 +43,11 @@ impl Rhythm {
         self.lateness = (self.lateness * DECAY).max(late.min(rules::MAX_MARGIN.as_secs_f64()));
     }
 
+    /// Whether its signs of life are its answers alone, and how often it is asked for them.
+    pub(super) fn answers_only(&mut self, asked_every: Option<Duration>) {
+        self.asked_every = asked_every;
+    }
+
     /// The interval, where it is known.
     pub(super) fn known_interval(&self) -> Option<Duration> {
         self.interval
@@ -47,7 +55,7 @@ impl Rhythm {
 
     /// The interval, or Celery's default.
     pub(super) fn interval(&self) -> Duration {
-        self.interval.unwrap_or(rules::DEFAULT_INTERVAL)
+        self.asked_every.or(self.interval).unwrap_or(rules::DEFAULT_INTERVAL)
     }
 
     /// How long it may be silent before it is looked at: η + max(1 s, 1.2 × its worst lateness lately).

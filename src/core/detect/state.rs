@@ -81,13 +81,15 @@ words! {
 }
 
 words! {
-    /// Why a worker that is alive does not do its work.
+    /// Why a worker is stalled.
     Trouble {
-        /// The broker no longer sees it among the consumers of its queue.
-        ConsumerGone = "consumergone",
-        /// It takes nothing of what waits.
-        NotTaking = "nottaking",
-        /// It does not get on with what it has taken.
+        /// It no longer consumes a queue that it consumed: its consumer is gone.
+        #[serde(rename = "consumer gone")]
+        ConsumerGone = "consumer gone",
+        /// It takes nothing from its queues, though messages wait there and it has free slots.
+        #[serde(rename = "not taking")]
+        NotTaking = "not taking",
+        /// It gets on with nothing that it has taken: a pool that hangs, or a task that never ends.
         Stuck = "stuck",
     }
 }

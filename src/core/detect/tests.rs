@@ -6,6 +6,8 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString};
 use proptest::prelude::*;
 
+mod work;
+
 use super::*;
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
@@ -114,6 +116,8 @@ impl World {
             active: Some(0),
             processed: Some(1),
             software: None,
+            unfinished: None,
+            shared: false,
         };
         if self.seeing {
             if let Some(worker) = self.workers.get_mut(name) {

@@ -1,15 +1,18 @@
 //! One worker: its signals, and the state machine that judges them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::memory::WorkerMemory;
+use super::board::Board;
+use super::memory::{WorkMemory, WorkerMemory};
 use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
-use super::sighting::{Sighting, Word};
+use super::sighting::{Sighting, Unfinished, Word};
 use super::state::{Diagnosis, Trouble, WorkerState};
+use super::work::{Means, Work, WorkLook};
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -95,10 +98,16 @@ pub struct Worker {
     away_before: Duration,
     last_heard: Option<Mono>,
     pub(super) pool: Option<Pool>,
-    pub(super) queues: Option<Vec<CompactString>>,
-    pub(super) active: Option<u64>,
-    pub(super) processed: Option<u64>,
+    pub(super) work: Work,
     pub(super) software: Option<CompactString>,
+    /// Tasks that it had begun when it left or fell silent.
+    pub(super) unfinished: Option<Arc<Unfinished>>,
+    /// Two processes beat under its name.
+    pub(super) shares_name: bool,
+    /// Task events of its own have come (`-E`).
+    pub(super) tells_tasks: bool,
+    /// Tasks that it accepted since it was first seen.
+    pub(super) accepted: u64,
 }
 
 impl Worker {
@@ -125,10 +134,12 @@ impl Worker {
             away_before: Duration::ZERO,
             last_heard: None,
             pool: None,
-            queues: None,
-            active: None,
-            processed: None,
+            work: Work::new(t),
             software: None,
+            unfinished: None,
+            shares_name: false,
+            tells_tasks: false,
+            accepted: 0,
         }
     }
 
@@ -154,7 +165,8 @@ impl Worker {
         worker.last_seen = memory.last_seen;
         worker.away_before = now.wall.since(memory.last_seen.unwrap_or(memory.since));
         worker.pool = memory.pool;
-        worker.queues = (!memory.queues.is_empty()).then_some(memory.queues);
+        let run = Duration::from_secs(memory.work.longest_run_s);
+        worker.work = Work::remembered(t, memory.queues, run, memory.work.trouble);
         worker
     }
 
@@ -173,7 +185,11 @@ impl Worker {
                 .known_interval()
                 .and_then(|i| u64::try_from(i.as_micros()).ok()),
             pool: self.pool,
-            queues: self.queues.clone().unwrap_or_default(),
+            queues: self.work.consumed().to_vec(),
+            work: WorkMemory {
+                trouble: self.work.trouble(),
+                longest_run_s: self.work.longest_run().as_secs(),
+            },
             answers: self.ever_answered,
             shows_presence: self.ever_present,
         }
@@ -187,6 +203,7 @@ impl Worker {
     /// How it stands.
     pub fn state(&self) -> WorkerState {
         match self.stage {
+            _ if self.is_stalled() => WorkerState::Stalled,
             Stage::Starting => WorkerState::Starting,
             Stage::Up => WorkerState::Up,
             Stage::Suspect => WorkerState::Suspect,
@@ -214,7 +231,18 @@ impl Worker {
         self.last_seen
     }
 
-    /// Whether it counts as alive: up, just seen, or only suspected.
+    /// Whether it is alive, and does not do its work. It goes on being judged by its signs of life, and may be suspected
+    /// too.
+    pub fn is_stalled(&self) -> bool {
+        self.is_alive() && self.work.trouble().is_some()
+    }
+
+    /// Why it is stalled, if it is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.work.trouble().filter(|_| self.is_alive())
+    }
+
+    /// Whether it counts as alive: up, just seen, only suspected, or stalled.
     pub fn is_alive(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Up | Stage::Suspect)
     }
@@ -222,16 +250,6 @@ impl Worker {
     /// Whether it is being looked at.
     pub fn is_suspect(&self) -> bool {
         self.stage == Stage::Suspect
-    }
-
-    /// Whether it is alive and does not do its work.
-    pub fn is_stalled(&self) -> bool {
-        false
-    }
-
-    /// Why it does not do its work.
-    pub fn trouble(&self) -> Option<Trouble> {
-        None
     }
 
     /// Whether it is alive, and its last sign of life is not overdue.
@@ -277,9 +295,20 @@ impl Worker {
         self.away_before + self.silent(t)
     }
 
-    /// Whether its pool and queues still have to be learned.
-    pub(super) fn wants_learning(&self) -> bool {
-        self.is_alive() && (self.pool.is_none() || self.queues.is_none())
+    /// Whether its pool and queues still have to be learned, or may have changed since they were.
+    pub(super) fn wants_learning(&self, t: Seen) -> bool {
+        let unlearned = self.pool.is_none() || self.work.queues().is_none();
+        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+    }
+
+    /// Whether it should be asked about its work.
+    pub(super) fn wants_look_at_work(&self, t: Seen, rules: &Rules) -> bool {
+        self.works() && self.ever_answered && self.work.wants_look(t, rules)
+    }
+
+    /// Whether its work can be judged: it is well otherwise.
+    fn works(&self) -> bool {
+        self.stage == Stage::Up && self.leaving.is_none() && !self.shares_name
     }
 
     /// Whom to ask, with what a broker without mailboxes needs to recognise its connection.
@@ -316,11 +345,19 @@ impl Worker {
 
     /// Its events since the last flush.
     pub(super) fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {
-        let restarted = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        if sighting.unfinished.is_some() {
+            self.unfinished.clone_from(&sighting.unfinished);
+        }
+        if !sighting.is_sign() {
+            return;
+        }
+        self.shares_name = sighting.shared;
+        let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        let restarted = other && !sighting.shared;
         if restarted {
             // A new process: what the old one had need not be there.
             self.pool = None;
-            self.queues = None;
+            self.work.restart(t);
             self.gone = None;
             self.missed_pings = 0;
         }
@@ -328,8 +365,6 @@ impl Worker {
             self.pid = sighting.pid;
         }
         self.rhythm.heard(sighting.interval, sighting.longest_gap);
-        self.active = sighting.active.or(self.active);
-        self.processed = sighting.processed.or(self.processed);
         if sighting.software.is_some() {
             self.software.clone_from(&sighting.software);
         }
@@ -348,8 +383,22 @@ impl Worker {
                 self.last_seen = Some(spoke.wall);
                 return;
             }
-            Word::Online => self.leaving = None,
+            Word::Online => {
+                self.leaving = None;
+                self.work.begin(t);
+            }
             Word::Nothing => {}
+        }
+        if sighting.beats > 0 {
+            self.unfinished = None;
+            if !restarted && let (Some(before), Some(now)) = (self.work.processed(), sighting.processed) {
+                self.accepted = self.accepted.saturating_add(now.saturating_sub(before));
+            }
+            self.work.beat(fresh, sighting.active, sighting.processed);
+        }
+        if sighting.tasks > 0 {
+            self.tells_tasks = true;
+            self.work.moves(fresh);
         }
         if sighting.beats > 0 {
             // A gap in which it was away says nothing of its rhythm.
@@ -412,9 +461,19 @@ impl Worker {
         if learned.pool.is_some() {
             self.pool = learned.pool;
         }
-        if learned.queues.is_some() {
-            self.queues = learned.queues;
+        if let Some(queues) = learned.queues {
+            self.work.consumes(queues);
         }
+    }
+
+    /// With what it works, as it told.
+    pub(super) fn has(&mut self, means: Means) {
+        self.work.means(means);
+    }
+
+    /// What it said of its work.
+    pub(super) fn worked(&mut self, t: Seen, look: &WorkLook, board: &Board) {
+        self.work.worked(t, look, board);
     }
 
     /// Headcount could not see, and begins anew: silence counts from here, and whoever was alive is unknown until heard.
@@ -422,6 +481,7 @@ impl Worker {
         self.life = t;
         self.gone = None;
         self.missed_pings = 0;
+        self.work.begin(t);
         if self.leaving.is_some() {
             self.leaving = Some(t);
         }
@@ -441,6 +501,8 @@ impl Worker {
             }
             return;
         }
+        let answers_only = self.beat.is_none() && self.ever_answered;
+        self.rhythm.answers_only(answers_only.then_some(rules.probe_every));
         match self.stage {
             Stage::Starting | Stage::Up if self.silent(t) > self.rhythm.patience() => self.enter(Stage::Suspect, now),
             Stage::Suspect => {
@@ -464,6 +526,14 @@ impl Worker {
                 };
             }
             _ => {}
+        }
+    }
+
+    /// Judges its work, if it is well otherwise.
+    pub(super) fn judge_work(&mut self, t: Seen, now: Now, rules: &Rules) {
+        let solo = self.pool == Some(Pool::Solo);
+        if self.works() && self.work.judge(t, rules, self.ever_answered, solo) {
+            self.since = now.wall;
         }
     }
 
@@ -516,11 +586,29 @@ impl Worker {
         self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
     }
 
+    /// Whether nothing but task events has ever been heard of it.
+    pub(super) fn tells_tasks_only(&self) -> bool {
+        self.tells_tasks && self.beat.is_none() && !self.ever_answered && !self.ever_present
+    }
+
+    /// Whether it has ever answered a ping.
+    pub(super) fn has_answered(&self) -> bool {
+        self.ever_answered
+    }
+
     /// Why its silence may be innocent.
     pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
         let solo = self.pool == Some(Pool::Solo);
         let silent = self.silent(t);
-        if self.gone.is_some() || silent > rules::SOLO_BUSY_MAX {
+        if self.gone.is_some() {
+            return None;
+        }
+        if self.tells_tasks_only() {
+            return Some(
+                "it neither beats nor answers, and tells of tasks alone: silence is all that it has while idle",
+            );
+        }
+        if silent > rules::SOLO_BUSY_MAX {
             return None;
         }
         if solo {
@@ -576,7 +664,14 @@ impl Worker {
     }
 
     fn enter(&mut self, stage: Stage, now: Now) {
+        let before = self.state();
         self.stage = stage;
-        self.since = now.wall;
+        if matches!(stage, Stage::Down { .. } | Stage::Offline { .. }) {
+            self.work.leave();
+        }
+        // Who is stalled and suspected is stalled all the while.
+        if self.state() != before || !self.is_stalled() {
+            self.since = now.wall;
+        }
     }
 }

@@ -158,7 +158,7 @@ pub const CATALOGUE: [Scenario; 24] = [
         17,
         "autoscale",
         "by count",
-        "half of the workers come and go; spot machines are killed, and replaced in minutes",
+        "half of the workers come and go; spot machines are killed one by one, or most at once",
         rollouts::autoscale,
     ),
     scenario(

@@ -4,6 +4,7 @@ use compact_str::format_compact;
 use headcount_core::detect::Diagnosis;
 
 use crate::stage::Stage;
+use crate::truth::{Failure, Of};
 use crate::world::{Action, MIN, SEC, Slot};
 
 /// 15: tasks go on for up to ten minutes after the goodbye; a new process starts later under the same name.
@@ -38,8 +39,10 @@ pub(super) fn rolling_deploy(stage: &mut Stage) {
     }
 }
 
-/// 17: the upper half of the slots is let go and taken again with goodbyes; of the lower half, which stays, one machine
-/// in a while is killed without a word, and another of a new name takes its place after one to three minutes.
+/// 17: the upper half of the slots is let go and taken again with goodbyes. Of the lower half, which stays, one spot
+/// machine in a while is killed without a word, and another of a new name takes its place after one to three minutes:
+/// whether that is told is a question of the count, and not scored. When most of the half is reclaimed at once, the
+/// fleet is short of what it needs, and that must be told.
 pub(super) fn autoscale(stage: &mut Stage) {
     let half = stage.count() / 2;
     let mut generation = 0;
@@ -56,12 +59,28 @@ pub(super) fn autoscale(stage: &mut Stage) {
             }
         }
         let killed = at + stage.between(3 * MIN, 5 * MIN);
-        let slot = Slot::try_from(stage.rng.below(u64::from(half.max(1)))).unwrap_or(0);
-        stage.at(killed, Action::Kill(slot));
-        let back = killed + stage.between(MIN, 3 * MIN);
-        stage.fails(slot, killed, back, true, &[Diagnosis::Crashed]);
-        let name = format_compact!("sms@s{generation}-{slot:03}");
-        stage.rename(slot, name.clone());
-        stage.at(back, Action::Start(slot, Some(name)));
+        let reclaimed = turn % 3 == 2;
+        let first = Slot::try_from(stage.rng.below(u64::from(half.max(1)))).unwrap_or(0);
+        let slots = if reclaimed { 0..half * 4 / 5 } else { first..first + 1 };
+        let who: Vec<_> = slots.map(|slot| (slot, stage.name(slot))).collect();
+        let mut last = killed;
+        for (slot, _) in &who {
+            stage.at(killed, Action::Kill(*slot));
+            let back = killed + stage.between(MIN, 3 * MIN);
+            last = last.max(back);
+            let name = format_compact!("sms@s{generation}-{slot:03}");
+            stage.rename(*slot, name.clone());
+            stage.at(back, Action::Start(*slot, Some(name)));
+        }
+        stage.failures.push(Failure {
+            of: Of::Workers,
+            who,
+            from: killed,
+            visible: killed,
+            to: last,
+            scored: reclaimed && killed + MIN < stage.span,
+            diagnoses: &[Diagnosis::Crashed],
+            variant: "",
+        });
     }
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use headcount_core::detect::{Learned, Probed, WorkLook};
+use headcount_core::detect::{Learned, Means, Probed, WorkLook};
 use headcount_core::hash::fnv1a;
 use headcount_core::status::QueueStatus;
 
 use super::calendar::{MS, Moment, SEC};
-use super::worker::{Consuming, Leisure, Worker};
+use super::worker::{Consuming, Leisure, PREFETCH, Worker};
 use super::{What, World};
 use crate::rng::Rng;
 
@@ -52,14 +52,17 @@ pub enum Says {
     /// Of each worker.
     Probed(Vec<(CompactString, Probed)>),
     /// Of those who answered.
-    Learned(Vec<(CompactString, Learned)>),
-    /// Of each worker; nothing of those who did not answer.
-    Worked(Vec<(CompactString, WorkLook)>),
+    Learned(Vec<(CompactString, Learned)>, Vec<(CompactString, Means)>),
+    /// Of those who answered.
+    Worked(Vec<(CompactString, WorkLook)>, Vec<(CompactString, Means)>),
     /// Of each queue.
     Queues(Vec<QueueStatus>),
     /// Nothing: the way to the broker failed.
     Failed,
 }
+
+/// How long it took to ask, what those who answered said, and their means.
+type Inspected<T> = (Moment, Vec<(CompactString, T)>, Vec<(CompactString, Means)>);
 
 impl World {
     /// Answers a question of a watcher, after as long as it takes.
@@ -72,20 +75,16 @@ impl World {
             match question {
                 Question::Probe(names) => self.probe(names),
                 Question::Learn(names) => {
-                    let learned = self.inspect(names, |world, worker| Learned {
+                    let told = |world: &World, worker: &Worker| Learned {
                         pool: Some(worker.pool),
                         queues: Some(world.consumed(worker)),
-                    });
-                    let (after, learned) = learned;
-                    // Two questions, one after the other.
-                    let learned = learned.into_iter().filter_map(|(name, told)| Some((name, told?)));
-                    (2 * after, Says::Learned(learned.collect()))
+                    };
+                    let (after, learned, means) = self.inspect(names, told);
+                    (after, Says::Learned(learned, means))
                 }
                 Question::Work(names) => {
-                    let now = self.now;
-                    let (after, looks) = self.inspect(names, |world, worker| world.work(worker, now));
-                    let looks = looks.into_iter().map(|(name, look)| (name, look.unwrap_or_default()));
-                    (4 * after, Says::Worked(looks.collect()))
+                    let (after, looks, means) = self.inspect(names, World::work);
+                    (after, Says::Worked(looks, means))
                 }
                 Question::Queues(names) => (ROUND_TRIP, Says::Queues(self.queues(names))),
             }
@@ -133,21 +132,19 @@ impl World {
         (after, Says::Probed(probes))
     }
 
-    /// Asks each worker: what it tells, and how long that takes in all.
-    fn inspect<T>(
-        &self,
-        names: &[CompactString],
-        tell: impl Fn(&World, &Worker) -> T,
-    ) -> (Moment, Vec<(CompactString, Option<T>)>) {
+    /// Asks each worker for something and for its means: who answers, and how long that takes in all.
+    fn inspect<T>(&self, names: &[CompactString], tell: impl Fn(&World, &Worker) -> T) -> Inspected<T> {
         let mut after = ROUND_TRIP;
-        let mut told = Vec::with_capacity(names.len());
+        let (mut told, mut means) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
         for name in names {
             let latency = self.latency(name, INSPECT_PATIENCE);
             after = after.max(latency.unwrap_or(INSPECT_PATIENCE));
-            let worker = self.by_name(name).filter(|_| latency.is_some());
-            told.push((name.clone(), worker.map(|worker| tell(self, worker))));
+            if let Some(worker) = self.by_name(name).filter(|_| latency.is_some()) {
+                told.push((name.clone(), tell(self, worker)));
+                means.push((name.clone(), worker.means()));
+            }
         }
-        (after, told)
+        (after, told, means)
     }
 
     fn fleet_name(&self, worker: &Worker) -> Option<&CompactString> {
@@ -162,10 +159,10 @@ impl World {
         }
     }
 
-    fn work(&self, worker: &Worker, now: Moment) -> WorkLook {
-        let running = worker.active(now);
+    fn work(&self, worker: &Worker) -> WorkLook {
+        let running = worker.active(self.now);
         let (reserved, scheduled) = match (worker.leisure, worker.consuming) {
-            (Leisure::RateLimit, _) => (4, 0),
+            (Leisure::RateLimit, _) => (PREFETCH, 0),
             (Leisure::Eta, _) => (0, 4),
             (Leisure::None, Consuming::Yes) if running > 0 => (3, 0),
             _ => (0, 0),

@@ -1,8 +1,11 @@
 //! One simulated worker: what is true of it, whatever anybody knows.
 
+use std::time::Duration;
+
 use compact_str::CompactString;
 use headcount_core::celery::WorkerKind;
 use headcount_core::celery::inspect::Pool;
+use headcount_core::detect::Means;
 
 use super::calendar::{Moment, SEC};
 
@@ -11,6 +14,13 @@ pub type Slot = u32;
 
 /// How often a worker beats: Celery's default.
 pub const BEAT: Moment = 2 * SEC;
+
+/// How many tasks a worker runs at once, if its pool is not solo.
+const SLOTS: u32 = 4;
+/// How many messages it holds at most.
+pub(super) const PREFETCH: u32 = 4 * SLOTS;
+/// The rate limit of those that are idle because of one: a task every ten minutes.
+const SLOWEST_RATE: Duration = Duration::from_secs(600);
 
 /// A worker's way to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +191,16 @@ impl Worker {
     /// Tasks that it runs.
     pub(super) fn active(&self, now: Moment) -> u32 {
         u32::from(self.busy_until > now || (self.works() && self.rate > 0.0))
+    }
+
+    /// With what it works.
+    pub(super) fn means(&self) -> Means {
+        Means {
+            slots: Some(if self.pool == Pool::Solo { 1 } else { SLOTS }),
+            prefetch: Some(u64::from(PREFETCH)),
+            time_limit: None,
+            slowest_rate: (self.leisure == Leisure::RateLimit).then_some(SLOWEST_RATE),
+        }
     }
 
     /// What its wall clock shows at `now`, in seconds since the Unix epoch.

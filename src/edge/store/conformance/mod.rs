@@ -9,7 +9,7 @@ use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notic
 use headcount_core::celery::TaskKind;
 use headcount_core::detect::flapping::PenaltyMemory;
 use headcount_core::detect::history::Sample;
-use headcount_core::detect::{Diagnosis, FleetHistory, Signal, WorkerMemory, WorkerState};
+use headcount_core::detect::{Diagnosis, FleetHistory, Signal, Trouble, WorkMemory, WorkerMemory, WorkerState};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 
@@ -148,6 +148,10 @@ pub(super) fn worker(hostname: &str) -> WorkerMemory {
         interval_us: Some(2_000_000),
         pool: None,
         queues: vec!["sms".into()],
+        work: WorkMemory {
+            trouble: Some(Trouble::ConsumerGone),
+            longest_run_s: 90,
+        },
         answers: true,
         shows_presence: false,
         address: "redis://h".into(),

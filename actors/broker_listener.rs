@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
-use headcount_core::detect::broker::{BrokerDetector, LOST_FOR};
+use headcount_core::detect::broker::BrokerDetector;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
+use headcount_core::detect::session;
 use headcount_core::detect::table::WorkerTable;
 use headcount_core::detect::{BrokerState, Sight};
 use headcount_core::status::BrokerStatus;
@@ -115,23 +116,19 @@ impl BrokerListener {
         }
     }
 
-    /// After a hiccup in one and the same session, too short to be told, the workers' silences go on from where they
-    /// stood: otherwise a broker that stalls now and then would keep everybody from being found missing. After an outage
-    /// the workers, too, have to find their way back.
+    /// Tells the fleets in which way the broker is heard again.
     fn heard_again(&mut self, outage: Duration) {
         match self.heard_in {
             None => tracing::info!(broker = self.with.broker.name(), "listening to events"),
             Some(_) => tracing::info!(broker = self.with.broker.name(), ?outage, "listening to events again"),
         }
-        let session = Some(self.session.number());
-        let same = self.heard_in == session;
-        self.heard_in = session;
-        if same && outage < LOST_FOR {
-            self.with.sight.send_replace(Sight::Clear);
-        } else {
+        let session = self.session.number();
+        let sight = session::heard_again(self.heard_in, session, outage);
+        self.heard_in = Some(session);
+        if matches!(sight, Sight::ClearAfterOutage(_)) {
             self.ledger(ConnectionLedger::reset);
-            self.with.sight.send_replace(Sight::ClearAfterOutage(outage));
         }
+        self.with.sight.send_replace(sight);
     }
 
     fn report(&mut self, now: Now, hearing: &Hearing) {

@@ -56,8 +56,7 @@ pub trait Broker: Send + Sync + 'static {
     async fn close(&self) {}
 }
 
-/// How often a listening session sends a message to itself through the broker.
-pub const CANARY_EVERY: Duration = Duration::from_secs(1);
+pub use headcount_core::detect::session::CANARY_EVERY;
 
 /// A canary that has not come back for so long ends the session: the connection is half open.
 pub const CANARY_LOST: Duration = Duration::from_secs(10);

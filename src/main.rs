@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             Command::Check(check) => commands::check::run(check).await,
             Command::Probe(probe) => commands::probe::run(probe).await,
             Command::Status(status) => commands::status::run(status).await,
+            Command::Simulate(simulate) => commands::simulate::run(simulate),
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });

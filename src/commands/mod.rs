@@ -4,6 +4,7 @@ pub mod check;
 pub mod notify;
 pub mod probe;
 pub mod run;
+pub mod simulate;
 pub mod status;
 mod table;
 

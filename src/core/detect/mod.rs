@@ -22,6 +22,7 @@ mod rhythm;
 pub mod roster;
 pub mod rules;
 pub mod running;
+pub mod session;
 pub mod sighting;
 mod slots;
 pub mod spec;

@@ -28,6 +28,11 @@ impl FleetDetector {
         }
     }
 
+    /// The fleet as it stands, without an account of each of its workers.
+    pub fn judgement(&self, now: Now) -> FleetVerdict {
+        self.verdict(self.clock.clone().advance(now.mono), now)
+    }
+
     fn verdict(&self, t: Seen, now: Now) -> FleetVerdict {
         let (count, finding) = self.findings(t);
         let books = self.books(t);

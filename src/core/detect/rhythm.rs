@@ -60,8 +60,12 @@ impl Rhythm {
 
     /// How long it may be silent before it is looked at: η + max(1 s, 1.2 × its worst lateness lately).
     pub(super) fn patience(&self) -> Duration {
-        let learned = Duration::from_secs_f64((self.lateness * 1.2).min(rules::MAX_MARGIN.as_secs_f64()));
-        self.interval() + learned.max(rules::MIN_MARGIN)
+        let learned = self.lateness * 1.2;
+        // A steady worker's is asked for at each of its beats, and floats are not turned into durations for nothing.
+        if learned <= rules::MIN_MARGIN.as_secs_f64() {
+            return self.interval() + rules::MIN_MARGIN;
+        }
+        self.interval() + Duration::from_secs_f64(learned.min(rules::MAX_MARGIN.as_secs_f64()))
     }
 }
 

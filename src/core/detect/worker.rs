@@ -563,6 +563,11 @@ impl Worker {
         if silent <= deadline || self.excuse(t).is_some() {
             return None;
         }
+        // The broker has just begun to say that its connection is gone: whether it has crashed, or reconnects after a
+        // long task, shows within moments, and then there is a better word for it.
+        if self.gone.is_some_and(|gone| t.since(gone.first.seen) < rules.gone_for() * 2) {
+            return None;
+        }
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
         let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;

@@ -4,3 +4,4 @@
 //! recorded trace.
 
 pub mod rig;
+pub mod trace;

@@ -3,5 +3,6 @@
 //! [`rig::Rig`] runs the daemon's own detector, incident book and debouncer; what surrounds it is a simulated world, or a
 //! recorded trace.
 
+pub mod replay;
 pub mod rig;
 pub mod trace;

@@ -82,6 +82,17 @@ Examples:
 It is a view: the exit code is 0 also when workers are down, and 1 when the daemon cannot be
 reached or read. (For an exit code that judges, use `headcount probe`.)")]
     Status(Status),
+    /// Keep a broker's event stream and Headcount's probes as a trace
+    #[command(after_help = "\
+Examples:
+  headcount record --broker redis://localhost --out monday.trace
+  headcount record --broker env:BROKER_URL --out /var/tmp/night.trace
+
+Records until Ctrl-C or SIGTERM: the events of the workers, and what they and the broker answer to
+the questions that a daemon would ask. No task arguments and no results are in a trace. What was
+recorded is on the disk within a second, so a crash costs no more. A file that is there already is
+left alone, unless --force is given. A daemon may run beside it. `headcount replay` reads it.")]
+    Record(Record),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -125,6 +136,20 @@ pub struct Probe {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `headcount record`.
+#[derive(Args, Debug)]
+pub struct Record {
+    /// The broker, as Celery's broker_url, or env:NAME, or file:PATH
+    #[arg(long, value_name = "URL")]
+    pub broker: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `headcount status`.
@@ -212,7 +237,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut leaves = Vec::new();
         visit(&mut Cli::command(), &mut leaves);
-        assert_eq!(leaves, ["run", "check", "probe", "status", "test"]);
+        assert_eq!(leaves, ["run", "check", "probe", "status", "record", "test"]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             Command::Run(run) => commands::run::run(run).await,
             Command::Check(check) => commands::check::run(check).await,
             Command::Probe(probe) => commands::probe::run(probe).await,
+            Command::Record(record) => commands::record::run(record).await,
             Command::Status(status) => commands::status::run(status).await,
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }

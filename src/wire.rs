@@ -1,5 +1,7 @@
 //! The composition root: the one place that names both actors and edge.
 
+pub(crate) mod recording;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{Finish, FleetReported, TasksCounted};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -224,7 +226,14 @@ impl House {
             let was_down = remembered.incidents.iter().any(|incident| {
                 incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name()
             });
-            plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
+            plan.listener(
+                &lane.handle(),
+                site,
+                directory.clone(),
+                stats.clone().recipient(),
+                aggregator.clone().recipient(),
+                was_down,
+            );
             lanes.push(lane);
         }
 
@@ -456,12 +465,11 @@ impl Plan<'_> {
         arbiter: &ArbiterHandle,
         site: &BrokerSite,
         directory: FleetDirectory,
-        stats: &Addr<StatsProcessor>,
-        aggregator: &Addr<HealthAggregator>,
+        stats: Recipient<TasksCounted>,
+        aggregator: Recipient<BrokerReported>,
         was_down: bool,
     ) {
         let name = CompactString::from(site.broker.name());
-        let stats: Recipient<TasksCounted> = stats.clone().recipient();
         let listening = Listening {
             broker: site.broker.clone(),
             roster: self.roster(&name),
@@ -469,7 +477,7 @@ impl Plan<'_> {
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
             stats,
-            aggregator: aggregator.clone().recipient(),
+            aggregator,
             meters: self.meters.clone(),
             was_down,
         };

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod notify;
 pub mod probe;
+pub mod record;
 pub mod run;
 pub mod status;
 mod table;

@@ -93,6 +93,19 @@ the questions that a daemon would ask. No task arguments and no results are in a
 recorded is on the disk within a second, so a crash costs no more. A file that is there already is
 left alone, unless --force is given. A daemon may run beside it. `headcount replay` reads it.")]
     Record(Record),
+    /// Which incidents a configuration would have made of a trace
+    #[command(after_help = "\
+Examples:
+  headcount replay monday.trace
+  headcount replay monday.trace --config headcount.toml
+  HEADCOUNT__DETECT__DOWN_AFTER=30s headcount replay monday.trace --json
+
+Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so a day
+takes seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are
+used, and no secret in it needs to be set; without, fleets are discovered. It is a view: the exit
+code is 0 also when there were incidents, 1 when the trace cannot be read to its end, 2 when the
+configuration is wrong.")]
+    Replay(Replay),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -150,6 +163,20 @@ pub struct Record {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub force: bool,
+}
+
+/// `headcount replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The trace
+    #[arg(value_name = "FILE")]
+    pub trace: PathBuf,
+    /// The configuration to try
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `headcount status`.
@@ -237,7 +264,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut leaves = Vec::new();
         visit(&mut Cli::command(), &mut leaves);
-        assert_eq!(leaves, ["run", "check", "probe", "status", "record", "test"]);
+        assert_eq!(leaves, ["run", "check", "probe", "status", "record", "replay", "test"]);
     }
 
     #[test]

@@ -472,7 +472,7 @@ impl Plan<'_> {
         let name = CompactString::from(site.broker.name());
         let listening = Listening {
             broker: site.broker.clone(),
-            roster: self.roster(&name),
+            roster: roster(self.settings, &name),
             directory,
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
@@ -491,20 +491,16 @@ impl Plan<'_> {
             .start(arbiter, post, move || BrokerListener::new(listening));
         self.faults.add("BrokerListener", &addr);
     }
+}
 
-    /// Which of a broker's workers belong to which fleet.
-    fn roster(&self, broker: &str) -> Roster {
-        let discovers = self
-            .settings
-            .brokers
-            .iter()
-            .any(|b| b.config.name == broker && b.discover);
-        if discovers {
-            return Roster::discovering();
-        }
-        let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+/// Which of a broker's workers belong to which fleet.
+pub(crate) fn roster(settings: &Settings, broker: &str) -> Roster {
+    let discovers = settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
+    if discovers {
+        return Roster::discovering();
     }
+    let own = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
+    Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
 }
 
 /// Where each broker is.
@@ -561,7 +557,8 @@ fn open_notifiers(settings: &Settings) -> Result<Vec<SharedNotifier>, RunError> 
     settings.notifiers.iter().map(open).collect()
 }
 
-fn spec(fleet: &Fleet) -> FleetSpec {
+/// What the detector is told of a configured fleet.
+pub(crate) fn spec(fleet: &Fleet) -> FleetSpec {
     FleetSpec {
         name: fleet.name.clone(),
         broker: fleet.broker.clone(),
@@ -572,7 +569,8 @@ fn spec(fleet: &Fleet) -> FleetSpec {
     }
 }
 
-fn rules(detect: &Detect) -> Rules {
+/// The deadlines that the configuration means.
+pub(crate) fn rules(detect: &Detect) -> Rules {
     Rules {
         probe_every: detect.probe_every.duration(),
         down_after: detect.down_after.duration(),

@@ -4,6 +4,7 @@ pub mod check;
 pub mod notify;
 pub mod probe;
 pub mod record;
+pub mod replay;
 pub mod run;
 pub mod status;
 mod table;

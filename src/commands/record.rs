@@ -21,7 +21,7 @@ pub async fn run(args: Record) -> Outcome {
         config: None,
         brokers: vec![args.broker],
     };
-    let settings = match origin.load() {
+    let settings = match origin.load_offline() {
         Ok(settings) => settings,
         Err(problems) => return Ok(refuse(&problems)),
     };

@@ -25,7 +25,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame as it is written to the file, and how long it was before.
+    /// The frame as it is written to the file: envelope, and what is packed.
     pub fn pack(&self) -> Vec<u8> {
         let mut out = vec![0; ENVELOPE];
         let mut deflate = DeflateEncoder::new(&mut out, Compression::default());

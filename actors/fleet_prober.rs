@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::celery::inspect;
 use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::rules::PROBE_TIMEOUT;
-use headcount_core::detect::{FleetDetector, FleetSpec, Input, Learned, Output, Probed, Sight, Target, WorkerMemory};
+use headcount_core::detect::{FleetDetector, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::Mono;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::inspection;
 use crate::messages::{FleetReported, Sighted};
 use crate::meters::{FleetLabel, Meters};
-use crate::ports::{BrokerError, Inspect, Presence, Probe, Reply, SharedBroker, SharedStore};
+use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
 
 /// How often time passes for the detector: well under the second that its observed clock takes for a pause.
 const TICK: Duration = Duration::from_millis(250);
@@ -25,8 +25,6 @@ const TICK: Duration = Duration::from_millis(250);
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How often what it knows of its workers is written down, if that has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(2);
-/// How long `stats` and `active_queues` may take.
-const LEARN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Probes of one fleet that may be under way: one of the suspects each second, and one of all others.
 const MAX_PROBES: usize = 4;
 
@@ -65,6 +63,7 @@ pub struct FleetProber {
     /// Probes that could not be made since one was.
     failed_probes: u64,
     learning: bool,
+    looking_at_work: bool,
     asking_queues: bool,
     report_due: bool,
     next_report: Mono,
@@ -92,6 +91,7 @@ impl FleetProber {
             probes: 0,
             failed_probes: 0,
             learning: false,
+            looking_at_work: false,
             asking_queues: false,
             report_due: true,
             next_report: now,
@@ -131,7 +131,7 @@ impl FleetProber {
             match output {
                 Output::Probe(targets) => self.probe(targets, context),
                 Output::Learn(hostnames) => self.learn(hostnames, context),
-                Output::LookAtWork(_) => {}
+                Output::LookAtWork(hostnames) => self.look_at_work(hostnames, context),
                 Output::AskQueues(names) => self.ask_queues(names, context),
                 Output::Changed => self.report_due = true,
             }
@@ -199,7 +199,10 @@ impl FleetProber {
                     actor.probing_works();
                     actor.probed(&targets, &probes, context);
                 }
-                Err(error) => actor.probing_failed(&error),
+                Err(error) => {
+                    actor.probing_failed(&error);
+                    actor.step(Input::Unprobed, context);
+                }
             }
         }));
     }
@@ -264,21 +267,38 @@ impl FleetProber {
         }
         self.learning = true;
         let broker = self.with.broker.clone();
-        let asking = async move {
-            let ask = |method| Inspect {
-                method,
-                destination: Some(hostnames.clone()),
-                timeout: LEARN_TIMEOUT,
-            };
-            let stats = within(LEARN_TIMEOUT, broker.inspect(ask("stats"))).await?;
-            let queues = within(LEARN_TIMEOUT, broker.inspect(ask("active_queues"))).await?;
-            Ok::<_, BrokerError>((stats, queues))
-        };
+        let asking = async move { within(inspection::TIMEOUT, inspection::learn(&broker, &hostnames)).await };
         context.spawn(asking.into_actor(self).map(|learned, actor, context| {
             actor.learning = false;
             match learned {
-                Ok((stats, queues)) => actor.step(Input::Learned(&read_replies(&stats, &queues)), context),
+                Ok((learned, means)) => {
+                    actor.step(Input::Learned(&learned), context);
+                    actor.step(Input::Means(&means), context);
+                }
                 Err(error) => tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked"),
+            }
+        }));
+    }
+
+    fn look_at_work(&mut self, hostnames: Vec<CompactString>, context: &mut Context<Self>) {
+        if self.looking_at_work {
+            return;
+        }
+        self.looking_at_work = true;
+        let broker = self.with.broker.clone();
+        let asking = async move { within(inspection::TIMEOUT, inspection::look_at_work(&broker, &hostnames)).await };
+        context.spawn(asking.into_actor(self).map(|looked, actor, context| {
+            actor.looking_at_work = false;
+            match looked {
+                Ok(seen) => {
+                    // What the looks are judged by comes before them.
+                    actor.step(Input::Means(&seen.means), context);
+                    actor.step(Input::Takers(seen.takers), context);
+                    actor.step(Input::Worked(&seen.looks), context);
+                }
+                Err(error) => {
+                    tracing::debug!(fleet = %actor.with.spec.name, %error, "workers could not be asked about their work");
+                }
             }
         }));
     }
@@ -328,19 +348,6 @@ impl FleetProber {
             }
         }));
     }
-}
-
-/// What workers told of themselves, all at once: each step of the detector goes through the whole fleet.
-fn read_replies(stats: &[Reply], queues: &[Reply]) -> Vec<(CompactString, Learned)> {
-    let pools = stats.iter().map(|reply| {
-        let pool = inspect::Stats::read(&reply.body).and_then(|stats| stats.pool);
-        (reply.hostname.clone(), Learned { pool, queues: None })
-    });
-    let queues = queues.iter().map(|reply| {
-        let queues = inspect::active_queues(&reply.body);
-        (reply.hostname.clone(), Learned { pool: None, queues })
-    });
-    pools.chain(queues).collect()
 }
 
 /// Asks, and gives up what takes [`HANGS_AFTER`] longer than it should.

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod fleet_prober;
 pub mod fleets;
 pub mod health_aggregator;
+mod inspection;
 pub mod lane;
 pub mod messages;
 pub mod meters;

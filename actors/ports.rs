@@ -45,6 +45,12 @@ pub trait Broker: Send + Sync + 'static {
     /// (Redis); none where presence comes with [`Broker::probe`] (RabbitMQ), or where asking is not permitted.
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError>;
 
+    /// How many connections wait for messages of any queue, or have taken one within the last seconds, our own left out;
+    /// none where the broker does not tell (RabbitMQ, which tells each queue's consumers), or asking is not permitted.
+    async fn takers(&self) -> Result<Option<u32>, BrokerError> {
+        Ok(None)
+    }
+
     /// Leaves nothing behind in the broker, before the program ends; for a moment at most. A broker that is dropped
     /// does so too, if its runtime lives on.
     async fn close(&self) {}

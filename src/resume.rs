@@ -91,6 +91,7 @@ mod tests {
             interval_us: None,
             pool: None,
             queues: Vec::new(),
+            work: headcount_core::detect::WorkMemory::default(),
             answers: true,
             shows_presence: true,
         }

@@ -575,6 +575,8 @@ pub(crate) fn rules(detect: &Detect) -> Rules {
         probe_every: detect.probe_every.duration(),
         down_after: detect.down_after.duration(),
         forget_after: detect.forget_after.duration(),
+        stalled_after: detect.stalled_after.duration(),
+        stuck_after: detect.stuck_after.duration(),
     }
 }
 

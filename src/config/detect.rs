@@ -14,6 +14,10 @@ pub struct Detect {
     pub down_after: Span,
     /// A worker that has been away for so long is no longer expected.
     pub forget_after: Span,
+    /// A worker with free slots that leaves its queues' messages alone for so long is stalled.
+    pub stalled_after: Span,
+    /// A worker that gets on with none of its tasks for so long is stuck.
+    pub stuck_after: Span,
 }
 
 impl Default for Detect {
@@ -22,6 +26,8 @@ impl Default for Detect {
             probe_every: Span::from_secs(5),
             down_after: Span::from_secs(10),
             forget_after: Span::from_secs(86_400),
+            stalled_after: Span::from_secs(60),
+            stuck_after: Span::from_secs(600),
         }
     }
 }
@@ -33,6 +39,8 @@ pub(super) struct DetectTable {
     probe_every: Option<Span>,
     down_after: Option<Span>,
     forget_after: Option<Span>,
+    stalled_after: Option<Span>,
+    stuck_after: Option<Span>,
 }
 
 /// More often than this, the probes themselves are the load.
@@ -43,6 +51,10 @@ const MAX_PROBE_EVERY: Span = Span::from_secs(3_600);
 const MIN_DOWN_AFTER: Span = Span::from_secs(4);
 /// Below this, a worker would be forgotten while it restarts.
 const MIN_FORGET_AFTER: Span = Span::from_secs(60);
+/// Below this, a worker has not had the time for three looks at its work.
+const MIN_STALLED_AFTER: Span = Span::from_secs(10);
+/// Below this, an ordinary task is taken for one that hangs.
+const MIN_STUCK_AFTER: Span = Span::from_secs(10);
 
 impl DetectTable {
     /// Lays this table over `base`. A mistake that only the two together make is reported here too; one that `base` has
@@ -52,6 +64,8 @@ impl DetectTable {
             probe_every: self.probe_every.unwrap_or(base.probe_every),
             down_after: self.down_after.unwrap_or(base.down_after),
             forget_after: self.forget_after.unwrap_or(base.forget_after),
+            stalled_after: self.stalled_after.unwrap_or(base.stalled_after),
+            stuck_after: self.stuck_after.unwrap_or(base.stuck_after),
         };
         let mut bounds = |key: &str, given: Option<Span>, low: Span, high: Span| {
             if let Some(given) = given
@@ -64,11 +78,14 @@ impl DetectTable {
         };
         let sound = bounds("probe_every", self.probe_every, MIN_PROBE_EVERY, MAX_PROBE_EVERY)
             & bounds("down_after", self.down_after, MIN_DOWN_AFTER, Span::MAX)
-            & bounds("forget_after", self.forget_after, MIN_FORGET_AFTER, Span::MAX);
+            & bounds("forget_after", self.forget_after, MIN_FORGET_AFTER, Span::MAX)
+            & bounds("stalled_after", self.stalled_after, MIN_STALLED_AFTER, Span::MAX)
+            & bounds("stuck_after", self.stuck_after, MIN_STUCK_AFTER, Span::MAX);
         let Detect {
             probe_every,
             down_after,
             forget_after,
+            ..
         } = detect;
         let sets_any_of = |keys: [Option<Span>; 2]| keys.iter().any(Option::is_some);
         // An error and not a hint: a worker that can only be judged by its answers would be called down between two

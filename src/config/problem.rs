@@ -27,6 +27,8 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "probe_every",
     "public_url",
     "queues",
+    "stalled_after",
+    "stuck_after",
 ];
 
 /// What was found where something else was expected.

@@ -1,5 +1,7 @@
 //! Readers of the replies that Headcount judges by. Lenient: what a worker leaves out or writes otherwise is none.
 
+use std::time::Duration;
+
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,6 +53,10 @@ pub struct Stats {
     pub pool: Option<Pool>,
     /// How many tasks it runs at once.
     pub max_concurrency: Option<u32>,
+    /// How many tasks it can run now: its processes, where it has some.
+    pub slots: Option<u32>,
+    /// Its pool ends a task that runs longer (the hard time limit).
+    pub time_limit: Option<Duration>,
     /// How many messages it takes ahead; 0 is no limit.
     pub prefetch_count: Option<u64>,
     /// Seconds since its start.
@@ -68,10 +74,21 @@ impl Stats {
         }
         let pool = stats.get("pool");
         let in_pool = |key| pool.and_then(|pool| pool.get(key));
+        let max_concurrency = small(in_pool("max-concurrency"));
+        // Autoscaling moves the number of processes, and leaves the maximum where it was.
+        let processes = in_pool("processes")
+            .and_then(Value::as_array)
+            .and_then(|processes| u32::try_from(processes.len()).ok())
+            .filter(|processes| *processes > 0);
         Some(Self {
             pid: small(stats.get("pid")),
             pool: in_pool("implementation").and_then(Value::as_str).map(Pool::of),
-            max_concurrency: small(in_pool("max-concurrency")),
+            max_concurrency,
+            slots: processes.or(max_concurrency),
+            time_limit: in_pool("timeouts")
+                .and_then(|timeouts| timeouts.get(1)?.as_f64())
+                .filter(|limit| *limit > 0.0)
+                .and_then(|limit| Duration::try_from_secs_f64(limit).ok()),
             prefetch_count: stats.get("prefetch_count").and_then(Value::as_u64),
             uptime: stats.get("uptime").and_then(Value::as_u64),
             accepted: stats
@@ -101,6 +118,33 @@ pub fn active(body: &Value) -> Option<usize> {
     body.as_array().map(Vec::len)
 }
 
+/// The longest time between two runs that a rate limit in a `registered` reply enforces; zero if no task has one. None
+/// if the command failed there. Asked with the field `rate_limit`, an entry reads `sms.send [rate_limit=10/m]`.
+pub fn slowest_rate(body: &Value) -> Option<Duration> {
+    let tasks = body.as_array()?;
+    let rates = tasks.iter().filter_map(|task| {
+        let (_, fields) = task.as_str()?.split_once(" [")?;
+        let fields = fields.strip_suffix(']').unwrap_or(fields);
+        fields
+            .split(' ')
+            .find_map(|field| between_runs(field.strip_prefix("rate_limit=")?))
+    });
+    Some(rates.max().unwrap_or_default())
+}
+
+/// `10/m`, `0.5/s`, `100/h`, or a number of tasks in a second; none where it limits nothing.
+fn between_runs(rate: &str) -> Option<Duration> {
+    let (tasks, unit) = match rate.split_once('/') {
+        Some((tasks, "s")) => (tasks, 1.0),
+        Some((tasks, "m")) => (tasks, 60.0),
+        Some((tasks, "h")) => (tasks, 3600.0),
+        Some(_) => return None,
+        None => (rate, 1.0),
+    };
+    let tasks: f64 = tasks.parse().ok().filter(|tasks| *tasks > 0.0)?;
+    Duration::try_from_secs_f64(unit / tasks).ok()
+}
+
 /// Whether this is the reply of a worker that lives: `{"ok": "pong"}`.
 pub fn is_pong(body: &Value) -> bool {
     body.get("ok").and_then(Value::as_str) == Some("pong")
@@ -120,4 +164,41 @@ fn small(value: Option<&Value>) -> Option<u32> {
     value
         .and_then(Value::as_u64)
         .and_then(|number| u32::try_from(number).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rate_limits_say_how_far_apart_runs_are() {
+        let tasks = json!([
+            "sms.send [rate_limit=10/m]",
+            "sms.purge [rate_limit=4/h]",
+            "sms.now [rate_limit=20]",
+            "celery.chord",
+            7,
+            "odd [rate_limit=x/y]",
+            "off [rate_limit=0/s]",
+            "none [rate_limit=None]",
+        ]);
+        assert_eq!(slowest_rate(&tasks), Some(Duration::from_secs(900)));
+        assert_eq!(slowest_rate(&json!(["sms.send"])), Some(Duration::ZERO));
+        assert_eq!(slowest_rate(&json!({"error": "KeyError()"})), None);
+    }
+
+    #[test]
+    fn slots_are_the_processes_that_there_are() {
+        let stats = |pool| Stats::read(&json!({ "pool": pool })).unwrap();
+        let prefork = stats(json!({"max-concurrency": 10, "processes": [1, 2, 3], "timeouts": [30, 60]}));
+        assert_eq!(
+            (prefork.slots, prefork.time_limit),
+            (Some(3), Some(Duration::from_secs(60)))
+        );
+        let threads = stats(json!({"max-concurrency": 4, "threads": 1, "timeouts": [0, 0]}));
+        assert_eq!((threads.slots, threads.time_limit), (Some(4), None));
+        assert_eq!(stats(json!({"timeouts": [null, null]})).time_limit, None);
+    }
 }

@@ -24,8 +24,8 @@ impl Worker {
             diagnosis: self.diagnosis(),
             since: self.since(),
             signals: self.signals(sees, t, now),
-            active: self.active,
-            processed: self.processed,
+            active: self.work.active(),
+            processed: self.work.processed(),
             software: self.software.clone(),
         }
     }
@@ -36,7 +36,7 @@ impl Worker {
             presence: self.presence_status(now),
             heartbeat: self.heartbeat_status(t),
             answer: self.answer_status(),
-            work: self.work_status(),
+            work: self.work_status(t),
         };
         let silenced = |why: &str| {
             let silence = |signal: SignalStatus| SignalStatus {
@@ -83,6 +83,7 @@ impl Worker {
             (Signal::Heartbeat, self.heartbeat_status(t)),
             (Signal::Presence, self.presence_status(now)),
             (Signal::Answer, self.answer_status()),
+            (Signal::Work, self.work_status(t)),
         ];
         signals
             .into_iter()
@@ -180,8 +181,15 @@ impl Worker {
         }
     }
 
-    fn work_status(&self) -> SignalStatus {
-        let Some(queues) = &self.queues else {
+    fn work_status(&self, t: Seen) -> SignalStatus {
+        if let Some(detail) = self.work.account(t).filter(|_| self.is_alive()) {
+            return SignalStatus {
+                ok: Some(false),
+                last: None,
+                detail,
+            };
+        }
+        let Some(queues) = self.work.queues() else {
             return SignalStatus {
                 ok: None,
                 last: None,
@@ -216,7 +224,7 @@ fn join(queues: &[CompactString]) -> String {
 }
 
 /// Seconds for a person: one decimal below ten.
-fn seconds(span: Duration) -> String {
+pub(super) fn seconds(span: Duration) -> String {
     let secs = span.as_secs_f64();
     if secs < 10.0 && secs.fract() >= 0.05 {
         format!("{secs:.1} s")

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::board::Board;
 use super::count::{self, Count};
 use super::look::Turns;
 use super::memory::WorkerMemory;
@@ -13,7 +14,7 @@ use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
 use super::state::{Diagnosis, FleetState};
 use super::verdict::{FleetReport, FleetVerdict};
-use super::work::WorkLook;
+use super::work::{Means, WorkLook};
 use super::worker::{Learned, Probed, Target, Worker};
 use crate::alert::same_missing;
 use crate::status::QueueStatus;
@@ -72,6 +73,10 @@ pub enum Input<'a> {
     Probed(&'a [(CompactString, Probed)]),
     /// These workers told of themselves.
     Learned(&'a [(CompactString, Learned)]),
+    /// With what these workers work.
+    Means(&'a [(CompactString, Means)]),
+    /// So many connections of the broker wait for messages, or have just taken one; none where it cannot tell.
+    Takers(Option<u32>),
     /// These workers were asked about their work.
     Worked(&'a [(CompactString, WorkLook)]),
     /// A probe could not be made: our own way to the broker failed, which says nothing of any worker.
@@ -116,6 +121,7 @@ pub struct FleetDetector {
     clock: ObservedClock,
     workers: BTreeMap<CompactString, Worker>,
     queues: Vec<QueueStatus>,
+    board: Board,
     /// Until then nobody who is unknown is judged.
     grace_until: Seen,
     has_seen: bool,
@@ -149,6 +155,7 @@ impl FleetDetector {
             clock,
             workers,
             queues: Vec::new(),
+            board: Board::new(&spec.queues),
             grace_until: Seen::default() + rules::COLD_START,
             has_seen: false,
             ever_seen: !remembered_none,
@@ -168,6 +175,11 @@ impl FleetDetector {
         &self.spec
     }
 
+    /// One of its workers.
+    pub fn worker(&self, hostname: &CompactString) -> Option<&Worker> {
+        self.workers.get(hostname)
+    }
+
     /// How many sightings were left out because the fleet is full, since the last call.
     pub fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
@@ -183,7 +195,7 @@ impl FleetDetector {
     pub fn step(&mut self, now: Now, input: Input<'_>, outputs: &mut Vec<Output>) {
         let t = self.clock.advance(now.mono);
         match input {
-            Input::Tick | Input::Unprobed | Input::Worked(_) => {}
+            Input::Tick | Input::Unprobed => {}
             Input::Sighted(sightings) => {
                 for sighting in sightings {
                     self.sighted(t, now, sighting);
@@ -203,12 +215,27 @@ impl FleetDetector {
                     }
                 }
             }
-            Input::Queues(queues) => self.queues = queues,
+            Input::Means(means) => {
+                for (hostname, means) in means {
+                    if let Some(worker) = self.workers.get_mut(hostname) {
+                        worker.has(*means);
+                    }
+                }
+            }
+            Input::Takers(takers) => self.board.take(t, takers),
+            Input::Worked(looks) => {
+                for (hostname, look) in looks {
+                    if let Some(worker) = self.workers.get_mut(hostname) {
+                        worker.worked(t, look, &self.board);
+                    }
+                }
+            }
+            Input::Queues(queues) => self.shown(t, queues),
             Input::Sight(sight) => self.sight(t, now, sight),
         }
         self.judge(t, now);
         if self.clock.sees() {
-            self.turns.due(now.mono, &self.spec, &self.workers, outputs);
+            self.turns.due(t, now.mono, &self.spec, &mut self.workers, outputs);
         }
         self.conclude(t, now, outputs);
     }
@@ -252,6 +279,18 @@ impl FleetDetector {
         self.workers.insert(sighting.hostname.clone(), worker);
     }
 
+    fn shown(&mut self, t: Seen, queues: Vec<QueueStatus>) {
+        self.board.show(t, &queues);
+        self.queues = queues;
+        self.workers
+            .values()
+            .filter(|worker| worker.is_alive())
+            .for_each(|worker| self.board.claim(&worker.work));
+        for worker in self.workers.values_mut() {
+            worker.work.shown(t, &self.board);
+        }
+    }
+
     fn sight(&mut self, t: Seen, now: Now, sight: Sight) {
         let grace = match sight {
             Sight::Blind => {
@@ -291,6 +330,9 @@ impl FleetDetector {
         for worker in self.workers.values_mut() {
             let before = crashed(worker);
             worker.judge(t, now, &self.spec.rules, in_grace);
+            if !in_grace {
+                worker.judge_work(t, now, &self.spec.rules);
+            }
             if crashed(worker) && !before {
                 self.last_crash = Some(t);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::fleet::{FleetSpec, Output};
+use super::observed::Seen;
 use super::rules;
 use super::worker::Worker;
 use crate::hash::fnv1a;
@@ -20,12 +21,16 @@ const MAX_COMPANY: usize = 200;
 /// How long after an attempt the pool and queues of a worker are asked for again.
 const LEARN_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is seen whose work has to be looked at: those who have to be, at the same moment.
+const WORK_EVERY: Duration = Duration::from_secs(1);
+
 /// When the next look of each kind is due.
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
     all: Mono,
     close: Mono,
     learn: Mono,
+    work: Mono,
 }
 
 impl Turns {
@@ -35,15 +40,17 @@ impl Turns {
             all: now + spread(&spec.name, spec.rules.probe_every),
             close: now,
             learn: now,
+            work: now,
         }
     }
 
     /// Asks for what is due.
     pub(super) fn due(
         &mut self,
+        t: Seen,
         now: Mono,
         spec: &FleetSpec,
-        workers: &BTreeMap<CompactString, Worker>,
+        workers: &mut BTreeMap<CompactString, Worker>,
         outputs: &mut Vec<Output>,
     ) {
         if now >= self.close {
@@ -61,16 +68,36 @@ impl Turns {
             ask(outputs, Output::AskQueues, queue_names(spec, workers));
         }
         // A new worker is asked at once: nothing is due while everybody is known.
-        if now >= self.learn
-            && ask(
-                outputs,
-                Output::Learn,
-                chosen(workers, Worker::wants_learning, |worker| worker.hostname().clone()),
-            )
-        {
-            self.learn = now + LEARN_EVERY;
+        if now >= self.learn {
+            let names = chosen(workers, |worker| worker.wants_learning(t), name);
+            for name in &names {
+                if let Some(worker) = workers.get_mut(name) {
+                    worker.work.asked_means(t);
+                }
+            }
+            if ask(outputs, Output::Learn, names) {
+                self.learn = now + LEARN_EVERY;
+            }
+        }
+        if now >= self.work {
+            self.work = now + WORK_EVERY;
+            let names = chosen(workers, |worker| worker.wants_look_at_work(t, &spec.rules), name);
+            for name in &names {
+                if let Some(worker) = workers.get_mut(name) {
+                    worker.work.asked(t);
+                }
+            }
+            // What waits has to be as new as what the worker says; it is asked first, so that it is judged by both.
+            if !names.is_empty() {
+                ask(outputs, Output::AskQueues, queue_names(spec, workers));
+            }
+            ask(outputs, Output::LookAtWork, names);
         }
     }
+}
+
+fn name(worker: &Worker) -> CompactString {
+    worker.hostname().clone()
 }
 
 /// Asks for something, unless it is nothing.
@@ -96,15 +123,15 @@ fn chosen<T>(
     chosen.into_iter().map(make).collect()
 }
 
-/// The queues that the fleet was told, or those that its workers say they consume.
+/// The queues that the fleet was told, or those that its workers have said they consume: also of a worker that consumes
+/// them no longer, since somebody should.
 fn queue_names(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>) -> Vec<CompactString> {
     if !spec.queues.is_empty() {
         return spec.queues.clone();
     }
     let mut names: Vec<_> = workers
         .values()
-        .filter_map(|worker| worker.queues.as_ref())
-        .flatten()
+        .flat_map(|worker| worker.work.consumed())
         .cloned()
         .collect();
     names.sort_unstable();

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Diagnosis, WorkerState};
+use super::state::{Diagnosis, Trouble, WorkerState};
 use crate::celery::inspect::Pool;
 use crate::time::Wall;
 
@@ -30,10 +30,24 @@ pub struct WorkerMemory {
     pub interval_us: Option<u64>,
     /// How it runs its tasks, where learned.
     pub pool: Option<Pool>,
-    /// Queues that it said it consumes, where learned.
+    /// Queues that it has said it consumes since its process began, where learned.
     pub queues: Vec<CompactString>,
+    /// What is known of its work.
+    #[serde(default)]
+    pub work: WorkMemory,
     /// Whether it has ever answered a ping.
     pub answers: bool,
     /// Whether the broker has ever shown its presence.
     pub shows_presence: bool,
+}
+
+/// What is remembered of a worker's work.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkMemory {
+    /// Why it was stalled, if it was.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// The longest that it ran a task without another moving, lately, in seconds.
+    #[serde(default)]
+    pub longest_run_s: u64,
 }

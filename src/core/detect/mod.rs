@@ -3,6 +3,8 @@
 //! [`FleetDetector::step`] is the whole of it: an input and the time go in, what is to be done comes out.
 
 mod account;
+mod age;
+mod board;
 pub mod broker;
 mod count;
 pub mod fleet;
@@ -24,10 +26,10 @@ mod work;
 mod worker;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
-pub use memory::WorkerMemory;
+pub use memory::{WorkMemory, WorkerMemory};
 pub use rules::Rules;
 pub use sighting::{Sighting, Word};
-pub use state::{BrokerState, Diagnosis, FleetState, Signal, WorkerState};
+pub use state::{BrokerState, Diagnosis, FleetState, Signal, Trouble, WorkerState};
 pub use verdict::{FleetReport, FleetVerdict};
-pub use work::WorkLook;
+pub use work::{Means, WorkLook};
 pub use worker::{Learned, Probed, Target, Worker};

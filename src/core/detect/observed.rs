@@ -29,6 +29,17 @@ impl std::ops::Add<Duration> for Seen {
     }
 }
 
+impl std::ops::Sub<Duration> for Seen {
+    type Output = Seen;
+
+    fn sub(self, span: Duration) -> Seen {
+        Seen(
+            self.0
+                .saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
 /// The clock. It begins blind.
 #[derive(Clone, Debug)]
 pub struct ObservedClock {

@@ -11,6 +11,12 @@ pub struct Rules {
     pub down_after: Duration,
     /// How long a worker that vanished stays expected, if nothing else settles it.
     pub forget_after: Duration,
+    /// How long a worker with free slots may leave its queues' messages alone. Raising it delays `not taking`; that a
+    /// consumer is gone is seen within 20 s whatever it is.
+    pub stalled_after: Duration,
+    /// How long a worker may get on with none of its tasks. Tasks that run longer without any other moving look like a
+    /// pool that hangs until such a run has been seen once, so raise it beyond the longest of them.
+    pub stuck_after: Duration,
 }
 
 impl Default for Rules {
@@ -19,6 +25,8 @@ impl Default for Rules {
             probe_every: Duration::from_secs(5),
             down_after: Duration::from_secs(10),
             forget_after: Duration::from_secs(24 * 3600),
+            stalled_after: Duration::from_secs(60),
+            stuck_after: Duration::from_secs(600),
         }
     }
 }
@@ -58,6 +66,30 @@ pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);
 pub const REPLACED_AFTER: Duration = Duration::from_secs(60);
 /// How long a worker that said goodbye is still shown.
 pub const OFFLINE_SHOWN_FOR: Duration = Duration::from_secs(600);
+/// How often a worker whose work is in doubt is asked about it: three looks then span 8 s, and with the 5 s until its
+/// queue is seen to wait, and as much until it is seen to be idle, a lost consumer is found within 20 s.
+pub const LOOK_EVERY: Duration = Duration::from_secs(4);
+/// How often it is asked once that has gone on for twice `stalled_after`: a backlog that it may leave alone, by a rate
+/// limit, can last for days.
+pub const LOOK_SELDOM: Duration = Duration::from_secs(20);
+/// For how long what it said counts.
+pub const LOOK_FRESH_FOR: Duration = Duration::from_secs(30);
+/// So long it leaves messages alone before it is asked: a busy fleet takes them within a beat or two.
+pub const FLAT_BEFORE_LOOK: Duration = Duration::from_secs(3);
+/// So long it has left messages alone, when its queue has fewer consumers than it should, to be the one without.
+pub const FLAT_WHEN_ABSENT: Duration = Duration::from_secs(6);
+/// How often every worker is asked for its pool and queues again: autoscaling and operators change them.
+pub const MEANS_EVERY: Duration = Duration::from_secs(60);
+/// After its start, or a new connection, a worker declares its queues and talks to its peers before it consumes.
+pub const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+/// How many of its usual gaps without progress are too many.
+pub const GAPS: u32 = 5;
+/// The longest gap that is believed to be usual.
+pub const GAP_MAX: Duration = Duration::from_secs(600);
+/// What a pool may take to end a task at its hard time limit.
+pub const LIMIT_GRACE: Duration = Duration::from_secs(60);
+/// A stalled worker whose queues have been empty for so long is left alone: others have done its work.
+pub const STALLED_AND_EMPTY_FOR: Duration = Duration::from_secs(300);
 /// The least that is observed after a start before a loss is told.
 pub const COLD_START: Duration = Duration::from_secs(10);
 

@@ -74,6 +74,20 @@ words! {
 }
 
 words! {
+    /// Why a worker is stalled.
+    Trouble {
+        /// It no longer consumes a queue that it consumed: its consumer is gone.
+        #[serde(rename = "consumer gone")]
+        ConsumerGone = "consumer gone",
+        /// It takes nothing from its queues, though messages wait there and it has free slots.
+        #[serde(rename = "not taking")]
+        NotTaking = "not taking",
+        /// It gets on with nothing that it has taken: a pool that hangs, or a task that never ends.
+        Stuck = "stuck",
+    }
+}
+
+words! {
     /// How one fleet stands.
     FleetState {
         /// As many workers as expected.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString, format_compact};
 use rustc_hash::FxHashMap;
 
+use super::age::Transit;
 use super::roster::Roster;
 use super::sighting::{Sighting, Word};
 use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
@@ -46,6 +47,9 @@ struct Row {
     clock: Option<u64>,
     timestamp: f64,
     last: Mono,
+    transit: Transit,
+    /// When the freshest event since the last flush was sent, by our clock: its arrival less its age.
+    fresh: Option<Mono>,
     last_beat: Option<Mono>,
     interval: Option<Duration>,
     longest_gap: Option<Duration>,
@@ -130,6 +134,8 @@ impl WorkerTable {
         if !matches!(event.kind, TaskKind::Sent | TaskKind::Custom) {
             row.last = at;
             row.tasks = row.tasks.saturating_add(1);
+            let age = event.timestamp.map_or(Duration::ZERO, |sent| row.transit.age(at, sent));
+            row.freshen(at - age);
             if !row.dirty {
                 row.dirty = true;
                 self.dirty.push(place);
@@ -218,6 +224,8 @@ impl Row {
             clock: None,
             timestamp: f64::NEG_INFINITY,
             last: at,
+            transit: Transit::new(at),
+            fresh: None,
             last_beat: None,
             interval: None,
             longest_gap: None,
@@ -271,11 +279,23 @@ impl Row {
             }
         }
         self.note(event);
+        if !same_process {
+            // Another process, perhaps on another host: what its clock shows has to be learned anew.
+            self.transit = Transit::new(at);
+        }
+        let age = event
+            .timestamp
+            .map_or(Duration::ZERO, |sent| self.transit.beat(at, sent));
+        self.freshen(at - age);
         self.pid = event.pid.or(self.pid);
         self.last = at;
         self.last_beat = Some(at);
         self.beats = self.beats.saturating_add(1);
         true
+    }
+
+    fn freshen(&mut self, sent: Mono) {
+        self.fresh = Some(self.fresh.map_or(sent, |fresh| fresh.max(sent)));
     }
 
     /// Whether it was sent before the newest that is known of this worker, by the worker's own reckoning. Its Lamport
@@ -356,7 +376,7 @@ impl Row {
             beats: self.beats,
             tasks: self.tasks,
             last: self.last,
-            age: Duration::ZERO,
+            age: self.fresh.map_or(Duration::ZERO, |fresh| self.last.since(fresh)),
             interval: self.interval,
             longest_gap: self.longest_gap,
             active: self.active,
@@ -367,6 +387,7 @@ impl Row {
 
     fn told(&mut self) {
         self.dirty = false;
+        self.fresh = None;
         self.word = Word::Nothing;
         self.beats = 0;
         self.tasks = 0;

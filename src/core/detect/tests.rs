@@ -6,6 +6,8 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString};
 use proptest::prelude::*;
 
+mod work;
+
 use super::*;
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};

@@ -1,6 +1,16 @@
 //! A worker's work: whether it takes what waits in its queues, and gets on with what it has taken.
+//!
+//! Its beats and answers say nothing of that. What does: the counts in its beats, what it says when asked, and what the
+//! broker shows of its queues. Time counts only while it has reason to take something: an idle worker is never late.
+
+use std::time::Duration;
 
 use compact_str::CompactString;
+
+use super::board::{Board, Line};
+use super::observed::Seen;
+use super::rules::{self, Rules};
+use super::state::Trouble;
 
 /// A closer look at a worker's work: what it said when asked, none where it did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,4 +23,622 @@ pub struct WorkLook {
     pub reserved: Option<u32>,
     /// Tasks that wait for their time: an ETA or a countdown (`scheduled`).
     pub scheduled: Option<u32>,
+}
+
+/// With what a worker works, as it says itself; none where it has not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Means {
+    /// How many tasks it runs at once.
+    pub slots: Option<u32>,
+    /// How many messages it holds at most, those that run among them; 0 is no limit.
+    pub prefetch: Option<u64>,
+    /// A task that runs longer is ended by its pool.
+    pub time_limit: Option<Duration>,
+    /// The longest time between two runs of one task that its rate limits enforce.
+    pub slowest_rate: Option<Duration>,
+}
+
+/// What a worker's trouble rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// It says itself that it consumes the queue no longer.
+    Unsubscribed,
+    /// It says that it consumes the queue, and the broker has no consumer there.
+    NoConsumer,
+    /// The queue has fewer consumers than workers that say they consume it, and this one takes nothing.
+    FewConsumers,
+    /// No connection of the broker waits for messages.
+    NobodyTakes,
+    /// It takes nothing, though it could.
+    NotTaking,
+    /// It gets on with nothing that it has taken.
+    Stuck,
+    /// Found before Headcount was restarted.
+    Remembered(Trouble),
+}
+
+impl How {
+    fn trouble(self) -> Trouble {
+        match self {
+            How::Unsubscribed | How::NoConsumer | How::FewConsumers | How::NobodyTakes => Trouble::ConsumerGone,
+            How::NotTaking => Trouble::NotTaking,
+            How::Stuck => Trouble::Stuck,
+            How::Remembered(trouble) => trouble,
+        }
+    }
+}
+
+/// A worker in trouble.
+#[derive(Clone, Debug)]
+struct Troubled {
+    how: How,
+    queue: CompactString,
+    since: Seen,
+}
+
+/// What the broker last showed of the queue that matters most to the worker: to say, not to judge by.
+#[derive(Clone, Debug, Default)]
+struct Backlog {
+    queue: CompactString,
+    length: u64,
+    peers_go_on: bool,
+}
+
+impl Backlog {
+    fn of(line: &Line, moved: Option<Seen>) -> Self {
+        Self {
+            queue: line.name.clone(),
+            length: line.length,
+            peers_go_on: line.moved > moved,
+        }
+    }
+}
+
+/// Looks in a row that found the same.
+#[derive(Clone, Debug)]
+struct Row<T> {
+    what: T,
+    first: Seen,
+    last: Seen,
+    looks: u32,
+}
+
+impl<T> Row<T> {
+    /// One more look, which found `what` or nothing.
+    fn add(row: &mut Option<Self>, t: Seen, what: Option<T>) {
+        *row = what.map(|what| match row.take() {
+            Some(row) => Row {
+                what,
+                last: t,
+                looks: row.looks + 1,
+                ..row
+            },
+            None => Row {
+                what,
+                first: t,
+                last: t,
+                looks: 1,
+            },
+        });
+    }
+
+    /// Whether that is enough to believe it.
+    fn suffices(&self) -> bool {
+        self.looks >= rules::CHECKS && self.last.since(self.first) >= rules::LOOK_EVERY.mul_f64(1.5)
+    }
+}
+
+/// What is known of a worker's work.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    /// Since when this process, and its connection, can be expected to work.
+    begun: Seen,
+    /// The queues that it consumes now, as it says itself.
+    now: Option<Vec<CompactString>>,
+    /// All that it has said it consumes since its process began: what it was meant to do.
+    consumed: Vec<CompactString>,
+    means: Means,
+    active: Option<u64>,
+    processed: Option<u64>,
+    /// The newest beat that bore counts.
+    counted: Option<Seen>,
+    /// When the counts last moved.
+    moved: Option<Seen>,
+    /// Since when it has had reason to take something: messages wait for it, it has a free slot, and nothing moves.
+    waits: Option<Seen>,
+    /// Whether messages wait for it, busy or not; since when not.
+    queue_waits: bool,
+    empty_since: Option<Seen>,
+    /// A queue in which messages wait is not consumed by it, or by nobody.
+    deprived: bool,
+    /// The longest that it has let a queue wait and then went on, lately.
+    gap: Duration,
+    /// The longest that it ran a task without another moving, lately.
+    run: Duration,
+    looked: Option<(Seen, WorkLook)>,
+    absent: Option<Row<(How, CompactString)>>,
+    free: Option<Row<()>>,
+    trouble: Option<Troubled>,
+    backlog: Backlog,
+    /// When it was last asked about its work, and for what it has.
+    asked: Option<Seen>,
+    asked_means: Option<Seen>,
+}
+
+/// How much of the longest gap or run is kept when the next is over.
+const DECAY: f64 = 0.9;
+
+impl Work {
+    /// The work of a worker that is first seen at `t`.
+    pub(super) fn new(t: Seen) -> Self {
+        Self {
+            begun: t,
+            now: None,
+            consumed: Vec::new(),
+            means: Means::default(),
+            active: None,
+            processed: None,
+            counted: None,
+            moved: None,
+            waits: None,
+            queue_waits: false,
+            empty_since: None,
+            deprived: false,
+            gap: Duration::ZERO,
+            run: Duration::ZERO,
+            looked: None,
+            absent: None,
+            free: None,
+            trouble: None,
+            backlog: Backlog::default(),
+            asked: None,
+            asked_means: None,
+        }
+    }
+
+    /// The same, of a worker that is remembered.
+    pub(super) fn remembered(t: Seen, queues: Vec<CompactString>, run: Duration, trouble: Option<Trouble>) -> Self {
+        Self {
+            now: (!queues.is_empty()).then(|| queues.clone()),
+            consumed: queues,
+            run,
+            trouble: trouble.map(|trouble| Troubled {
+                how: How::Remembered(trouble),
+                queue: CompactString::default(),
+                since: t,
+            }),
+            ..Self::new(t)
+        }
+    }
+
+    // ------------------------------------------------------------ what others read
+
+    /// The queues that it says it consumes now.
+    pub(super) fn queues(&self) -> Option<&[CompactString]> {
+        self.now.as_deref()
+    }
+
+    /// The queues that it has consumed since its process began.
+    pub(super) fn consumed(&self) -> &[CompactString] {
+        &self.consumed
+    }
+
+    /// Tasks that it runs.
+    pub(super) fn active(&self) -> Option<u64> {
+        self.active
+    }
+
+    /// Tasks that it has accepted.
+    pub(super) fn processed(&self) -> Option<u64> {
+        self.processed
+    }
+
+    /// When it last got on.
+    pub(super) fn moved(&self) -> Option<Seen> {
+        self.moved
+    }
+
+    /// The longest that it ran a task without another moving, lately.
+    pub(super) fn longest_run(&self) -> Duration {
+        self.run
+    }
+
+    /// What is wrong with its work, if anything is.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.as_ref().map(|troubled| troubled.how.trouble())
+    }
+
+    // ------------------------------------------------------------ inputs
+
+    /// Its connection is new: it gets time to begin, and what was observed before says nothing.
+    pub(super) fn begin(&mut self, t: Seen) {
+        self.begun = t;
+        self.waits = None;
+        self.absent = None;
+        self.free = None;
+        self.looked = None;
+        self.moved = None;
+    }
+
+    /// Another process took its place.
+    pub(super) fn restart(&mut self, t: Seen) {
+        *self = Self {
+            run: self.run,
+            ..Self::new(t)
+        };
+    }
+
+    /// It is away: what it will be when it is back is not known.
+    pub(super) fn leave(&mut self) {
+        self.trouble = None;
+        self.waits = None;
+        self.absent = None;
+        self.free = None;
+    }
+
+    /// Counts of a beat.
+    pub(super) fn beat(&mut self, t: Seen, active: Option<u64>, processed: Option<u64>) {
+        let changed = |old: Option<u64>, new: Option<u64>| new.is_some() && new != old;
+        let moves = changed(self.active, active) || changed(self.processed, processed);
+        if processed.is_some() {
+            self.counted = Some(t);
+        }
+        if moves {
+            self.moves(t);
+        }
+        self.active = active.or(self.active);
+        self.processed = processed.or(self.processed);
+        if self.is_busy() {
+            self.waits = None;
+        }
+    }
+
+    /// It got on: a count moved, or a task of its own did.
+    pub(super) fn moves(&mut self, t: Seen) {
+        if let Some(waits) = &mut self.waits {
+            // What it did not take while it was stalled is no habit.
+            if self.trouble.is_none() {
+                self.gap = self.gap.mul_f64(DECAY).max(t.since(*waits)).min(rules::GAP_MAX);
+            }
+            *waits = t.max(*waits);
+        }
+        if self.active.is_some_and(|active| active > 0)
+            && let Some(moved) = self.moved
+        {
+            self.run = self.run.mul_f64(DECAY).max(t.since(moved));
+        }
+        self.moved = self.moved.max(Some(t));
+    }
+
+    /// With what it works.
+    pub(super) fn means(&mut self, means: Means) {
+        self.means = Means {
+            slots: means.slots.or(self.means.slots),
+            prefetch: means.prefetch.or(self.means.prefetch),
+            time_limit: means.time_limit.or(self.means.time_limit),
+            slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
+        };
+    }
+
+    /// The queues that it says it consumes.
+    pub(super) fn consumes(&mut self, queues: Vec<CompactString>) {
+        for queue in &queues {
+            if self.consumed.len() < super::look::MAX_QUEUES && !self.consumed.contains(queue) {
+                self.consumed.push(queue.clone());
+            }
+        }
+        self.now = Some(queues);
+    }
+
+    /// The broker has shown the queues.
+    pub(super) fn shown(&mut self, t: Seen, board: &Board) {
+        let line = self.waiting(board);
+        self.queue_waits = line.is_some();
+        self.empty_since = if line.is_some() {
+            None
+        } else {
+            self.empty_since.or(Some(t))
+        };
+        self.waits = if line.is_some() && !self.is_busy() {
+            self.waits.or(Some(t))
+        } else {
+            None
+        };
+        let matters = self.trouble.as_ref().and_then(|troubled| board.line(&troubled.queue));
+        if let Some(line) = matters.or(line) {
+            self.backlog = Backlog::of(line, self.moved);
+        } else {
+            self.backlog.length = 0;
+        }
+        let unserved = |queue: &&CompactString| {
+            board
+                .waiting(queue)
+                .is_some_and(|line| line.consumers == Some(0) || !self.says_it_consumes(queue))
+        };
+        self.deprived = self.claims(board).iter().any(|queue| unserved(&queue));
+    }
+
+    /// It was asked about its work.
+    pub(super) fn worked(&mut self, t: Seen, look: &WorkLook, board: &Board) {
+        if let Some(queues) = &look.queues {
+            self.consumes(queues.clone());
+        }
+        // Without a look at the queues, this one says nothing of them.
+        if board.is_fresh(t) {
+            let absent = self.absence(t, look, board);
+            if let Some(line) = absent.as_ref().and_then(|(_, queue)| board.line(queue)) {
+                self.backlog = Backlog::of(line, self.moved);
+            }
+            Row::add(&mut self.absent, t, absent);
+        }
+        let free = self.could_take(look).then_some(());
+        Row::add(&mut self.free, t, free);
+        self.looked = Some((t, look.clone()));
+    }
+
+    // ------------------------------------------------------------ questions
+
+    /// Whether it should be asked about its work; `t` is now.
+    pub(super) fn wants_look(&self, t: Seen, rules: &Rules) -> bool {
+        let reason = self.trouble.is_some()
+            || self.deprived
+            || self
+                .waits
+                .is_some_and(|since| t.since(since) >= rules::FLAT_BEFORE_LOOK)
+            || self.is_flat(t, self.stuck_after(rules));
+        let lately = self.waits.map_or(t, |since| since);
+        let every = if t.since(lately) < rules.stalled_after * 2 {
+            rules::LOOK_EVERY
+        } else {
+            rules::LOOK_SELDOM
+        };
+        reason && self.has_begun(t) && self.asked.is_none_or(|asked| t.since(asked) >= every)
+    }
+
+    /// Whether what it has should be asked for again.
+    pub(super) fn wants_refreshing(&self, t: Seen) -> bool {
+        self.asked_means
+            .is_none_or(|asked| t.since(asked) >= rules::MEANS_EVERY)
+    }
+
+    /// It is being asked about its work.
+    pub(super) fn asked(&mut self, t: Seen) {
+        self.asked = Some(t);
+    }
+
+    /// It is being asked for what it has.
+    pub(super) fn asked_means(&mut self, t: Seen) {
+        self.asked_means = Some(t);
+    }
+
+    // ------------------------------------------------------------ judgement
+
+    /// Judges its work: true if a trouble began, changed or ended. `answers`: whether it can be asked at all. `solo`: a
+    /// pool that says nothing while a task runs, so that its counts say nothing of a task that hangs.
+    pub(super) fn judge(&mut self, t: Seen, rules: &Rules, answers: bool, solo: bool) -> bool {
+        let before = self.trouble();
+        if self.trouble.as_ref().is_some_and(|troubled| self.is_over(t, troubled)) {
+            self.trouble = None;
+        }
+        let found = if self.has_begun(t) {
+            self.finding(t, rules, answers, solo)
+        } else {
+            None
+        };
+        if let Some((how, queue)) = found {
+            let replaces = match self.trouble() {
+                None => true,
+                // What is known of before gets its reason again, and who only seemed not to take has lost its consumer.
+                Some(Trouble::NotTaking) => how.trouble() == Trouble::ConsumerGone,
+                Some(_) => matches!(self.trouble.as_ref().map(|old| old.how), Some(How::Remembered(_))),
+            };
+            if replaces {
+                self.trouble = Some(Troubled { how, queue, since: t });
+            }
+        }
+        self.trouble() != before
+    }
+
+    fn finding(&self, t: Seen, rules: &Rules, answers: bool, solo: bool) -> Option<(How, CompactString)> {
+        let fresh = |last: Seen| t.since(last) <= rules::LOOK_FRESH_FOR;
+        if let Some(absent) = &self.absent
+            && absent.suffices()
+            && fresh(absent.last)
+        {
+            return Some(absent.what.clone());
+        }
+        let may_take = if answers {
+            self.free
+                .as_ref()
+                .is_some_and(|free| free.suffices() && fresh(free.last))
+        } else {
+            self.active == Some(0)
+        };
+        if may_take && self.has_waited(self.stalled_after(rules, answers)) {
+            return Some((How::NotTaking, CompactString::default()));
+        }
+        let (looked, look) = self.looked.as_ref()?;
+        let holds = look.running.unwrap_or(0) > 0 || look.reserved.unwrap_or(0) > 0;
+        let more = self.queue_waits || look.reserved.unwrap_or(0) > 0;
+        let stuck = self.is_flat(*looked, self.stuck_after(rules));
+        (!solo && fresh(*looked) && holds && more && stuck).then(|| (How::Stuck, CompactString::default()))
+    }
+
+    /// Why one of the queues that it should consume is not consumed by it, if so.
+    fn absence(&self, t: Seen, look: &WorkLook, board: &Board) -> Option<(How, CompactString)> {
+        let says = look.queues.as_ref()?;
+        let could_take = self.could_take(look) && self.has_waited(self.patience(rules::FLAT_WHEN_ABSENT));
+        let how = |queue: &CompactString| {
+            let line = board.waiting(queue)?;
+            if !says.contains(queue) {
+                return Some(How::Unsubscribed);
+            }
+            match line.consumers {
+                Some(0) => Some(How::NoConsumer),
+                Some(consumers) if consumers < line.claimed && could_take => Some(How::FewConsumers),
+                None if could_take && board.nobody_takes(t) => Some(How::NobodyTakes),
+                _ => None,
+            }
+        };
+        self.claims(board)
+            .iter()
+            .find_map(|queue| Some((how(queue)?, queue.clone())))
+    }
+
+    fn is_over(&self, t: Seen, troubled: &Troubled) -> bool {
+        let moved = self.moved.is_some_and(|moved| moved > troubled.since);
+        let nothing_waits = || {
+            self.empty_since
+                .is_some_and(|empty| t.since(empty) >= rules::STALLED_AND_EMPTY_FOR)
+        };
+        match troubled.how {
+            How::Unsubscribed => self.says_it_consumes(&troubled.queue) || nothing_waits(),
+            How::NoConsumer => {
+                // The look that saw a consumer ends it, unless it found something else.
+                self.absent.is_none()
+                    && self.looked.as_ref().is_some_and(|(at, _)| *at > troubled.since)
+                    && (moved || !self.deprived)
+                    || nothing_waits()
+            }
+            How::Stuck => moved,
+            How::FewConsumers | How::NobodyTakes | How::NotTaking => moved || nothing_waits(),
+            How::Remembered(Trouble::Stuck) => moved,
+            How::Remembered(_) => (moved && !self.deprived) || nothing_waits(),
+        }
+    }
+
+    // ------------------------------------------------------------ parts of it
+
+    /// The queues that it should consume: those that it has consumed; if it never consumed any, those of its fleet.
+    fn claims<'a>(&'a self, board: &'a Board) -> &'a [CompactString] {
+        if self.consumed.is_empty() && self.now.is_some() {
+            board.configured()
+        } else {
+            &self.consumed
+        }
+    }
+
+    /// The longest of its queues in which messages wait. Where it has not said which are its queues, it may consume any
+    /// of the fleet's, so messages wait for it only where all of them hold some.
+    fn waiting<'a>(&self, board: &'a Board) -> Option<&'a Line> {
+        let known = self.now.is_some() || !self.consumed.is_empty();
+        let queues = if known { self.claims(board) } else { board.configured() };
+        let waiting = || queues.iter().filter_map(|queue| board.waiting(queue));
+        if !known && waiting().count() < queues.len() {
+            return None;
+        }
+        waiting().max_by_key(|line| line.length)
+    }
+
+    fn says_it_consumes(&self, queue: &CompactString) -> bool {
+        self.now.as_ref().is_some_and(|now| now.contains(queue))
+    }
+
+    /// Whether all of its slots are taken, as far as its beats tell.
+    fn is_busy(&self) -> bool {
+        let active = self.active.unwrap_or(0);
+        match self.means.slots {
+            Some(slots) => active >= u64::from(slots.max(1)),
+            None => active > 0,
+        }
+    }
+
+    /// Whether it could take a message, by what it says: a slot is free, and it may hold more than it does.
+    fn could_take(&self, look: &WorkLook) -> bool {
+        let (Some(running), Some(reserved), Some(scheduled)) = (look.running, look.reserved, look.scheduled) else {
+            return false;
+        };
+        let slot_free = self.means.slots.map_or(running == 0, |slots| running < slots);
+        let may_hold_more = match self.means.prefetch {
+            Some(0) => true,
+            Some(prefetch) => u64::from(running) + u64::from(reserved) + u64::from(scheduled) < prefetch,
+            None => reserved == 0 && scheduled == 0,
+        };
+        slot_free && may_hold_more
+    }
+
+    fn has_begun(&self, t: Seen) -> bool {
+        t.since(self.begun) >= rules::BEGINS_WITHIN
+    }
+
+    /// Whether it has had reason to take something for so long, shown by beats that came in that time.
+    fn has_waited(&self, at_least: Duration) -> bool {
+        matches!((self.waits, self.counted), (Some(since), Some(counted)) if counted.since(since) >= at_least)
+    }
+
+    /// Whether it has had tasks, and none moved, for so long before `t`.
+    fn is_flat(&self, t: Seen, at_least: Duration) -> bool {
+        let moved = self.moved.unwrap_or(self.begun);
+        let counted = self
+            .counted
+            .map_or(Duration::ZERO, |counted| counted.min(t).since(moved));
+        self.active.is_some_and(|active| active > 0) && counted >= at_least
+    }
+
+    /// `least`, or what its own habits and rate limits make of it.
+    fn patience(&self, least: Duration) -> Duration {
+        let rate = self.means.slowest_rate.unwrap_or(Duration::ZERO);
+        least.max(self.gap.max(rate).saturating_mul(rules::GAPS))
+    }
+
+    /// After so long in which it takes nothing it is stalled: longer where it cannot be asked for what may explain it.
+    fn stalled_after(&self, rules: &Rules, answers: bool) -> Duration {
+        self.patience(rules.stalled_after * if answers { 1 } else { rules::GAPS })
+    }
+
+    fn stuck_after(&self, rules: &Rules) -> Duration {
+        let limit = self
+            .means
+            .time_limit
+            .map_or(Duration::ZERO, |limit| limit + rules::LIMIT_GRACE);
+        rules.stuck_after.max(self.run.saturating_mul(rules::GAPS)).max(limit)
+    }
+
+    // ------------------------------------------------------------ words
+
+    /// What its trouble rests on, for a person.
+    pub(super) fn account(&self, t: Seen) -> Option<String> {
+        let troubled = self.trouble.as_ref()?;
+        let queue = if troubled.queue.is_empty() {
+            &self.backlog.queue
+        } else {
+            &troubled.queue
+        };
+        let messages = match self.backlog.length {
+            0 => "nothing waits there now".to_owned(),
+            1 => "1 message waits there".to_owned(),
+            many => format!("{many} messages wait there"),
+        };
+        let trouble = troubled.how.trouble();
+        let idle = super::account::seconds(t.since(self.moved.unwrap_or(self.begun)));
+        let says = match troubled.how {
+            How::Unsubscribed => format!("it says that it consumes {queue} no longer; {messages}"),
+            How::NoConsumer => {
+                format!("it believes that it consumes {queue}, and the broker sees no consumer; {messages}")
+            }
+            How::FewConsumers => format!(
+                "{queue} has fewer consumers than workers, and this one has taken nothing for {idle}; {messages}"
+            ),
+            How::NobodyTakes => {
+                format!("it believes that it consumes {queue}, and nobody takes messages from the broker; {messages}")
+            }
+            How::NotTaking => {
+                let peers = if self.backlog.peers_go_on {
+                    "its peers go on"
+                } else {
+                    "nobody else takes them"
+                };
+                format!("it has free slots, and has taken nothing from {queue} for {idle}; {messages}; {peers}")
+            }
+            How::Stuck => {
+                let tasks = match self.active.unwrap_or(0) {
+                    1 => "1 task runs".to_owned(),
+                    more => format!("{more} tasks run"),
+                };
+                format!("{tasks}, and none has begun or ended for {idle}")
+            }
+            How::Remembered(_) => "found before Headcount was restarted".to_owned(),
+        };
+        Some(format!("{trouble}: {says}"))
+    }
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
-use super::memory::WorkerMemory;
+use super::board::Board;
+use super::memory::{WorkMemory, WorkerMemory};
 use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Word};
-use super::state::{Diagnosis, WorkerState};
+use super::state::{Diagnosis, Trouble, WorkerState};
+use super::work::{Means, Work, WorkLook};
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -95,9 +97,7 @@ pub struct Worker {
     away_before: Duration,
     last_heard: Option<Mono>,
     pub(super) pool: Option<Pool>,
-    pub(super) queues: Option<Vec<CompactString>>,
-    pub(super) active: Option<u64>,
-    pub(super) processed: Option<u64>,
+    pub(super) work: Work,
     pub(super) software: Option<CompactString>,
 }
 
@@ -125,9 +125,7 @@ impl Worker {
             away_before: Duration::ZERO,
             last_heard: None,
             pool: None,
-            queues: None,
-            active: None,
-            processed: None,
+            work: Work::new(t),
             software: None,
         }
     }
@@ -154,7 +152,8 @@ impl Worker {
         worker.last_seen = memory.last_seen;
         worker.away_before = now.wall.since(memory.last_seen.unwrap_or(memory.since));
         worker.pool = memory.pool;
-        worker.queues = (!memory.queues.is_empty()).then_some(memory.queues);
+        let run = Duration::from_secs(memory.work.longest_run_s);
+        worker.work = Work::remembered(t, memory.queues, run, memory.work.trouble);
         worker
     }
 
@@ -173,7 +172,11 @@ impl Worker {
                 .known_interval()
                 .and_then(|i| u64::try_from(i.as_micros()).ok()),
             pool: self.pool,
-            queues: self.queues.clone().unwrap_or_default(),
+            queues: self.work.consumed().to_vec(),
+            work: WorkMemory {
+                trouble: self.work.trouble(),
+                longest_run_s: self.work.longest_run().as_secs(),
+            },
             answers: self.ever_answered,
             shows_presence: self.ever_present,
         }
@@ -187,6 +190,7 @@ impl Worker {
     /// How it stands.
     pub fn state(&self) -> WorkerState {
         match self.stage {
+            _ if self.is_stalled() => WorkerState::Stalled,
             Stage::Starting => WorkerState::Starting,
             Stage::Up => WorkerState::Up,
             Stage::Suspect => WorkerState::Suspect,
@@ -214,7 +218,18 @@ impl Worker {
         self.last_seen
     }
 
-    /// Whether it counts as alive: up, just seen, or only suspected.
+    /// Whether it is alive, and does not do its work. It goes on being judged by its signs of life, and may be suspected
+    /// too.
+    pub fn is_stalled(&self) -> bool {
+        self.is_alive() && self.work.trouble().is_some()
+    }
+
+    /// Why it is stalled, if it is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.work.trouble().filter(|_| self.is_alive())
+    }
+
+    /// Whether it counts as alive: up, just seen, only suspected, or stalled.
     pub fn is_alive(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Up | Stage::Suspect)
     }
@@ -247,9 +262,20 @@ impl Worker {
         self.away_before + self.silent(t)
     }
 
-    /// Whether its pool and queues still have to be learned.
-    pub(super) fn wants_learning(&self) -> bool {
-        self.is_alive() && (self.pool.is_none() || self.queues.is_none())
+    /// Whether its pool and queues still have to be learned, or may have changed since they were.
+    pub(super) fn wants_learning(&self, t: Seen) -> bool {
+        let unlearned = self.pool.is_none() || self.work.queues().is_none();
+        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+    }
+
+    /// Whether it should be asked about its work.
+    pub(super) fn wants_look_at_work(&self, t: Seen, rules: &Rules) -> bool {
+        self.works() && self.ever_answered && self.work.wants_look(t, rules)
+    }
+
+    /// Whether its work can be judged: it is well otherwise.
+    fn works(&self) -> bool {
+        self.stage == Stage::Up && self.leaving.is_none()
     }
 
     /// Whom to ask, with what a broker without mailboxes needs to recognise its connection.
@@ -290,7 +316,7 @@ impl Worker {
         if restarted {
             // A new process: what the old one had need not be there.
             self.pool = None;
-            self.queues = None;
+            self.work.restart(t);
             self.gone = None;
             self.missed_pings = 0;
         }
@@ -298,14 +324,15 @@ impl Worker {
             self.pid = sighting.pid;
         }
         self.rhythm.heard(sighting.interval, sighting.longest_gap);
-        self.active = sighting.active.or(self.active);
-        self.processed = sighting.processed.or(self.processed);
         if sighting.software.is_some() {
             self.software.clone_from(&sighting.software);
         }
+        // What waited on its way proves that its worker lived when it was sent, and no more.
+        let fresh = t - sighting.age;
+        let heard = sighting.last - sighting.age;
         let spoke = Spoke {
-            seen: t,
-            wall: now.wall_at(sighting.last),
+            seen: fresh,
+            wall: now.wall_at(heard),
         };
         match sighting.word {
             Word::Goodbye => {
@@ -315,8 +342,17 @@ impl Worker {
                 self.last_seen = Some(spoke.wall);
                 return;
             }
-            Word::Online => self.leaving = None,
+            Word::Online => {
+                self.leaving = None;
+                self.work.begin(t);
+            }
             Word::Nothing => {}
+        }
+        if sighting.beats > 0 {
+            self.work.beat(fresh, sighting.active, sighting.processed);
+        }
+        if sighting.tasks > 0 {
+            self.work.moves(fresh);
         }
         if sighting.beats > 0 {
             // A gap in which it was away says nothing of its rhythm.
@@ -324,13 +360,15 @@ impl Worker {
                 && self.is_alive()
                 && !restarted
             {
-                self.rhythm.gap(t.since(previous.seen));
+                self.rhythm.gap(fresh.since(previous.seen));
             }
-            self.beat = Some(spoke);
-            self.alive(t, spoke.wall, sighting.last, now);
+            if self.beat.is_none_or(|previous| previous.seen <= fresh) {
+                self.beat = Some(spoke);
+            }
+            self.alive(t, spoke, heard, now);
         } else if self.is_alive() && self.leaving.is_none() {
             // Task events alone show life, and never bring anybody back: they follow a goodbye for as long as it drains.
-            self.alive(t, spoke.wall, sighting.last, now);
+            self.alive(t, spoke, heard, now);
         }
     }
 
@@ -365,7 +403,7 @@ impl Worker {
                 self.ever_answered = true;
                 self.missed_pings = 0;
                 if self.leaving.is_none() {
-                    self.alive(t, now.wall, now.mono, now);
+                    self.alive(t, spoke, now.mono, now);
                 }
             }
             None => self.missed_pings = self.missed_pings.saturating_add(1),
@@ -377,9 +415,19 @@ impl Worker {
         if learned.pool.is_some() {
             self.pool = learned.pool;
         }
-        if learned.queues.is_some() {
-            self.queues = learned.queues;
+        if let Some(queues) = learned.queues {
+            self.work.consumes(queues);
         }
+    }
+
+    /// With what it works, as it told.
+    pub(super) fn has(&mut self, means: Means) {
+        self.work.means(means);
+    }
+
+    /// What it said of its work.
+    pub(super) fn worked(&mut self, t: Seen, look: &WorkLook, board: &Board) {
+        self.work.worked(t, look, board);
     }
 
     /// Headcount could not see, and begins anew: silence counts from here, and whoever was alive is unknown until heard.
@@ -387,6 +435,7 @@ impl Worker {
         self.life = t;
         self.gone = None;
         self.missed_pings = 0;
+        self.work.begin(t);
         if self.leaving.is_some() {
             self.leaving = Some(t);
         }
@@ -429,6 +478,14 @@ impl Worker {
                 };
             }
             _ => {}
+        }
+    }
+
+    /// Judges its work, if it is well otherwise.
+    pub(super) fn judge_work(&mut self, t: Seen, now: Now, rules: &Rules) {
+        let solo = self.pool == Some(Pool::Solo);
+        if self.works() && self.work.judge(t, rules, self.ever_answered, solo) {
+            self.since = now.wall;
         }
     }
 
@@ -502,12 +559,19 @@ impl Worker {
     // ------------------------------------------------------------ transitions
 
     /// One sign of life. A burst that arrives at once is one sign: it may be a late flush of what was sent before.
-    fn alive(&mut self, t: Seen, at: Wall, heard: Mono, now: Now) {
-        let in_a_row = t.since(self.life) <= self.rhythm.patience();
-        self.life = t;
+    fn alive(&mut self, t: Seen, spoke: Spoke, heard: Mono, now: Now) {
+        if spoke.seen < self.life {
+            return;
+        }
+        let in_a_row = spoke.seen.since(self.life) <= self.rhythm.patience();
+        self.life = spoke.seen;
         self.away_before = Duration::ZERO;
-        self.last_seen = Some(at);
+        self.last_seen = Some(spoke.wall);
         self.last_heard = Some(heard);
+        // So old that it would be suspected at once: a sign of then, not of now.
+        if self.silent(t) > self.rhythm.patience() {
+            return;
+        }
         match self.stage {
             Stage::Starting if t > self.first_seen => self.enter(Stage::Up, now),
             Stage::Starting | Stage::Up => {}
@@ -534,7 +598,14 @@ impl Worker {
     }
 
     fn enter(&mut self, stage: Stage, now: Now) {
+        let before = self.state();
         self.stage = stage;
-        self.since = now.wall;
+        if matches!(stage, Stage::Down { .. } | Stage::Offline { .. }) {
+            self.work.leave();
+        }
+        // Who is stalled and suspected is stalled all the while.
+        if self.state() != before || !self.is_stalled() {
+            self.since = now.wall;
+        }
     }
 }

@@ -159,15 +159,23 @@ fn length(answer: Value) -> Option<u64> {
 
 /// See [`headcount_actors::ports::Broker::connections`].
 pub(super) async fn connections(broker: &Redis, control: &Control) -> Result<Option<Vec<Connection>>, BrokerError> {
+    let list = clients(control, "pubsub").await?;
+    let ours = broker.own_connections().clone();
+    Ok(list.map(|list| clients::subscribers(&list, |id| ours.contains(&id))))
+}
+
+/// See [`headcount_actors::ports::Broker::takers`].
+pub(super) async fn takers(control: &Control) -> Result<Option<u32>, BrokerError> {
+    let list = clients(control, "normal").await?;
+    Ok(list.map(|list| clients::takers(&list)))
+}
+
+/// The clients of one type that Redis lists; none where that is not permitted.
+async fn clients(control: &Control, kind: &str) -> Result<Option<String>, BrokerError> {
     let mut list = redis::cmd("CLIENT");
-    list.arg("LIST").arg("TYPE").arg("pubsub");
+    list.arg("LIST").arg("TYPE").arg(kind);
     match list.query_async::<Vec<u8>>(&mut control.commands.handle()).await {
-        Ok(list) => {
-            let ours = broker.own_connections().clone();
-            Ok(Some(clients::subscribers(&String::from_utf8_lossy(&list), |id| {
-                ours.contains(&id)
-            })))
-        }
+        Ok(list) => Ok(Some(String::from_utf8_lossy(&list).into_owned())),
         Err(error) if is_not_permitted(&error) => Ok(None),
         Err(error) => Err(control.commands.what(&error)),
     }

@@ -14,6 +14,34 @@ pub(super) fn subscribers(list: &str, ours: impl Fn(u64) -> bool) -> Vec<Connect
         .collect()
 }
 
+/// What our own connection that takes replies calls itself.
+pub(super) const OUR_NAME: &str = "headcount";
+
+/// How long after the last BRPOP a connection still counts as one that takes messages, in seconds: Celery's waits for
+/// 1 s, or as long as `polling_interval` says, and is asked again at once as long as the worker may take more.
+const TAKES_WITHIN: u64 = 3;
+
+/// How many of the clients in the answer to `CLIENT LIST TYPE normal` take messages from lists: they wait in BRPOP, or
+/// did so a moment ago. Redis names a client's last command for as long as it is connected, however long ago that was.
+/// Lists of replies are taken from in the same way, so there may be fewer workers among them, but not more.
+pub(super) fn takers(list: &str) -> u32 {
+    u32::try_from(list.lines().filter(|line| takes(line)).count()).unwrap_or(u32::MAX)
+}
+
+fn takes(line: &str) -> bool {
+    let (mut pops, mut waits, mut idle) = (false, false, None);
+    for (key, value) in line.split(' ').filter_map(|field| field.split_once('=')) {
+        match key {
+            "cmd" => pops = value.eq_ignore_ascii_case("brpop"),
+            "flags" => waits = value.contains('b'),
+            "idle" => idle = value.parse::<u64>().ok(),
+            "name" if value == OUR_NAME => return false,
+            _ => {}
+        }
+    }
+    pops && (waits || idle.is_some_and(|idle| idle <= TAKES_WITHIN))
+}
+
 fn subscriber(line: &str) -> Option<Connection> {
     let (mut id, mut peer, mut age, mut patterns) = (None, None, None, 0_u32);
     for (key, value) in line.split(' ').filter_map(|field| field.split_once('=')) {
@@ -44,6 +72,17 @@ fn without_port(address: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn takers_wait_in_brpop_or_did_a_moment_ago() {
+        let list = "id=7 addr=10.0.0.7:1 name= age=62 idle=0 flags=b db=0 cmd=brpop user=default\n\
+                    id=8 addr=10.0.0.7:2 name= age=62 idle=40 flags=b cmd=brpop\n\
+                    id=9 addr=10.0.0.7:3 name= age=62 idle=1 flags=N cmd=BRPOP\n\
+                    id=10 addr=10.0.0.7:4 name= age=62 idle=30 flags=N cmd=brpop\n\
+                    id=11 addr=10.0.0.7:5 name=headcount age=62 idle=0 flags=b cmd=brpop\n\
+                    id=12 addr=10.0.0.7:6 name= age=62 idle=0 flags=N cmd=llen\nnonsense\n";
+        assert_eq!(takers(list), 3);
+    }
 
     #[test]
     fn subscribers_to_patterns_are_found() {

@@ -163,6 +163,12 @@ struct Reader {
 impl Reader {
     async fn run(mut self, mut ended: oneshot::Receiver<()>) {
         let mut replies = self.replies.handle();
+        // So that whoever lists clients knows that it takes no tasks. Where that is not permitted, listing is not either.
+        let mut name = redis::cmd("CLIENT");
+        name.arg("SETNAME").arg(super::clients::OUR_NAME);
+        if let Err(error) = name.query_async::<()>(&mut replies).await {
+            tracing::debug!(error = %self.replies.what(&error), "the connection that takes replies has no name");
+        }
         loop {
             let mut pop = redis::cmd("BRPOP");
             pop.arg(&self.list.key).arg(POP_BLOCK.as_secs());

@@ -111,6 +111,12 @@ impl Broker for Redis {
         self.control.checked(&control, queues).await
     }
 
+    async fn takers(&self) -> Result<Option<u32>, BrokerError> {
+        let control = self.control().await?;
+        let takers = ask::takers(&control).await;
+        self.control.checked(&control, takers).await
+    }
+
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
         let control = self.control().await?;
         let connections = ask::connections(self, &control).await;

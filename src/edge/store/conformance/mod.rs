@@ -7,7 +7,7 @@ use std::time::Duration;
 use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Store};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Told, Turn};
 use headcount_core::celery::TaskKind;
-use headcount_core::detect::{Diagnosis, Signal, WorkerMemory, WorkerState};
+use headcount_core::detect::{Diagnosis, Signal, Trouble, WorkMemory, WorkerMemory, WorkerState};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 
@@ -131,6 +131,10 @@ pub(super) fn worker(hostname: &str) -> WorkerMemory {
         interval_us: Some(2_000_000),
         pool: None,
         queues: vec!["sms".into()],
+        work: WorkMemory {
+            trouble: Some(Trouble::ConsumerGone),
+            longest_run_s: 90,
+        },
         answers: true,
         shows_presence: false,
         address: "redis://h".into(),

@@ -9,8 +9,10 @@ use headcount_actors::ports::{
 };
 use headcount_core::celery::decode::Decoder;
 use headcount_core::celery::{Event, RawMessage, inspect};
+use headcount_core::detect::Means;
 use headcount_core::status::QueueStatus;
 use headcount_simulate::trace::{Answer, Record, Told};
+use serde_json::Value;
 
 use super::tape::Tape;
 
@@ -61,12 +63,12 @@ impl Broker for RecordingBroker {
         let method = ask.method;
         let replies = self.broker.inspect(ask).await;
         if let Ok(replies) = &replies {
-            let told = replies
-                .iter()
-                .filter_map(|reply| Some((reply.hostname.clone(), told(method, reply)?)));
-            let told: Vec<_> = told.collect();
-            if !told.is_empty() {
-                self.tape.write(&Record::Told(told));
+            let mut all = Vec::new();
+            for reply in replies {
+                told(method, &reply.body, |told| all.push((reply.hostname.clone(), told)));
+            }
+            if !all.is_empty() {
+                self.tape.write(&Record::Told(all));
             }
         }
         replies
@@ -94,6 +96,14 @@ impl Broker for RecordingBroker {
         connections
     }
 
+    async fn takers(&self) -> Result<Option<u32>, BrokerError> {
+        let takers = self.broker.takers().await;
+        if let Ok(takers) = &takers {
+            self.tape.write(&Record::Takers(*takers));
+        }
+        takers
+    }
+
     async fn close(&self) {
         self.broker.close().await;
     }
@@ -112,19 +122,36 @@ fn answer(probe: &Probe) -> Answer {
     }
 }
 
-/// What a reply says that the detector can use. `active`, `reserved` and `scheduled` list whole tasks, with their
+/// Hands on what a reply says that the detector can use. `active`, `reserved` and `scheduled` list whole tasks, with their
 /// arguments: only how many they are goes to the trace.
-fn told(method: &str, reply: &Reply) -> Option<Told> {
-    let body = &reply.body;
-    let count = || u32::try_from(body.as_array()?.len()).ok();
-    match method {
-        "stats" => inspect::Stats::read(body)?.pool.map(Told::Pool),
+fn told(method: &str, body: &Value, mut tell: impl FnMut(Told)) {
+    let count = || inspect::active(body).and_then(|count| u32::try_from(count).ok());
+    let told = match method {
+        "stats" => {
+            let Some(stats) = inspect::Stats::read(body) else {
+                return;
+            };
+            tell(Told::Means(Means {
+                slots: stats.slots,
+                prefetch: stats.prefetch_count,
+                time_limit: stats.time_limit,
+                slowest_rate: None,
+            }));
+            stats.pool.map(Told::Pool)
+        }
+        "registered" => inspect::slowest_rate(body).map(|rate| {
+            Told::Means(Means {
+                slowest_rate: Some(rate),
+                ..Means::default()
+            })
+        }),
         "active_queues" => inspect::active_queues(body).map(Told::Queues),
         "active" => count().map(Told::Running),
         "reserved" => count().map(Told::Reserved),
         "scheduled" => count().map(Told::Scheduled),
         _ => None,
-    }
+    };
+    told.into_iter().for_each(tell);
 }
 
 /// A lane that is another one, and writes down what it hears.

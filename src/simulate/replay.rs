@@ -165,6 +165,7 @@ impl Replay {
             Record::Probed(answers) => self.answers.probed(rig, now, answers),
             Record::Unprobed => self.answers.unprobed(rig, now),
             Record::Told(told) => self.answers.told(rig, now, told),
+            Record::Takers(takers) => self.answers.takers(now, *takers),
             Record::Queues(queues) => self.answers.queues(rig, now, queues),
             Record::Connections(ids) => rig.connections(now, ids.iter().copied()),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use headcount_core::celery::inspect::Pool;
-use headcount_core::detect::{Input, Learned, Output, Probed, Target, WorkLook};
+use headcount_core::detect::{Input, Learned, Means, Output, Probed, Target, WorkLook};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now};
 
@@ -47,6 +47,7 @@ impl<T> Open<T> {
 #[derive(Clone, Debug, Default)]
 struct Facts {
     pool: Option<Pool>,
+    means: Means,
     queues: Option<(Mono, Vec<CompactString>)>,
     running: Option<(Mono, u32)>,
     reserved: Option<(Mono, u32)>,
@@ -55,6 +56,40 @@ struct Facts {
     newest: Option<Mono>,
     /// The newest that was part of a look.
     given: Option<Mono>,
+}
+
+/// Looks at the work of one fleet.
+#[derive(Debug, Default)]
+struct Looks {
+    means: Vec<(CompactString, Means)>,
+    looks: Vec<(CompactString, WorkLook)>,
+}
+
+/// What is known of workers of one fleet.
+#[derive(Debug, Default)]
+struct Known {
+    learned: Vec<(CompactString, Learned)>,
+    means: Vec<(CompactString, Means)>,
+}
+
+impl Known {
+    fn add(&mut self, hostname: &CompactString, facts: &Facts) {
+        if let Some(learned) = facts.learned() {
+            self.learned.push((hostname.clone(), learned));
+        }
+        if facts.means != Means::default() {
+            self.means.push((hostname.clone(), facts.means));
+        }
+    }
+
+    fn give(&self, rig: &mut Rig, now: Now, fleet: FleetId) {
+        if !self.learned.is_empty() {
+            rig.answer(now, fleet, Input::Learned(&self.learned));
+        }
+        if !self.means.is_empty() {
+            rig.answer(now, fleet, Input::Means(&self.means));
+        }
+    }
 }
 
 /// What is recorded and not asked for yet, and what is asked and not answered yet.
@@ -66,6 +101,7 @@ pub(super) struct Answers {
     open_learning: BTreeMap<CompactString, Open<()>>,
     open_looks: BTreeMap<CompactString, Open<()>>,
     queues: BTreeMap<CompactString, (Mono, QueueStatus)>,
+    takers: Option<(Mono, u32)>,
     open_queues: BTreeMap<FleetId, Open<Vec<CompactString>>>,
     /// Probes of single workers that were asked for, and those that the recording has answered.
     pub(super) asked: u64,
@@ -81,17 +117,15 @@ impl Answers {
         match question {
             Output::Probe(targets) => self.ask_probe(rig, now, fleet, targets),
             Output::Learn(hostnames) => {
-                let mut known = Vec::new();
+                let mut known = Known::default();
                 for hostname in hostnames {
-                    if let Some(learned) = self.facts.get(&hostname).and_then(Facts::learned) {
-                        known.push((hostname.clone(), learned));
+                    if let Some(facts) = self.facts.get(&hostname) {
+                        known.add(&hostname, facts);
                     }
                     let what = ();
                     self.open_learning.insert(hostname, Open { fleet, asked, what });
                 }
-                if !known.is_empty() {
-                    rig.answer(now, fleet, Input::Learned(&known));
-                }
+                known.give(rig, now, fleet);
             }
             Output::LookAtWork(hostnames) => {
                 let what = ();
@@ -171,7 +205,7 @@ impl Answers {
 
     /// Workers told of themselves.
     pub(super) fn told(&mut self, rig: &mut Rig, now: Now, told: &[(CompactString, Told)]) {
-        let mut results: BTreeMap<FleetId, Vec<(CompactString, Learned)>> = BTreeMap::new();
+        let mut results: BTreeMap<FleetId, Known> = BTreeMap::new();
         for (hostname, told) in told {
             if self.facts.len() >= MAX_KEPT && !self.facts.contains_key(hostname) {
                 continue;
@@ -179,15 +213,18 @@ impl Answers {
             let facts = self.facts.entry(hostname.clone()).or_default();
             facts.note(now.mono, told);
             let open = self.open_learning.get(hostname);
-            if let Some(open) = open.filter(|open| open.waits(now, WAITS_FOR))
-                && let Some(learned) = facts.learned()
-            {
-                results.entry(open.fleet).or_default().push((hostname.clone(), learned));
+            if let Some(open) = open.filter(|open| open.waits(now, WAITS_FOR)) {
+                results.entry(open.fleet).or_default().add(hostname, facts);
             }
         }
-        for (fleet, results) in results {
-            rig.answer(now, fleet, Input::Learned(&results));
+        for (fleet, known) in results {
+            known.give(rig, now, fleet);
         }
+    }
+
+    /// The broker told how many connections take messages.
+    pub(super) fn takers(&mut self, now: Now, takers: Option<u32>) {
+        self.takers = takers.map(|takers| (now.mono, takers));
     }
 
     /// The broker told of queues.
@@ -224,20 +261,30 @@ impl Answers {
         if self.open_looks.is_empty() {
             return;
         }
-        let mut results: BTreeMap<FleetId, Vec<(CompactString, WorkLook)>> = BTreeMap::new();
+        let mut results: BTreeMap<FleetId, Looks> = BTreeMap::new();
         let facts = &mut self.facts;
         self.open_looks.retain(|hostname, open| {
             if !open.waits(now, WORK_FRESH_FOR) {
                 return false;
             }
-            let Some(look) = facts.get_mut(hostname).and_then(|facts| facts.look(now.mono)) else {
+            let Some(facts) = facts.get_mut(hostname) else {
                 return true;
             };
-            results.entry(open.fleet).or_default().push((hostname.clone(), look));
+            let Some(look) = facts.look(now.mono) else {
+                return true;
+            };
+            let looks = results.entry(open.fleet).or_default();
+            looks.means.push((hostname.clone(), facts.means));
+            looks.looks.push((hostname.clone(), look));
             false
         });
-        for (fleet, results) in results {
-            rig.answer(now, fleet, Input::Worked(&results));
+        let fresh = |(at, _): &(Mono, u32)| now.mono.since(*at) <= WORK_FRESH_FOR;
+        let takers = self.takers.filter(fresh).map(|(_, takers)| takers);
+        for (fleet, Looks { means, looks }) in results {
+            // In the order of `actors/fleet_prober.rs`: what the looks are judged by comes before them.
+            rig.answer(now, fleet, Input::Means(&means));
+            rig.answer(now, fleet, Input::Takers(takers));
+            rig.answer(now, fleet, Input::Worked(&looks));
         }
     }
 }
@@ -247,6 +294,15 @@ impl Facts {
         match told {
             Told::Pool(pool) => {
                 self.pool = Some(*pool);
+                return;
+            }
+            Told::Means(means) => {
+                self.means = Means {
+                    slots: means.slots.or(self.means.slots),
+                    prefetch: means.prefetch.or(self.means.prefetch),
+                    time_limit: means.time_limit.or(self.means.time_limit),
+                    slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
+                };
                 return;
             }
             Told::Queues(queues) => self.queues = Some((at, queues.clone())),

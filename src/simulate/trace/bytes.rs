@@ -15,6 +15,11 @@ pub(super) fn put_int(out: &mut Vec<u8>, value: i64) {
     put_uint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
+/// Zero for none; every other number is one more than what it stands for.
+pub(super) fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
+    put_uint(out, value.map_or(0, |value| value.saturating_add(1)));
+}
+
 /// A text with its length before it; beyond `max` bytes it is cut between two characters.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str, max: usize) {
     let text = cut(text, max);
@@ -74,6 +79,17 @@ impl<'a> Cursor<'a> {
     pub(super) fn int(&mut self) -> Result<i64, Bad> {
         let value = self.uint()?;
         Ok(((value >> 1) as i64) ^ -((value & 1) as i64))
+    }
+
+    /// See [`put_optional`].
+    pub(super) fn optional(&mut self) -> Result<Option<u64>, Bad> {
+        Ok(self.uint()?.checked_sub(1))
+    }
+
+    /// The same of a small number.
+    pub(super) fn optional_small(&mut self) -> Result<Option<u32>, Bad> {
+        let value = self.optional()?.map(u32::try_from).transpose();
+        value.map_err(|_| "a number is too large")
     }
 
     pub(super) fn small(&mut self) -> Result<u32, Bad> {

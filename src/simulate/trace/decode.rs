@@ -6,11 +6,12 @@ use std::time::Duration;
 use compact_str::CompactString;
 use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use headcount_core::detect::Means;
 use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now, Wall};
 
 use super::bytes::{Bad, Cursor};
-use super::encode::{bit, kind, pool_number};
+use super::encode::{bit, kind, pool_number, told};
 use super::record::{Answer, Record, Source, Told};
 use super::tables::{Meanings, Profile};
 use super::{MAX_LIST, MAX_TEXT};
@@ -69,7 +70,7 @@ impl State {
                 self.meanings.name(profile.hostname)?;
                 self.meanings.add_profile(profile)?;
             }
-            kind::SOURCE..=kind::END => return Ok((Step::Event, None)),
+            kind::SOURCE..=kind::TAKERS => return Ok((Step::Event, None)),
             _ => return Ok((Step::Unknown, None)),
         }
         Ok((Step::Defined, None))
@@ -119,11 +120,12 @@ impl State {
                 Ok(QueueStatus {
                     name: state.name(body)?.clone(),
                     length: body.uint()?,
-                    consumers: none_or(body)?,
+                    consumers: body.optional_small()?,
                 })
             })?),
             kind::CONNECTIONS => self.connections(body)?,
             kind::END => Record::End,
+            kind::TAKERS => Record::Takers(body.optional_small()?),
             _ => return Err("a record of no known kind"),
         })
     }
@@ -244,29 +246,24 @@ impl State {
 
     /// None for a thing that only a newer version knows.
     fn told(&self, body: &mut Cursor<'_>) -> Result<Option<Told>, Bad> {
-        Ok(Some(match body.byte()? {
-            0 => {
-                let number = body.small()?;
-                let pools = [
-                    Pool::Prefork,
-                    Pool::Threads,
-                    Pool::Solo,
-                    Pool::Gevent,
-                    Pool::Eventlet,
-                    Pool::Other,
-                ];
-                let pool = pools.into_iter().find(|pool| pool_number(*pool) == number);
-                Told::Pool(pool.unwrap_or(Pool::Other))
-            }
-            1 => Told::Queues(self.list(body, |state, body| state.name(body).cloned())?),
-            2 => Told::Running(body.small()?),
-            3 => Told::Reserved(body.small()?),
-            4 => Told::Scheduled(body.small()?),
-            _ => {
-                // Whatever it is, it is one number.
-                body.uint()?;
-                return Ok(None);
-            }
+        let number = body.uint()?;
+        let length = body.count(body.left())?;
+        let mut body = Cursor::new(body.take(length)?);
+        let body = &mut body;
+        let span = |micros: Option<u64>| micros.map(Duration::from_micros);
+        Ok(Some(match number {
+            told::POOL => Told::Pool(pool(body.uint()?)),
+            told::QUEUES => Told::Queues(self.list(body, |state, body| state.name(body).cloned())?),
+            told::RUNNING => Told::Running(body.small()?),
+            told::RESERVED => Told::Reserved(body.small()?),
+            told::SCHEDULED => Told::Scheduled(body.small()?),
+            told::MEANS => Told::Means(Means {
+                slots: body.optional_small()?,
+                prefetch: body.optional()?,
+                time_limit: span(body.optional()?),
+                slowest_rate: span(body.optional()?),
+            }),
+            _ => return Ok(None),
         }))
     }
 
@@ -286,6 +283,13 @@ impl State {
     }
 }
 
+/// One that only a newer version knows is another.
+fn pool(number: u64) -> Pool {
+    let known = [Pool::Prefork, Pool::Threads, Pool::Solo, Pool::Gevent, Pool::Eventlet];
+    let pool = known.into_iter().find(|pool| u64::from(pool_number(*pool)) == number);
+    pool.unwrap_or(Pool::Other)
+}
+
 /// Numbers in ascending order, each as what it is more than the one before.
 fn ids(body: &mut Cursor<'_>) -> Result<Vec<u64>, Bad> {
     let count = body.count(MAX_LIST.min(body.left()))?;
@@ -300,11 +304,11 @@ fn ids(body: &mut Cursor<'_>) -> Result<Vec<u64>, Bad> {
 
 fn profile(body: &mut Cursor<'_>) -> Result<Profile, Bad> {
     let hostname = body.small()?;
-    let pid = none_or(body)?;
+    let pid = body.optional_small()?;
     let freq = (body.byte()? & 1 != 0).then(|| float(body)).transpose()?;
     let mut software = [None; 3];
     for name in &mut software {
-        *name = none_or(body)?;
+        *name = body.optional_small()?;
     }
     Ok(Profile {
         hostname,
@@ -312,14 +316,6 @@ fn profile(body: &mut Cursor<'_>) -> Result<Profile, Bad> {
         freq,
         software,
     })
-}
-
-/// Zero is none; every other number is one less.
-fn none_or(body: &mut Cursor<'_>) -> Result<Option<u32>, Bad> {
-    match body.uint()?.checked_sub(1) {
-        None => Ok(None),
-        Some(number) => u32::try_from(number).map(Some).map_err(|_| "a number is too large"),
-    }
 }
 
 fn float(body: &mut Cursor<'_>) -> Result<u64, Bad> {

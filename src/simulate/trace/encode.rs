@@ -4,7 +4,7 @@ use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use headcount_core::time::{Mono, Now};
 
-use super::bytes::{cut, put_int, put_text, put_uint};
+use super::bytes::{cut, put_int, put_optional, put_text, put_uint};
 use super::frame::Frame;
 use super::record::{Answer, Record, Told};
 use super::tables::{Numbers, Profile};
@@ -30,6 +30,17 @@ pub(super) mod kind {
     pub(in super::super) const QUEUES: u64 = 15;
     pub(in super::super) const CONNECTIONS: u64 = 16;
     pub(in super::super) const END: u64 = 17;
+    pub(in super::super) const TAKERS: u64 = 18;
+}
+
+/// The number of each thing that a worker tells.
+pub(super) mod told {
+    pub(in super::super) const POOL: u64 = 0;
+    pub(in super::super) const QUEUES: u64 = 1;
+    pub(in super::super) const RUNNING: u64 = 2;
+    pub(in super::super) const RESERVED: u64 = 3;
+    pub(in super::super) const SCHEDULED: u64 = 4;
+    pub(in super::super) const MEANS: u64 = 5;
 }
 
 /// Bits that say which optional fields follow.
@@ -207,9 +218,13 @@ impl Encoder {
             Record::Unprobed => kind::UNPROBED,
             Record::Told(told) => {
                 put_uint(out, told.len() as u64);
+                let mut body = Vec::new();
                 for (hostname, told) in told {
                     self.put_name(hostname, out);
-                    self.told(told, out);
+                    body.clear();
+                    put_uint(out, self.told(told, &mut body));
+                    put_uint(out, body.len() as u64);
+                    out.extend_from_slice(&body);
                 }
                 kind::TOLD
             }
@@ -218,13 +233,17 @@ impl Encoder {
                 for queue in queues {
                     self.put_name(&queue.name, out);
                     put_uint(out, queue.length);
-                    put_uint(out, queue.consumers.map_or(0, |consumers| u64::from(consumers) + 1));
+                    put_optional(out, queue.consumers.map(u64::from));
                 }
                 kind::QUEUES
             }
             Record::Connections(ids) => {
                 self.connections(ids, out);
                 kind::CONNECTIONS
+            }
+            Record::Takers(takers) => {
+                put_optional(out, takers.map(u64::from));
+                kind::TAKERS
             }
             Record::End => kind::END,
         }
@@ -331,23 +350,40 @@ impl Encoder {
         }
     }
 
-    fn told(&mut self, told: &Told, out: &mut Vec<u8>) {
-        let (tag, number) = match told {
-            Told::Pool(pool) => (0, pool_number(*pool)),
+    /// Writes the body of one thing told, and returns its number.
+    fn told(&mut self, told: &Told, out: &mut Vec<u8>) -> u64 {
+        match told {
+            Told::Pool(pool) => {
+                put_uint(out, u64::from(pool_number(*pool)));
+                told::POOL
+            }
             Told::Queues(queues) => {
-                out.push(1);
                 put_uint(out, queues.len() as u64);
                 for queue in queues {
                     self.put_name(queue, out);
                 }
-                return;
+                told::QUEUES
             }
-            Told::Running(count) => (2, *count),
-            Told::Reserved(count) => (3, *count),
-            Told::Scheduled(count) => (4, *count),
-        };
-        out.push(tag);
-        put_uint(out, u64::from(number));
+            Told::Running(count) => {
+                put_uint(out, u64::from(*count));
+                told::RUNNING
+            }
+            Told::Reserved(count) => {
+                put_uint(out, u64::from(*count));
+                told::RESERVED
+            }
+            Told::Scheduled(count) => {
+                put_uint(out, u64::from(*count));
+                told::SCHEDULED
+            }
+            Told::Means(means) => {
+                put_optional(out, means.slots.map(u64::from));
+                put_optional(out, means.prefetch);
+                put_optional(out, means.time_limit.map(micros));
+                put_optional(out, means.slowest_rate.map(micros));
+                told::MEANS
+            }
+        }
     }
 
     /// What has come and gone since the last listing; connections live long, so most listings are empty.
@@ -383,13 +419,13 @@ impl FrameBody {
 fn profile_body(profile: &Profile) -> Vec<u8> {
     let mut body = Vec::with_capacity(24);
     put_uint(&mut body, u64::from(profile.hostname));
-    put_uint(&mut body, profile.pid.map_or(0, |pid| u64::from(pid) + 1));
+    put_optional(&mut body, profile.pid.map(u64::from));
     body.push(u8::from(profile.freq.is_some()));
     if let Some(freq) = profile.freq {
         body.extend_from_slice(&freq.to_le_bytes());
     }
     for name in profile.software {
-        put_uint(&mut body, name.map_or(0, |name| u64::from(name) + 1));
+        put_optional(&mut body, name.map(u64::from));
     }
     body
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{TaskEvent, WorkerEvent};
+use headcount_core::detect::Means;
 use headcount_core::status::QueueStatus;
 
 /// One thing that happened, at the moment that stands beside it.
@@ -38,6 +39,8 @@ pub enum Record<'a> {
     Queues(Vec<QueueStatus>),
     /// All publish/subscribe connections that the broker sees, by its numbers, in ascending order.
     Connections(Vec<u64>),
+    /// How many connections of the broker take messages; none where it does not tell.
+    Takers(Option<u32>),
     /// The recorder was told to stop. A trace without it was cut off.
     End,
 }
@@ -73,6 +76,8 @@ pub enum Told {
     Pool(Pool),
     /// The queues that it consumes (`active_queues`).
     Queues(Vec<CompactString>),
+    /// With what it works (`stats`, `registered`).
+    Means(Means),
     /// How many tasks it runs (`active`).
     Running(u32),
     /// How many tasks it has taken and not begun, those that wait for their time left out (`reserved`).

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use headcount_core::detect::Means;
 use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now, Wall};
 use proptest::collection::vec;
@@ -164,6 +165,18 @@ fn task() -> impl Strategy<Value = Made> {
 }
 
 fn told() -> impl Strategy<Value = Told> {
+    let means = (
+        any::<Option<u32>>(),
+        option::of(0..u64::MAX),
+        option::of(0..u64::MAX),
+        option::of(0..u64::MAX),
+    );
+    let means = means.prop_map(|(slots, prefetch, time_limit, slowest_rate)| Means {
+        slots,
+        prefetch,
+        time_limit: time_limit.map(Duration::from_micros),
+        slowest_rate: slowest_rate.map(Duration::from_micros),
+    });
     prop_oneof![
         prop::sample::select(vec![
             Pool::Prefork,
@@ -175,6 +188,7 @@ fn told() -> impl Strategy<Value = Told> {
         ])
         .prop_map(Told::Pool),
         vec(name(), 0..4).prop_map(|names| Told::Queues(names.into_iter().map(Into::into).collect())),
+        means.prop_map(Told::Means),
         any::<u32>().prop_map(Told::Running),
         any::<u32>().prop_map(Told::Reserved),
         any::<u32>().prop_map(Told::Scheduled),
@@ -213,6 +227,7 @@ fn plain() -> impl Strategy<Value = Record<'static>> {
         vec((name().prop_map(Into::into), told()), 0..5).prop_map(Record::Told),
         vec(queue, 0..5).prop_map(Record::Queues),
         prop::collection::btree_set(any::<u64>(), 0..9).prop_map(|ids| Record::Connections(ids.into_iter().collect())),
+        any::<Option<u32>>().prop_map(Record::Takers),
         Just(Record::End),
     ]
 }

@@ -279,6 +279,52 @@ fn a_freeze(broker: Broker) {
 }
 
 #[test]
+fn an_outage_on_redis() {
+    an_outage(Broker::redis());
+}
+
+#[test]
+fn an_outage_on_rabbitmq() {
+    an_outage(Broker::rabbitmq());
+}
+
+/// The broker is out, and the recorder stands still for a while: the one is the broker's incident, the other nobody's.
+fn an_outage(mut broker: Broker) {
+    /// After a return nobody is judged for up to 15 s, and everybody is back by then.
+    const SETTLED_AFTER: Duration = Duration::from_secs(25);
+    /// Longer than any silence that the detector lets pass.
+    const STANDS_STILL: Duration = Duration::from_secs(20);
+    let _workers = Worker::start_all(&broker.url(), &NAMES, &WorkerOptions::default());
+    let recorder = Recorder::start(&broker);
+    recorder.wait_known();
+    broker.kill();
+    recorder.wait_past(wall(), Duration::from_secs(6));
+    broker.restart();
+    let back = wall();
+    recorder.wait("beats of all workers after the outage", |trace| {
+        NAMES.iter().all(|name| trace.beats[*name].iter().any(|at| *at > back))
+    });
+    recorder.wait_past(wall(), SETTLED_AFTER);
+
+    let stopped = recorder.process.sigstop();
+    wait_until("the end of the pause", STANDS_STILL * 2, || {
+        (stopped.elapsed() >= STANDS_STILL).then_some(())
+    });
+    recorder.process.sigcont();
+    recorder.wait_past(wall(), SETTLED_AFTER);
+    recorder.stop();
+
+    let found = incidents(&recorder.path, &[]);
+    let one = the_one(&found);
+    assert_eq!(one["kind"], "broker", "{one:#}");
+    assert!(one["resolved_at"].is_string(), "{one:#}");
+    let (text, said) = replay(&recorder.path, &[]);
+    println!("{}: {text}{said}", broker.kind());
+    assert!(text.contains("BROKER DOWN") && text.contains("RECOVERED"), "{text}");
+    assert!(said.contains("stood still for 2"), "{said}");
+}
+
+#[test]
 fn a_killed_recorder_on_redis() {
     a_killed_recorder(Broker::redis());
 }

@@ -91,10 +91,9 @@ pub(super) fn summary<R: Read>(path: &Path, source: &Source, outcome: &Outcome, 
         ));
     }
     if outcome.pauses > 0 {
-        let paused = Span(outcome.paused);
+        let (paused, times) = (Span(outcome.paused), outcome.pauses);
         text.push_str(&format!(
-            "; the recorder was paused {} times, {paused} in all",
-            outcome.pauses
+            "; the recorder stood still for {paused} in all (pauses: {times})"
         ));
     }
     if reader.unknown() > 0 {

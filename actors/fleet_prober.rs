@@ -8,7 +8,9 @@ use compact_str::CompactString;
 use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::rules::PROBE_TIMEOUT;
-use headcount_core::detect::{FleetDetector, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory};
+use headcount_core::detect::{
+    FleetDetector, FleetHistory, FleetMemory, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory,
+};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::Mono;
 use tokio::sync::watch;
@@ -56,8 +58,9 @@ pub struct FleetProber {
     with: Probing,
     /// None until what is remembered has been read.
     detector: Option<FleetDetector>,
-    remembered: Option<Vec<WorkerMemory>>,
+    remembered: Option<FleetMemory>,
     kept: Vec<WorkerMemory>,
+    kept_history: FleetHistory,
     saving: bool,
     probes: usize,
     /// Probes that could not be made since one was.
@@ -71,10 +74,10 @@ pub struct FleetProber {
 }
 
 impl FleetProber {
-    /// A prober with what is remembered of its workers from before a restart of the program.
-    pub fn new(with: Probing, remembered: Vec<WorkerMemory>) -> Self {
+    /// A prober with what is remembered of its fleet from before a restart of the program.
+    pub fn new(with: Probing, remembered: impl Into<FleetMemory>) -> Self {
         Self {
-            remembered: Some(remembered),
+            remembered: Some(remembered.into()),
             ..Self::forgetful(with)
         }
     }
@@ -87,6 +90,7 @@ impl FleetProber {
             detector: None,
             remembered: None,
             kept: Vec::new(),
+            kept_history: FleetHistory::default(),
             saving: false,
             probes: 0,
             failed_probes: 0,
@@ -99,10 +103,11 @@ impl FleetProber {
         }
     }
 
-    fn begin(&mut self, remembered: Vec<WorkerMemory>) {
+    fn begin(&mut self, remembered: FleetMemory) {
         // A counter that is there from the start, at zero, can be watched for its first failure.
         drop(self.with.meters.probe_failures.get_or_create(&self.label()));
-        self.kept.clone_from(&remembered);
+        self.kept.clone_from(&remembered.workers);
+        self.kept_history.clone_from(&remembered.history);
         self.detector = Some(FleetDetector::new(self.with.spec.clone(), remembered, Clock.now()));
         self.with.sight.mark_changed();
     }
@@ -113,8 +118,14 @@ impl FleetProber {
         let reading = async move { store.load().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
             Ok(all) => {
-                let own = all.workers.into_iter().find(|(fleet, _)| *fleet == actor.with.spec.name);
-                actor.begin(own.map(|(_, workers)| workers).unwrap_or_default());
+                let fleet = &actor.with.spec.name;
+                let workers = all.workers.into_iter().find(|(name, _)| name == fleet);
+                let history = all.histories.into_iter().find(|(name, _)| name == fleet);
+                let remembered = FleetMemory {
+                    workers: workers.map(|(_, workers)| workers).unwrap_or_default(),
+                    history: history.map(|(_, history)| history).unwrap_or_default(),
+                };
+                actor.begin(remembered);
             }
             Err(error) => {
                 tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot read what is remembered of the fleet, trying again");
@@ -330,20 +341,37 @@ impl FleetProber {
 
     fn remember(&mut self, context: &mut Context<Self>) {
         let Some(detector) = &self.detector else { return };
+        if self.saving {
+            return;
+        }
         let memory = detector.memory(&self.with.broker.address());
-        if self.saving || (memory.len() == self.kept.len() && memory.iter().zip(&self.kept).all(|(a, b)| same(a, b))) {
+        let alike =
+            |a: &[WorkerMemory], b: &[WorkerMemory]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+        let workers = (!alike(&memory.workers, &self.kept)).then_some(memory.workers);
+        let history = (memory.history != self.kept_history).then_some(memory.history);
+        if workers.is_none() && history.is_none() {
             return;
         }
         self.saving = true;
         let (store, fleet) = (self.with.store.clone(), self.with.spec.name.clone());
         let saving = async move {
-            let saved = store.save_workers(&fleet, memory.clone()).await;
-            (saved, memory)
+            // The workers first: a fleet's history hangs on there being any.
+            let mut saved = Ok(());
+            if let Some(workers) = &workers {
+                saved = store.save_workers(&fleet, workers.clone()).await;
+            }
+            if let (Some(history), Ok(())) = (&history, &saved) {
+                saved = store.save_history(&fleet, history.clone()).await;
+            }
+            (saved, workers, history)
         };
-        context.spawn(saving.into_actor(self).map(|(saved, memory), actor, _| {
+        context.spawn(saving.into_actor(self).map(|(saved, workers, history), actor, _| {
             actor.saving = false;
             match saved {
-                Ok(()) => actor.kept = memory,
+                Ok(()) => {
+                    actor.kept = workers.unwrap_or_else(|| std::mem::take(&mut actor.kept));
+                    actor.kept_history = history.unwrap_or_else(|| std::mem::take(&mut actor.kept_history));
+                }
                 Err(error) => tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot remember the fleet's workers, trying again"),
             }
         }));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::alert::{Incident, IncidentBook, Kind};
-use headcount_core::detect::{BrokerState, FleetReport};
+use headcount_core::alert::{Change, Correlator, Incident, IncidentBook, Kind};
+use headcount_core::detect::{BrokerState, FleetReport, FleetVerdict};
 use headcount_core::status::{BrokerStatus, Status};
 use tokio::sync::watch;
 
@@ -36,6 +36,7 @@ pub struct HealthAggregator {
     with: Aggregating,
     /// None until the open incidents have been read.
     book: Option<IncidentBook>,
+    correlator: Correlator,
     brokers: BTreeMap<CompactString, (BrokerStatus, bool)>,
     fleets: BTreeMap<CompactString, FleetReport>,
     /// Fleets of which more may be found within moments.
@@ -54,6 +55,7 @@ impl HealthAggregator {
         Self {
             with,
             book: None,
+            correlator: Correlator::default(),
             brokers: BTreeMap::new(),
             fleets: BTreeMap::new(),
             unsettled: BTreeSet::new(),
@@ -100,32 +102,34 @@ impl HealthAggregator {
     /// Takes every report to the book: what has not changed changes nothing there.
     fn judge(&mut self) {
         let Some(book) = &mut self.book else { return };
-        let now = Clock.now().wall;
+        let now = Clock.now();
         for (broker, down) in self.brokers.values() {
             let of_it = self
                 .fleets
                 .values()
                 .filter(|fleet| fleet.verdict.fleet.broker == broker.name);
             let fleets: Vec<_> = of_it.map(|fleet| fleet.verdict.fleet.name.clone()).collect();
-            if let Some(incident) = book.broker(now, broker, *down, &fleets) {
+            if let Some(incident) = book.broker(now.wall, broker, *down, &fleets) {
                 log(&incident);
                 let unsettled = false;
                 note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
             }
         }
-        let heard = |broker: &CompactString| {
-            let known = self.brokers.get(broker);
-            known.is_some_and(|(broker, _)| broker.state == BrokerState::Heard)
-        };
-        for report in self.fleets.values() {
-            // What a fleet reported before its broker was lost is no longer known; its own report will say so soon.
-            if !heard(&report.verdict.fleet.broker) {
-                continue;
-            }
-            if let Some(incident) = book.fleet(now, &report.verdict) {
+        // What a fleet reported before its broker was lost is no longer known; its own report will say so soon.
+        let heard = self
+            .brokers
+            .values()
+            .filter(|(broker, _)| broker.state == BrokerState::Heard);
+        for (broker, _) in heard {
+            let fleets: Vec<&FleetVerdict> = self
+                .fleets
+                .values()
+                .map(|report| &report.verdict)
+                .filter(|verdict| verdict.fleet.broker == broker.name)
+                .collect();
+            for Change { incident, unsettled } in self.correlator.judge(now, book, &broker.name, &fleets) {
                 log(&incident);
-                let unsettled = report.verdict.unsettled;
                 note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
             }

@@ -265,6 +265,7 @@ impl Lane for EventLane {
     fn canary(&mut self, _round_trip: Duration) {
         self.now = self.clock.now();
         self.session.canary(self.now.mono);
+        self.table.notice_silence(self.now.mono);
         // Once a second, so that the last events before a pause do not wait for the next ones.
         self.tell();
         self.hand_over_counts();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_core::alert::{Incident, IncidentId, Notice, Notification, Told};
 use headcount_core::celery::RawMessage;
-use headcount_core::detect::WorkerMemory;
+use headcount_core::detect::{FleetHistory, WorkerMemory};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -236,6 +236,9 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces what is remembered of one fleet's workers.
     async fn save_workers(&self, fleet: &str, workers: Vec<WorkerMemory>) -> Result<(), StoreError>;
 
+    /// Replaces what is remembered of one fleet's past. It is kept as long as the fleet has workers.
+    async fn save_history(&self, fleet: &str, history: FleetHistory) -> Result<(), StoreError>;
+
     /// Inserts or replaces incidents, all or none; `told` is kept as the store has it, only [`Store::tell`] sets it.
     async fn save_incidents(&self, incidents: Vec<Incident>) -> Result<(), StoreError>;
 
@@ -285,6 +288,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct Remembered {
     /// The workers of each fleet.
     pub workers: Vec<(CompactString, Vec<WorkerMemory>)>,
+    /// The past of each fleet that has any.
+    pub histories: Vec<(CompactString, FleetHistory)>,
     /// Incidents that are open, and resolved ones that people were told of, and whose recovery has not been put into the
     /// outbox.
     pub incidents: Vec<Incident>,

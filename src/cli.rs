@@ -106,6 +106,20 @@ used, and no secret in it needs to be set; without, fleets are discovered. It is
 code is 0 also when there were incidents, 1 when the trace cannot be read to its end, 2 when the
 configuration is wrong.")]
     Replay(Replay),
+    /// The detector against a catalogue of faults, with its figures
+    #[command(after_help = "\
+Examples:
+  headcount simulate
+  headcount simulate --scenario sigkill --scenario jitter --days 2 --seed 7
+  headcount simulate --detector headcount --detector celery --json
+  headcount simulate --days 10 --plot figures.svg
+
+A world of workers on a virtual clock, of which all is known, is watched by the daemon's own code and by
+others' rules: `celery` (celery.events.state, its expire window in per cent), `timeout` (seconds), `phi`
+(accrual with Akka's defaults) and `ping` (misses in a row), each with its threshold swept. The same
+seed gives the same figures on any machine. A worker that is silent for up to 10 s is well, and any alarm
+about it false; one that is silent for 20 s, or gone, must be found.")]
+    Simulate(Simulate),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -209,6 +223,55 @@ pub struct Daemon {
     pub token: Option<String>,
 }
 
+/// `headcount simulate`.
+#[derive(Args, Debug)]
+pub struct Simulate {
+    /// A scenario by its name; may be repeated [default: all]
+    #[arg(long = "scenario", value_name = "NAME", value_parser = scenario_names(), hide_possible_values = true)]
+    pub scenarios: Vec<String>,
+    /// How many workers each scenario has
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    pub workers: u32,
+    /// How long each scenario goes on, in days; an hour at least
+    #[arg(long, value_name = "D", default_value_t = 0.1, value_parser = read_days)]
+    pub days: f64,
+    /// What all chance comes from
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Who is measured: headcount, celery, timeout, phi or ping; may be repeated [default: all]
+    #[arg(long = "detector", value_name = "NAME", value_parser = detector_names(), hide_possible_values = true)]
+    pub detectors: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Draw false alarms against detection time
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Write the tables between the markers of this Markdown file
+    #[arg(long, value_name = "FILE.md")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// The longest that a scenario may go on: more takes days of computing.
+const MAX_DAYS: f64 = 1_000.0;
+
+fn scenario_names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(headcount_simulate::scenarios::CATALOGUE.iter().map(|one| one.name))
+}
+
+fn detector_names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(headcount_simulate::run::Detector::ALL.map(|one| one.name()))
+}
+
+fn read_days(text: &str) -> Result<f64, String> {
+    let days = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if days > 0.0 && days <= MAX_DAYS {
+        Ok(days)
+    } else {
+        Err(format!("expected more than 0 and at most {MAX_DAYS}"))
+    }
+}
+
 /// `headcount notify`.
 #[derive(Debug, Subcommand)]
 pub enum Notify {
@@ -264,7 +327,12 @@ mod tests {
         Cli::command().debug_assert();
         let mut leaves = Vec::new();
         visit(&mut Cli::command(), &mut leaves);
-        assert_eq!(leaves, ["run", "check", "probe", "status", "record", "replay", "test"]);
+        assert_eq!(
+            leaves,
+            [
+                "run", "check", "probe", "status", "record", "replay", "simulate", "test"
+            ]
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             Command::Record(record) => commands::record::run(record).await,
             Command::Replay(replay) => commands::replay::run(&replay),
             Command::Status(status) => commands::status::run(status).await,
+            Command::Simulate(simulate) => commands::simulate::run(simulate),
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });

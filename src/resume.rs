@@ -34,11 +34,12 @@ pub(crate) fn discovered(
         .collect()
 }
 
-/// Incidents of fleets and brokers that are no longer watched, resolved: nobody would ever see their end.
+/// Incidents of fleets and brokers that are no longer watched, resolved: nobody would ever see their end; and those of
+/// several fleets, without the fleets that are no longer watched.
 pub(crate) fn orphans(settings: &Settings, addresses: &Addresses, remembered: &Remembered, now: Wall) -> Vec<Incident> {
     let discovered = discovered(settings, addresses, remembered);
     let watched = |incident: &Incident| match incident.kind {
-        Kind::Broker => settings
+        Kind::Broker | Kind::Fleets => settings
             .brokers
             .iter()
             .any(|broker| broker.config.name == incident.subject),
@@ -46,20 +47,29 @@ pub(crate) fn orphans(settings: &Settings, addresses: &Addresses, remembered: &R
             is_configured(settings, &incident.subject) || discovered.iter().any(|(_, fleet)| *fleet == incident.subject)
         }
     };
-    let orphans = remembered
-        .incidents
-        .iter()
-        .filter(|incident| incident.is_open() && !watched(incident))
-        .cloned();
-    orphans
-        .map(|mut incident| {
-            tracing::warn!(id = %incident.id, subject = %incident.subject, "no longer watched: its incident is closed");
-            incident.unwatched = true;
-            incident.changed_at = now;
-            incident.resolved_at = Some(now.max(incident.opened_at));
-            incident
-        })
-        .collect()
+    let fleet_is_watched =
+        |fleet: &CompactString| is_configured(settings, fleet) || discovered.iter().any(|(_, known)| known == fleet);
+    let open = remembered.incidents.iter().filter(|incident| incident.is_open());
+    let mut changed = Vec::new();
+    for incident in open {
+        let mut incident = incident.clone();
+        // What several fleets lost together goes on without those that are no longer watched.
+        let covers = incident.scene.covers.len();
+        incident.scene.covers.retain(|cover| fleet_is_watched(&cover.fleet));
+        let covers_nobody = covers > 0 && incident.scene.covers.is_empty();
+        if watched(&incident) && !covers_nobody {
+            if incident.scene.covers.len() < covers {
+                changed.push(incident);
+            }
+            continue;
+        }
+        tracing::warn!(id = %incident.id, subject = %incident.subject, "no longer watched: its incident is closed");
+        incident.unwatched = true;
+        incident.changed_at = now;
+        incident.resolved_at = Some(now.max(incident.opened_at));
+        changed.push(incident);
+    }
+    changed
 }
 
 fn discovers(settings: &Settings, broker: &str) -> bool {
@@ -77,7 +87,7 @@ fn is_configured(settings: &Settings, fleet: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::Origin;
-    use headcount_core::alert::{IncidentId, Severity};
+    use headcount_core::alert::{Cover, IncidentId, Severity};
 
     fn memory(address: &str, hostname: &str, state: WorkerState) -> WorkerMemory {
         WorkerMemory {
@@ -154,6 +164,32 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_of_several_fleets_goes_on_with_those_that_are_watched() {
+        let together = |fleets: &[&str]| {
+            let mut incident = incident(Kind::Fleets, "redis", "redis");
+            let cover = |fleet: &&str| Cover {
+                fleet: (*fleet).into(),
+                lost: 1,
+                down: false,
+            };
+            incident.scene.covers = fleets.iter().map(cover).collect();
+            incident
+        };
+        let workers = vec![(
+            "sms".into(),
+            vec![memory("redis://127.0.0.1:1/0", "sms@h", WorkerState::Down)],
+        )];
+        let remembered = Remembered {
+            incidents: vec![together(&["sms"]), together(&["sms", "gone"]), together(&["gone"])],
+            workers,
+            ..Remembered::default()
+        };
+        let changed = orphans(&settings(), &addresses(), &remembered, Wall::from_micros(5));
+        let changed: Vec<_> = changed.iter().map(|i| (i.scene.covers.len(), i.is_open())).collect();
+        assert_eq!(changed, [(1, true), (0, false)], "and the first is as it was");
+    }
+
+    #[test]
     fn an_incident_of_what_is_no_longer_watched_is_closed_and_says_so() {
         let incidents = vec![
             incident(Kind::Broker, "redis", "redis"),
@@ -165,7 +201,11 @@ mod tests {
             "sms".into(),
             vec![memory("redis://127.0.0.1:1/0", "sms@h", WorkerState::Down)],
         )];
-        let remembered = Remembered { incidents, workers };
+        let remembered = Remembered {
+            incidents,
+            workers,
+            ..Remembered::default()
+        };
         let closed = orphans(&settings(), &addresses(), &remembered, Wall::from_micros(5));
         let closed: Vec<_> = closed
             .iter()

@@ -27,7 +27,9 @@ use headcount_actors::vitals::Vitals;
 use headcount_core::alert::Kind;
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
-use headcount_core::detect::{BrokerState, Expected, FleetSpec, Minimum, Rules, Sight, WorkerMemory};
+use headcount_core::detect::{
+    BrokerState, Expected, FleetHistory, FleetMemory, FleetSpec, Minimum, Rules, Sight, WorkerMemory,
+};
 use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
 use headcount_edge::{brokers, notifiers, store};
@@ -414,8 +416,12 @@ impl Plan<'_> {
         let known = sites;
         let (arbiter, sites, faults) = (arbiter.clone(), sites.clone(), self.faults.clone());
         let memories: BTreeMap<CompactString, Vec<WorkerMemory>> = remembered.workers.iter().cloned().collect();
+        let histories: BTreeMap<CompactString, FleetHistory> = remembered.histories.iter().cloned().collect();
         let start: StartProber = Arc::new(move |spec: FleetSpec| {
-            let mut remembered = memories.get(&spec.name).cloned().unwrap_or_default();
+            let mut remembered = FleetMemory {
+                workers: memories.get(&spec.name).cloned().unwrap_or_default(),
+                history: histories.get(&spec.name).cloned().unwrap_or_default(),
+            };
             let site = sites.get(&spec.broker).cloned();
             let post = Post {
                 kind: "FleetProber",
@@ -427,7 +433,10 @@ impl Plan<'_> {
             let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
             // Workers of another broker, which had this fleet before, are not missed on this one.
             let address = site.broker.address();
-            remembered.retain(|worker| worker.address == address);
+            remembered.workers.retain(|worker| worker.address == address);
+            if remembered.workers.is_empty() {
+                remembered = FleetMemory::default();
+            }
             let addr = supervision.start(&arbiter, post, move || {
                 let probing = Probing {
                     spec,
@@ -577,6 +586,7 @@ pub(crate) fn rules(detect: &Detect) -> Rules {
         forget_after: detect.forget_after.duration(),
         stalled_after: detect.stalled_after.duration(),
         stuck_after: detect.stuck_after.duration(),
+        ..Rules::default()
     }
 }
 

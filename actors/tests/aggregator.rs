@@ -148,6 +148,11 @@ fn what_the_debouncer_does_not_take_is_offered_again_as_it_is_then() {
         let (debouncer, tape) = Recorder::held_up(1);
         let scene = Scene::new(debouncer.recipient());
         scene.broker(BrokerState::Heard, false).await;
+        // Each begins on its own: what begins together is one incident.
+        for name in ["a", "b", "c", "d", "e"] {
+            scene.fleet(name, 1).await;
+            pass(ms(300)).await;
+        }
         for n in 0..20 {
             for name in ["a", "b", "c", "d", "e"] {
                 scene.fleet(name, 1 + n % 3).await;

@@ -100,7 +100,7 @@ fn what_may_grow_is_held_for_a_moment_and_told_whole() {
         let heard = &scene.channel.heard()[0];
         assert_eq!(heard.missing, 4);
         assert!(
-            heard.at - began >= ms(2_500) && heard.at - began < ms(3_000),
+            heard.at - began >= ms(2_000) && heard.at - began < ms(2_500),
             "{:?}",
             heard.at - began
         );

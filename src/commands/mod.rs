@@ -6,6 +6,7 @@ pub mod probe;
 pub mod record;
 pub mod replay;
 pub mod run;
+pub mod simulate;
 pub mod status;
 mod table;
 

@@ -214,6 +214,16 @@ impl Rig {
         into.append(&mut self.questions);
     }
 
+    /// Whether people would have been told anything since the last call of [`Rig::take_notices`], or an incident changed.
+    pub fn has_news(&self) -> bool {
+        !self.telling.notices.is_empty() || !self.telling.changed.is_empty()
+    }
+
+    /// Lets go of what [`Rig::take_changed`] would give.
+    pub fn forget_changed(&mut self) {
+        self.telling.changed.clear();
+    }
+
     /// Whether anything is to be asked.
     pub fn has_questions(&self) -> bool {
         !self.questions.is_empty()

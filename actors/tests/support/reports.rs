@@ -2,7 +2,9 @@
 
 use compact_str::{CompactString, format_compact};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Scene, Severity};
-use headcount_core::detect::{BrokerState, Diagnosis, FleetReport, FleetState, FleetVerdict, Signal, WorkerState};
+use headcount_core::detect::{
+    BrokerState, Diagnosis, Finding, FleetReport, FleetState, FleetVerdict, Signal, WorkerState,
+};
 use headcount_core::status::{BrokerStatus, FleetStatus};
 use headcount_core::time::Wall;
 
@@ -45,7 +47,20 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
     };
     FleetReported(FleetReport {
         verdict: FleetVerdict {
+            finding: match state {
+                FleetState::Unknown => Finding::Unknown,
+                FleetState::Healthy => Finding::Well,
+                FleetState::Degraded => Finding::Trouble {
+                    severity: Severity::Degraded,
+                    up: fleet.up,
+                },
+                FleetState::Down => Finding::Trouble {
+                    severity: Severity::Down,
+                    up: fleet.up,
+                },
+            },
             fleet,
+            shared: None,
             missing: (0..missing).map(|n| gone(who(n))).collect(),
             evidence: (0..missing).map(evidence).collect(),
             unsettled: false,
@@ -60,6 +75,7 @@ fn gone(hostname: CompactString) -> Missing {
         state: WorkerState::Down,
         diagnosis: Some(Diagnosis::Crashed),
         last_seen: None,
+        since: None,
     }
 }
 

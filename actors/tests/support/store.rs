@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_core::alert::{Incident, IncidentId, Notification, Told, Turn};
-use headcount_core::detect::WorkerMemory;
+use headcount_core::detect::{FleetHistory, WorkerMemory};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 
@@ -44,6 +44,7 @@ pub(in crate::tests) struct FakeStore {
 #[derive(Default)]
 struct Kept {
     workers: BTreeMap<CompactString, Vec<WorkerMemory>>,
+    histories: BTreeMap<CompactString, FleetHistory>,
     incidents: BTreeMap<IncidentId, Incident>,
     debts: Vec<Debt>,
     last_debt: i64,
@@ -137,6 +138,7 @@ impl Store for FakeStore {
             let wanted = |i: &&Incident| i.is_open() || i.told.as_ref().is_some_and(|told| !told.recovered);
             Ok(Remembered {
                 workers: kept.workers.clone().into_iter().collect(),
+                histories: kept.histories.clone().into_iter().collect(),
                 incidents: kept.incidents.values().filter(wanted).cloned().collect(),
             })
         };
@@ -147,6 +149,15 @@ impl Store for FakeStore {
         let fleet = CompactString::from(fleet);
         self.call("save_workers", |kept| {
             kept.workers.insert(fleet, workers);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn save_history(&self, fleet: &str, history: FleetHistory) -> Result<(), StoreError> {
+        let fleet = CompactString::from(fleet);
+        self.call("save_history", |kept| {
+            kept.histories.insert(fleet, history);
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use compact_str::{CompactString, format_compact};
 
 use super::incident::{Evidence, Incident, IncidentId, Kind, Scene, Severity};
-use crate::detect::{BrokerState, Diagnosis, FleetState, FleetVerdict};
+use crate::detect::{BrokerState, Diagnosis, Finding, FleetVerdict};
 use crate::status::BrokerStatus;
 use crate::time::Wall;
 
@@ -44,18 +44,27 @@ impl IncidentBook {
     /// Takes a fleet's verdict; returns its incident if that has changed. A fleet that cannot be seen changes nothing.
     pub fn fleet(&mut self, now: Wall, verdict: &FleetVerdict) -> Option<Incident> {
         let fleet = &verdict.fleet;
-        let severity = match fleet.state {
-            FleetState::Unknown => return None,
-            FleetState::Healthy => None,
-            FleetState::Degraded => Some(Severity::Degraded),
-            FleetState::Down => Some(Severity::Down),
+        let (severity, up) = match verdict.finding {
+            Finding::Unknown => return None,
+            Finding::Well => (None, fleet.up),
+            Finding::Trouble { severity, up } => (Some(severity), up),
+        };
+        let idle = matches!(severity, Some(Severity::Stalled | Severity::Stuck));
+        let waiting = || {
+            fleet
+                .queues
+                .iter()
+                .map(|queue| queue.length)
+                .fold(0, u64::saturating_add)
         };
         let scene = Scene {
-            up: fleet.up,
+            up,
             expected: fleet.expected,
             minimum: fleet.minimum,
             missing: verdict.missing.clone(),
-            fleets: Vec::new(),
+            shared: verdict.shared.clone(),
+            waiting: idle.then(waiting).filter(|waiting| *waiting > 0),
+            ..Scene::default()
         };
         let diagnosis = shared(verdict.missing.iter().map(|missing| missing.diagnosis));
         self.judge(
@@ -68,6 +77,19 @@ impl IncidentBook {
             diagnosis,
             verdict.evidence.clone(),
         )
+    }
+
+    /// Takes what several fleets of a broker have lost together; returns their incident if that has changed.
+    pub(super) fn fleets(
+        &mut self,
+        now: Wall,
+        broker: &CompactString,
+        severity: Option<Severity>,
+        scene: Scene,
+        evidence: Vec<Evidence>,
+    ) -> Option<Incident> {
+        let diagnosis = shared(scene.missing.iter().map(|missing| missing.diagnosis));
+        self.judge(now, Kind::Fleets, broker, broker, severity, scene, diagnosis, evidence)
     }
 
     /// Takes a broker's state; `down` once it has been lost for long enough. Returns its incident if that has changed.
@@ -180,10 +202,16 @@ impl IncidentBook {
         }
     }
 
-    /// Made of the moment, so that ids sort by age, and of the kind, for the eye: `f-…` is a fleet's.
+    /// Made of the moment, so that ids sort by age, and of the kind, for the eye: `f-…` is a fleet's, `g-…` that
+    /// of a group of fleets.
     fn next_id(&mut self, kind: Kind, now: Wall) -> IncidentId {
         self.last_id = now.as_micros().max(self.last_id + 1);
-        let initial = &kind.as_str()[..1];
+        let initial = match kind {
+            Kind::Fleet => "f",
+            Kind::Worker => "w",
+            Kind::Broker => "b",
+            Kind::Fleets => "g",
+        };
         IncidentId(format_compact!("{initial}-{}", base36(self.last_id)))
     }
 }
@@ -220,7 +248,7 @@ fn base36(number: i64) -> CompactString {
 mod tests {
     use super::*;
     use crate::alert::Missing;
-    use crate::detect::{Signal, WorkerState};
+    use crate::detect::{FleetState, Signal, WorkerState};
     use crate::status::FleetStatus;
 
     fn verdict(state: FleetState, missing: &[&str]) -> FleetVerdict {
@@ -230,6 +258,19 @@ mod tests {
             state: WorkerState::Down,
             diagnosis: Some(Diagnosis::Crashed),
             last_seen: None,
+            since: None,
+        };
+        let finding = match state {
+            FleetState::Unknown => Finding::Unknown,
+            FleetState::Healthy => Finding::Well,
+            FleetState::Degraded => Finding::Trouble {
+                severity: Severity::Degraded,
+                up: 3 - lost,
+            },
+            FleetState::Down => Finding::Trouble {
+                severity: Severity::Down,
+                up: 3 - lost,
+            },
         };
         let seen = |name: &&str| Evidence {
             at: Wall::default(),
@@ -251,6 +292,8 @@ mod tests {
                 since: Wall::default(),
                 queues: Vec::new(),
             },
+            finding,
+            shared: None,
             missing: missing.iter().map(one).collect(),
             evidence: missing.iter().map(seen).collect(),
             unsettled: false,

@@ -8,7 +8,7 @@ use crate::time::{Mono, Wall};
 
 /// How long a message may wait for the rest of what happened in one moment. Workers beat every 2 s, so those that die
 /// together are found up to 2 s apart. Raising it delays the first message by as much, when workers are suspected.
-pub const HOLD: Duration = Duration::from_millis(2_500);
+pub const HOLD: Duration = Duration::from_secs(2);
 
 /// How long a partial improvement must stand before it is told: workers that return do so one after the other, and the
 /// recovery that follows says it all. Raising it leaves the first message of a thread behind for as long.
@@ -53,6 +53,16 @@ pub fn turn(incident: &Incident) -> Option<Turn> {
         return (!told.recovered).then_some(Turn::Recovered);
     }
     let missing = incident.scene.missing_count();
+    if incident.severity == Severity::Flapping {
+        // Said once; who comes and goes is then no news, and the count of those who do says nothing.
+        return if !told.flapped {
+            Some(Turn::Worsened)
+        } else if told.shown_severity == Severity::Flapping {
+            None
+        } else {
+            Some(Turn::Eased)
+        };
+    }
     if incident.severity > told.severity || missing > told.missing {
         Some(Turn::Worsened)
     } else if incident.severity > told.shown_severity || missing > told.shown_missing {
@@ -69,10 +79,14 @@ pub fn turn(incident: &Incident) -> Option<Turn> {
 /// What has been told once `turn` is in the outbox.
 pub fn told(incident: &Incident, turn: Turn, at: Wall) -> Told {
     let missing = incident.scene.missing_count();
-    let (worst, most) = incident
-        .told
-        .as_ref()
-        .map_or((Severity::Stalled, 0), |told| (told.severity, told.missing));
+    let flaps = incident.severity == Severity::Flapping;
+    let before = incident.told.as_ref();
+    let flapped = before.is_some_and(|told| told.flapped);
+    // With the news that it flaps all is reckoned anew: what is lost for good afterwards is worse than that.
+    let (worst, most) = match before {
+        Some(told) if !flaps || flapped => (told.severity, told.missing),
+        _ => (Severity::LEAST, 0),
+    };
     Told {
         severity: incident.severity.max(worst),
         missing: missing.max(most),
@@ -80,6 +94,7 @@ pub fn told(incident: &Incident, turn: Turn, at: Wall) -> Told {
         shown_missing: missing,
         shown: incident.scene.named(),
         recovered: turn == Turn::Recovered,
+        flapped: flapped || flaps,
         at,
     }
 }
@@ -147,6 +162,7 @@ mod tests {
             state: WorkerState::Down,
             diagnosis: Some(diagnosis),
             last_seen: None,
+            since: None,
         };
         let mut one = incident(Severity::Degraded, 2, None);
         one.scene.missing = vec![missing("a", Diagnosis::Frozen)];
@@ -155,6 +171,24 @@ mod tests {
         tell(&mut one, Turn::Shifted);
         one.scene.missing = vec![missing("b", Diagnosis::Crashed)];
         tell(&mut one, Turn::Shifted);
+    }
+
+    #[test]
+    fn that_it_flaps_is_told_once_and_a_loss_for_good_again() {
+        let mut one = incident(Severity::Degraded, 2, None);
+        tell(&mut one, Turn::Opened);
+        one.severity = Severity::Flapping;
+        tell(&mut one, Turn::Worsened);
+        one.scene.up = 1;
+        assert_eq!(turn(&one), None, "another that flaps is no news");
+        (one.severity, one.scene.up) = (Severity::Degraded, 2);
+        tell(&mut one, Turn::Worsened);
+        one.severity = Severity::Flapping;
+        tell(&mut one, Turn::Eased);
+        one.severity = Severity::Degraded;
+        tell(&mut one, Turn::Relapsed);
+        one.resolved_at = Some(Wall::from_micros(1));
+        tell(&mut one, Turn::Recovered);
     }
 
     #[test]
@@ -168,8 +202,8 @@ mod tests {
     fn an_opening_waits_only_while_more_may_be_found() {
         let one = incident(Severity::Degraded, 2, None);
         assert_eq!(decide(at(0), &one, false, at(0)), Decision::Tell(Turn::Opened));
-        assert_eq!(decide(at(2_499), &one, true, at(0)), Decision::Hold);
-        assert_eq!(decide(at(2_500), &one, true, at(0)), Decision::Tell(Turn::Opened));
+        assert_eq!(decide(at(1_999), &one, true, at(0)), Decision::Hold);
+        assert_eq!(decide(at(2_000), &one, true, at(0)), Decision::Tell(Turn::Opened));
     }
 
     #[test]

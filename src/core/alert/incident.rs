@@ -27,11 +27,13 @@ pub enum Kind {
     Worker,
     /// A broker cannot be reached.
     Broker,
+    /// Workers of several fleets of one broker were lost together, such as all on one host.
+    Fleets,
 }
 
 impl Kind {
     /// All kinds, for metrics that must show a zero.
-    pub const ALL: [Kind; 3] = [Kind::Fleet, Kind::Worker, Kind::Broker];
+    pub const ALL: [Kind; 4] = [Kind::Fleet, Kind::Worker, Kind::Broker, Kind::Fleets];
 
     /// The word that the API and the metrics use.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Fleet => "fleet",
             Kind::Worker => "worker",
             Kind::Broker => "broker",
+            Kind::Fleets => "fleets",
         }
     }
 }
@@ -47,6 +50,10 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// Alive, and not getting on with what they have taken.
+    Stuck,
+    /// Down and up again and again, and otherwise well.
+    Flapping,
     /// Alive, and not consuming.
     Stalled,
     /// Fewer workers than expected, at least the minimum.
@@ -58,10 +65,14 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// The mildest.
+    pub const LEAST: Severity = Severity::Stuck;
+
     /// The word that the plain text of a message begins with (the contract's list).
     pub const fn headline(self) -> &'static str {
         match self {
-            Severity::Stalled => "STALLED",
+            Severity::Stuck | Severity::Stalled => "STALLED",
+            Severity::Flapping => "FLAPPING",
             Severity::Degraded => "DEGRADED",
             Severity::Down => "DOWN",
             Severity::BrokerDown => "BROKER DOWN",
@@ -80,6 +91,32 @@ pub struct Missing {
     pub diagnosis: Option<Diagnosis>,
     /// When the last sign of life came.
     pub last_seen: Option<Wall>,
+    /// Of one that is alive and does not do its work: since when.
+    #[serde(default)]
+    pub since: Option<Wall>,
+}
+
+/// What all that are lost have in common, and nobody who is well has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shared {
+    /// The host in their names.
+    Host(CompactString),
+    /// Their software.
+    Software(CompactString),
+    /// A queue that they consumed.
+    Queue(CompactString),
+}
+
+/// Of an incident of several fleets: how many losses of one of them it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// The fleet.
+    pub fleet: CompactString,
+    /// How many of its workers. Those that it loses beyond them are an incident of its own.
+    pub lost: u32,
+    /// Whether it is under its minimum.
+    pub down: bool,
 }
 
 /// Whether two lists miss the same workers for the same reasons. A sign of life from one that is still down is no news.
@@ -102,14 +139,25 @@ pub struct Scene {
     /// Of a broker: the fleets that cannot be seen without it; at most [`Scene::MAX_FLEETS`].
     #[serde(default)]
     pub fleets: Vec<CompactString>,
+    /// What the lost have in common.
+    #[serde(default)]
+    pub shared: Option<Shared>,
+    /// Of a fleet whose workers do not do their work: how many tasks wait in its queues.
+    #[serde(default)]
+    pub waiting: Option<u64>,
+    /// Of an incident of several fleets: what it stands for, one for each fleet.
+    #[serde(default)]
+    pub covers: Vec<Cover>,
 }
 
 impl Scene {
-    /// Whether another scene shows the same.
+    /// Whether another scene shows the same. How many tasks wait changes all the time, and is no news.
     pub fn is_same(&self, other: &Scene) -> bool {
         (self.up, self.expected, self.minimum) == (other.up, other.expected, other.minimum)
             && same_missing(&self.missing, &other.missing)
             && self.fleets == other.fleets
+            && self.shared == other.shared
+            && self.covers == other.covers
     }
 
     /// How many missing workers an incident names: a message must stay readable, and the store bounded.
@@ -162,6 +210,9 @@ pub struct Told {
     pub shown: Vec<(CompactString, Option<Diagnosis>)>,
     /// Whether the recovery has been told.
     pub recovered: bool,
+    /// Whether it has been told that workers of it flap.
+    #[serde(default)]
+    pub flapped: bool,
     /// When.
     pub at: Wall,
 }

@@ -8,7 +8,7 @@ use super::fleet::FleetSpec;
 use super::observed::Seen;
 use super::state::{Signal, WorkerState};
 use super::worker::{Spoke, Worker};
-use crate::alert::{Evidence, Missing};
+use crate::alert::Evidence;
 use crate::status::{SignalStatus, Signals, WorkerStatus};
 use crate::time::Now;
 
@@ -64,16 +64,6 @@ impl Worker {
             silenced("it said goodbye")
         } else {
             signals
-        }
-    }
-
-    /// The worker as an alert names it.
-    pub(super) fn missing(&self) -> Missing {
-        Missing {
-            hostname: self.hostname().clone(),
-            state: self.state(),
-            diagnosis: self.diagnosis(),
-            last_seen: self.last_seen(),
         }
     }
 

@@ -1,170 +1,134 @@
 //! One fleet: its workers, how many there should be, and when to look closer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use compact_str::CompactString;
 
+pub use super::input::{Input, Output, Sight};
+pub use super::spec::{Expected, FleetSpec, Minimum};
+
 use super::board::Board;
-use super::count::{self, Count};
+use super::count::{Books, Count};
+use super::flapping::Flapping;
+use super::history::History;
 use super::look::Turns;
-use super::memory::WorkerMemory;
+use super::memory::{FleetHistory, FleetMemory};
+use super::missing;
 use super::observed::{ObservedClock, Seen};
-use super::rules::{self, Rules};
+use super::own_health::{MANY, OwnHealth};
+use super::rules;
 use super::sighting::{Sighting, Word};
-use super::state::{Diagnosis, FleetState};
-use super::verdict::{FleetReport, FleetVerdict};
-use super::work::{Means, WorkLook};
-use super::worker::{Learned, Probed, Target, Worker};
-use crate::alert::same_missing;
+use super::slots::Slots;
+use super::state::{Diagnosis, FleetState, WorkerState};
+use super::verdict::Finding;
+use super::worker::{Probed, Worker};
 use crate::status::QueueStatus;
-use crate::time::{Now, Wall};
-
-/// How many workers a fleet should have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Learned: whoever is there, and whoever vanished without a goodbye.
-    Auto,
-    /// So many, whatever they are called.
-    Count(u32),
-    /// Just these.
-    Names(Vec<CompactString>),
-}
-
-/// Under how many workers a fleet is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Minimum {
-    /// So many.
-    Given(u32),
-    /// One, once there has been any: a configured fleet that does not say.
-    OneOnceSeen,
-    /// One, as long as any is expected: a fleet that nobody configured, and that may be shut down for good.
-    OneWhileExpected,
-}
-
-/// What a fleet is told about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FleetSpec {
-    /// Its name.
-    pub name: CompactString,
-    /// Its broker's name.
-    pub broker: CompactString,
-    /// How many workers it should have.
-    pub expected: Expected,
-    /// Under so many it is down.
-    pub minimum: Minimum,
-    /// Its queues; empty means those that its workers say they consume.
-    pub queues: Vec<CompactString>,
-    /// Its deadlines.
-    pub rules: Rules,
-}
+use crate::time::{Mono, Now, Wall};
 
 /// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 500 bytes.
 pub const MAX_WORKERS: usize = 20_000;
 
-/// What happens to a fleet.
-#[derive(Clone, Debug)]
-pub enum Input<'a> {
-    /// Time passes. Expected several times a second: the observed clock takes longer gaps for pauses of our own.
-    Tick,
-    /// The event lane has heard of these workers.
-    Sighted(&'a [Sighting]),
-    /// A probe of these workers came back.
-    Probed(&'a [(CompactString, Probed)]),
-    /// These workers told of themselves.
-    Learned(&'a [(CompactString, Learned)]),
-    /// With what these workers work.
-    Means(&'a [(CompactString, Means)]),
-    /// So many connections of the broker wait for messages, or have just taken one; none where it cannot tell.
-    Takers(Option<u32>),
-    /// These workers were asked about their work.
-    Worked(&'a [(CompactString, WorkLook)]),
-    /// A probe could not be made: our own way to the broker failed, which says nothing of any worker.
-    Unprobed,
-    /// The fleet's queues, as the broker sees them.
-    Queues(Vec<QueueStatus>),
-    /// Headcount sees the broker's events, or ceases to.
-    Sight(Sight),
-}
-
-/// Whether Headcount sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Events are heard again after a moment in which nothing could be known, while the broker and the workers'
-    /// connections stood.
-    Clear,
-    /// Events are heard after the broker itself was out for so long: the workers have to find their way back too.
-    ClearAfterOutage(Duration),
-    /// Nothing can be known.
-    Blind,
-}
-
-/// What the fleet wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Ask these whether they live, and whether the broker sees them.
-    Probe(Vec<Target>),
-    /// Ask these for their pool and queues.
-    Learn(Vec<CompactString>),
-    /// Ask these about their work: what they consume, run and hold.
-    LookAtWork(Vec<CompactString>),
-    /// Ask the broker for these queues.
-    AskQueues(Vec<CompactString>),
-    /// The verdict has changed.
-    Changed,
-}
-
 /// The detector of one fleet.
 #[derive(Clone, Debug)]
 pub struct FleetDetector {
-    spec: FleetSpec,
-    clock: ObservedClock,
-    workers: BTreeMap<CompactString, Worker>,
-    queues: Vec<QueueStatus>,
+    pub(super) spec: FleetSpec,
+    pub(super) clock: ObservedClock,
+    pub(super) workers: BTreeMap<CompactString, Worker>,
+    pub(super) queues: Vec<QueueStatus>,
     board: Board,
+    pub(super) health: OwnHealth,
+    slots: Slots,
+    flapping: Flapping,
+    pub(super) history: History,
+    /// The latest goodbyes, as many as make a rollout.
+    goodbyes: VecDeque<Seen>,
     /// Until then nobody who is unknown is judged.
     grace_until: Seen,
     has_seen: bool,
     /// Whether it has ever had a worker.
     ever_seen: bool,
+    /// Whether any of its workers were remembered when this began.
+    was_known: bool,
     whole_since: Option<Seen>,
     last_crash: Option<Seen>,
-    state: FleetState,
-    since: Wall,
+    pub(super) state: FleetState,
+    pub(super) since: Wall,
     refused: u64,
     turns: Turns,
-    told: Option<FleetVerdict>,
+    /// Until then nothing can change by time alone, …
+    rests_until: Seen,
+    /// … and nothing is due to be asked.
+    asks_from: Mono,
+    told: Option<ChangeKey>,
+}
+
+/// What makes a verdict a new one. The evidence has ages in it, and the queues move all the time: neither is a change by
+/// itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ChangeKey {
+    state: FleetState,
+    finding: Finding,
+    count: Count,
+    missing: u64,
+    unsettled: bool,
+}
+
+/// How a worker stands, as far as the fleet keeps books of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Lost,
+    Left,
+    Other,
+}
+
+impl Standing {
+    fn of(worker: &Worker) -> Self {
+        match worker.state() {
+            WorkerState::Down => Self::Lost,
+            WorkerState::Offline => Self::Left,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl FleetDetector {
-    /// A fleet, with what is remembered of its workers from before a restart.
-    pub fn new(spec: FleetSpec, remembered: Vec<WorkerMemory>, now: Now) -> Self {
-        let clock = ObservedClock::new(now.mono);
-        let remembered_none = remembered.is_empty();
-        let workers = remembered
+    /// A fleet, with what is remembered of it from before a restart.
+    pub fn new(spec: FleetSpec, remembered: impl Into<FleetMemory>, now: Now) -> Self {
+        let FleetMemory { workers, history } = remembered.into();
+        let t = Seen::default();
+        let ever_seen = !workers.is_empty();
+        let workers: BTreeMap<_, _> = workers
             .into_iter()
             .take(MAX_WORKERS)
-            .map(|memory| {
-                (
-                    memory.hostname.clone(),
-                    Worker::remembered(memory, Seen::default(), now),
-                )
-            })
+            .map(|memory| (memory.hostname.clone(), Worker::remembered(memory, t, now)))
             .collect();
+        let mut slots = Slots::default();
+        for (hostname, _) in workers.iter().filter(|(_, worker)| worker.diagnosis().is_some()) {
+            slots.remembered(hostname, history.replaced.contains(hostname), t);
+        }
         Self {
-            clock,
+            clock: ObservedClock::new(now.mono),
             workers,
             queues: Vec::new(),
             board: Board::new(&spec.queues),
-            grace_until: Seen::default() + rules::COLD_START,
+            health: OwnHealth::default(),
+            slots,
+            flapping: Flapping::remembered(history.penalties, t),
+            history: History::remembered(history.samples, t),
+            goodbyes: VecDeque::new(),
+            grace_until: t + rules::COLD_START,
             has_seen: false,
-            ever_seen: !remembered_none,
+            ever_seen,
+            was_known: ever_seen,
             whole_since: None,
             last_crash: None,
             state: FleetState::Unknown,
             since: now.wall,
             refused: 0,
             turns: Turns::new(&spec, now.mono),
+            rests_until: t,
+            asks_from: now.mono,
             told: None,
             spec,
         }
@@ -186,27 +150,43 @@ impl FleetDetector {
     }
 
     /// What to remember across a restart, of workers on the broker at `address`.
-    pub fn memory(&self, address: &str) -> Vec<WorkerMemory> {
+    pub fn memory(&self, address: &str) -> FleetMemory {
         let address = CompactString::from(address);
-        self.workers.values().map(|worker| worker.memory(&address)).collect()
+        // The observed clock as it was last read: what is remembered is of then.
+        let t = self.clock.read();
+        FleetMemory {
+            workers: self.workers.values().map(|worker| worker.memory(&address)).collect(),
+            history: FleetHistory {
+                samples: self.history.memory(),
+                replaced: self.slots.replaced(),
+                penalties: self.flapping.memory(t),
+            },
+        }
     }
 
-    /// Takes one input, and says what is to be done.
+    /// Takes one input, and says what is to be done. Where nothing has happened, and no deadline has come, it costs next
+    /// to nothing.
     pub fn step(&mut self, now: Now, input: Input<'_>, outputs: &mut Vec<Output>) {
         let t = self.clock.advance(now.mono);
-        match input {
-            Input::Tick | Input::Unprobed => {}
+        if self.clock.take_late() {
+            self.suffered(t);
+        }
+        let happened = match input {
+            Input::Tick => false,
             Input::Sighted(sightings) => {
+                let mut happened = false;
                 for sighting in sightings {
-                    self.sighted(t, now, sighting);
+                    happened |= self.sighted(t, now, sighting);
                 }
+                happened
             }
             Input::Probed(probes) => {
-                for (hostname, probed) in probes {
-                    if let Some(worker) = self.workers.get_mut(hostname) {
-                        worker.probed(t, now, *probed);
-                    }
-                }
+                self.probed(t, now, probes);
+                true
+            }
+            Input::Unprobed => {
+                self.suffered(t);
+                true
             }
             Input::Learned(replies) => {
                 for (hostname, learned) in replies {
@@ -214,6 +194,7 @@ impl FleetDetector {
                         worker.learned(learned.clone());
                     }
                 }
+                true
             }
             Input::Means(means) => {
                 for (hostname, means) in means {
@@ -221,62 +202,102 @@ impl FleetDetector {
                         worker.has(*means);
                     }
                 }
+                true
             }
-            Input::Takers(takers) => self.board.take(t, takers),
+            Input::Takers(takers) => {
+                self.board.take(t, takers);
+                true
+            }
             Input::Worked(looks) => {
                 for (hostname, look) in looks {
                     if let Some(worker) = self.workers.get_mut(hostname) {
                         worker.worked(t, look, &self.board);
                     }
                 }
+                true
             }
-            Input::Queues(queues) => self.shown(t, queues),
-            Input::Sight(sight) => self.sight(t, now, sight),
+            Input::Queues(queues) => {
+                self.shown(t, queues);
+                true
+            }
+            Input::Sight(sight) => {
+                self.sight(t, now, sight);
+                true
+            }
+        };
+        if !happened && t < self.rests_until && now.mono < self.asks_from {
+            return;
         }
         self.judge(t, now);
         if self.clock.sees() {
             self.turns.due(t, now.mono, &self.spec, &mut self.workers, outputs);
         }
         self.conclude(t, now, outputs);
-    }
-
-    /// The fleet and its workers as they stand.
-    pub fn report(&self, now: Now) -> FleetReport {
-        let t = self.clock.clone().advance(now.mono);
-        FleetReport {
-            verdict: self.verdict(t, now),
-            workers: self
-                .workers
-                .values()
-                .map(|worker| worker.status(&self.spec, self.clock.sees(), t, now))
-                .collect(),
-        }
-    }
-
-    /// The fleet as it stands, without an account of each of its workers.
-    pub fn judgement(&self, now: Now) -> FleetVerdict {
-        self.verdict(self.clock.clone().advance(now.mono), now)
+        self.rest(t, now);
     }
 
     // ------------------------------------------------------------ inputs
 
-    fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {
-        if let Some(worker) = self.workers.get_mut(&sighting.hostname) {
-            worker.sighted(t, now, sighting);
-            return;
+    /// Returns whether more has happened than that a worker went on living.
+    fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
+        let Some(worker) = self.workers.get_mut(&sighting.hostname) else {
+            return self.first_sighted(t, now, sighting);
+        };
+        let before = (worker.state(), worker.wants_learning(t), worker.is_unseen());
+        let standing = Standing::of(worker);
+        worker.sighted(t, now, sighting);
+        let after = (worker.state(), worker.wants_learning(t), worker.is_unseen());
+        if let Some(until) = worker.rests_until(t) {
+            self.rests_until = self.rests_until.min(until);
         }
-        // Who is first heard of by its goodbye was never counted.
-        if sighting.word == Word::Goodbye || sighting.beats == 0 {
-            return;
+        let changed = before != after || sighting.word != Word::Nothing;
+        if changed {
+            self.keep_books(&sighting.hostname, standing, t);
+        }
+        changed || after.0 != WorkerState::Up
+    }
+
+    fn first_sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
+        // Who is first heard of by its goodbye was never counted. One that does not beat may be known by its tasks.
+        if sighting.word == Word::Goodbye || !sighting.is_sign() {
+            return false;
         }
         if self.workers.len() >= MAX_WORKERS {
             self.refused += 1;
-            return;
+            return false;
         }
         self.ever_seen = true;
         let mut worker = Worker::new(sighting.hostname.clone(), t, now);
         worker.sighted(t, now, sighting);
         self.workers.insert(sighting.hostname.clone(), worker);
+        // Those that are met at a first look have been there before.
+        if self.was_known || !self.in_grace(t) {
+            self.history.came();
+            if self.slots.came(t) {
+                self.history.went();
+            }
+        }
+        true
+    }
+
+    fn probed(&mut self, t: Seen, now: Now, probes: &[(CompactString, Probed)]) {
+        let (mut on_time, mut missed) = (0_usize, 0_usize);
+        for (hostname, probed) in probes {
+            let Some(worker) = self.workers.get_mut(hostname) else {
+                continue;
+            };
+            if worker.beats_on_time(t) && worker.has_answered() {
+                on_time += 1;
+                missed += usize::from(probed.answer.is_none());
+            }
+            let standing = Standing::of(worker);
+            worker.probed(t, now, *probed);
+            self.keep_books(hostname, standing, t);
+        }
+        // Most of those that beat on time are silent when we ask: it is our question that did not arrive.
+        if on_time >= MANY && missed * 2 > on_time {
+            self.suffered(t);
+        }
     }
 
     fn shown(&mut self, t: Seen, queues: Vec<QueueStatus>) {
@@ -297,7 +318,13 @@ impl FleetDetector {
                 self.clock.set_sight(now.mono, false);
                 return;
             }
-            Sight::Clear => Duration::ZERO,
+            Sight::Clear => {
+                // The broker and the workers' connections stood: it was our own ear that was late.
+                if self.has_seen && !self.clock.sees() {
+                    self.suffered(t);
+                }
+                Duration::ZERO
+            }
             Sight::ClearAfterOutage(outage) => self.spec.rules.reconnect_grace(outage),
         };
         self.clock.set_sight(now.mono, true);
@@ -319,38 +346,87 @@ impl FleetDetector {
         }
     }
 
+    fn suffered(&mut self, t: Seen) {
+        self.health.suffered(t);
+        self.spec.rules.doubt = self.health.doubt();
+    }
+
     // ------------------------------------------------------------ judgement
 
     fn judge(&mut self, t: Seen, now: Now) {
         if !self.clock.sees() {
             return;
         }
-        let in_grace = t < self.grace_until;
-        let crashed = |worker: &Worker| worker.diagnosis() == Some(Diagnosis::Crashed);
-        for worker in self.workers.values_mut() {
-            let before = crashed(worker);
+        self.health.advance(t);
+        self.spec.rules.doubt = self.health.doubt();
+        let in_grace = self.in_grace(t);
+        let mut moved: Vec<(CompactString, Standing)> = Vec::new();
+        for (hostname, worker) in &mut self.workers {
+            let before = (Standing::of(worker), worker.diagnosis());
             worker.judge(t, now, &self.spec.rules, in_grace);
             if !in_grace {
                 worker.judge_work(t, now, &self.spec.rules);
             }
-            if crashed(worker) && !before {
+            if worker.diagnosis() == Some(Diagnosis::Crashed) && before.1 != Some(Diagnosis::Crashed) {
                 self.last_crash = Some(t);
+            }
+            if Standing::of(worker) != before.0 {
+                moved.push((hostname.clone(), before.0));
             }
         }
         if self.last_crash.is_some_and(|at| t.since(at) <= rules::TOGETHER) {
-            for worker in self.workers.values_mut() {
+            for (hostname, worker) in &mut self.workers {
+                let before = Standing::of(worker);
                 worker.judge_in_company(t, now, &self.spec.rules);
+                if Standing::of(worker) != before {
+                    moved.push((hostname.clone(), before));
+                }
             }
         }
+        for (hostname, before) in moved {
+            self.keep_books(&hostname, before, t);
+        }
         self.retire(t);
+        let workers = &self.workers;
+        self.flapping.advance(t, |hostname| workers.contains_key(hostname));
+    }
+
+    /// Notes in the fleet's books how a worker's standing has changed.
+    fn keep_books(&mut self, hostname: &CompactString, before: Standing, t: Seen) {
+        let Some(worker) = self.workers.get(hostname) else {
+            return;
+        };
+        let after = Standing::of(worker);
+        if after == before {
+            return;
+        }
+        match after {
+            Standing::Lost => {
+                if self.slots.fell(hostname, worker.life(), t) {
+                    self.history.went();
+                }
+                self.flapping.fell(hostname, t);
+            }
+            Standing::Left => {
+                self.slots.settle(hostname);
+                self.history.went();
+                self.goodbyes.push_back(t);
+                if self.goodbyes.len() > rules::ROLLOUT_GOODBYES {
+                    self.goodbyes.pop_front();
+                }
+            }
+            Standing::Other => self.slots.settle(hostname),
+        }
     }
 
     /// Lets go of those who are over: offline for long, vanished for very long, or replaced.
     fn retire(&mut self, t: Seen) {
-        // Whole without somebody: it counts from the loss, not from before it.
-        let whole = self.state == FleetState::Healthy && self.workers.values().any(|w| w.diagnosis().is_some());
+        // Of a given number, whoever they are: whole without somebody. It counts from the loss, not from before it.
+        let whole = matches!(self.spec.expected, Expected::Count(_))
+            && self.state == FleetState::Healthy
+            && self.workers.values().any(|w| w.diagnosis().is_some());
         self.whole_since = if whole { self.whole_since.or(Some(t)) } else { None };
-        let replaced = self
+        let whole_for_long = self
             .whole_since
             .is_some_and(|since| t.since(since) >= rules::REPLACED_AFTER);
         let named = |hostname: &CompactString| match &self.spec.expected {
@@ -358,84 +434,92 @@ impl FleetDetector {
             Expected::Auto | Expected::Count(_) => false,
         };
         let forget_after = self.spec.rules.forget_after;
+        let slots = &mut self.slots;
         self.workers.retain(|hostname, worker| {
-            if let Some(at) = worker.offline_since() {
-                return t.since(at) < rules::OFFLINE_SHOWN_FOR;
+            let stays = if let Some(at) = worker.offline_since() {
+                t.since(at) < rules::OFFLINE_SHOWN_FOR
+            } else if worker.diagnosis().is_none() || named(hostname) {
+                true
+            } else {
+                !whole_for_long && !slots.is_over(hostname, t) && worker.away(t) < forget_after
+            };
+            if !stays {
+                slots.settle(hostname);
             }
-            if worker.diagnosis().is_none() || named(hostname) {
-                return true;
-            }
-            !replaced && worker.away(t) < forget_after
+            stays
         });
     }
 
-    fn verdict(&self, t: Seen, now: Now) -> FleetVerdict {
-        let count = Count::of(&self.spec, &self.workers, self.ever_seen, t);
-        let mut missing: Vec<&Worker> = self
-            .workers
-            .values()
-            .filter(|worker| count::is_missing(&self.spec, worker, t))
-            .collect();
-        // Those who fell together are named in the order of their names.
-        missing.sort_by_key(|worker| {
-            (
-                worker.last_seen().map(|seen| seen.as_secs() / 10),
-                worker.hostname().clone(),
-            )
-        });
-        FleetVerdict {
-            evidence: missing
-                .iter()
-                .take(MAX_WITNESSES)
-                .flat_map(|worker| worker.evidence(t, now))
-                .collect(),
-            missing: missing
-                .iter()
-                .map(|worker| worker.missing())
-                .chain(count::never_seen(&self.spec, &self.workers))
-                .take(crate::alert::Scene::MAX_MISSING)
-                .collect(),
-            unsettled: self.workers.values().any(Worker::may_fall),
-            fleet: crate::status::FleetStatus {
-                name: self.spec.name.clone(),
-                broker: self.spec.broker.clone(),
-                state: self.state,
-                expected: count.expected,
-                minimum: count.minimum,
-                up: count.up,
-                suspect: count.suspect,
-                down: count.down,
-                // Consuming is not judged yet: no worker is ever found stalled.
-                stalled: 0,
-                since: self.since,
-                queues: self.queues.clone(),
+    fn conclude(&mut self, t: Seen, now: Now, outputs: &mut Vec<Output>) {
+        let books = self.books(t);
+        let count = Count::of(books, &self.workers, t);
+        let (sees, in_grace) = (self.clock.sees(), self.in_grace(t));
+        let finding = count.finding(sees, in_grace);
+        let missing = if count.is_whole(finding) {
+            0
+        } else {
+            missing::fingerprint(books, &self.workers, t)
+        };
+        let key = ChangeKey {
+            state: count.state(sees, in_grace),
+            finding,
+            count,
+            missing,
+            unsettled: count.suspect > 0 && self.workers.values().any(Worker::may_fall),
+        };
+        if sees && !in_grace {
+            self.history.advance(t, count.up);
+        }
+        if key.state != self.state {
+            self.state = key.state;
+            self.since = now.wall;
+        }
+        if self.told != Some(key) {
+            self.told = Some(key);
+            outputs.push(Output::Changed);
+        }
+    }
+
+    /// Until when nothing can change by time alone: the next deadline of any worker, and not for long.
+    fn rest(&mut self, t: Seen, now: Now) {
+        let end = t + rules::JUDGED_EVERY;
+        let grace = if self.in_grace(t) { self.grace_until } else { end };
+        let each = self.workers.values().map(|worker| worker.rests_until(t).unwrap_or(t));
+        self.rests_until = each.fold(end.min(grace), Seen::min);
+        self.asks_from = now.mono + rules::JUDGED_EVERY.min(self.spec.rules.probe_every);
+    }
+
+    fn in_grace(&self, t: Seen) -> bool {
+        t < self.grace_until
+    }
+
+    /// Several goodbyes within a minute: somebody is being replaced on purpose, and that takes a while.
+    fn in_rollout(&self, t: Seen) -> bool {
+        let first = self.goodbyes.front().zip(self.goodbyes.back());
+        first.is_some_and(|(first, last)| {
+            self.goodbyes.len() >= rules::ROLLOUT_GOODBYES
+                && last.since(*first) <= rules::ROLLOUT_WITHIN
+                && t.since(*last) < rules::ROLLOUT_GRACE_BUSY
+        })
+    }
+
+    pub(super) fn books(&self, t: Seen) -> Books<'_> {
+        Books {
+            spec: &self.spec,
+            slots: &self.slots,
+            flapping: &self.flapping,
+            history: &self.history,
+            ever_seen: self.ever_seen,
+            awaited_for: if self.in_rollout(t) {
+                rules::ROLLOUT_GRACE_BUSY
+            } else {
+                rules::ROLLOUT_GRACE
             },
         }
     }
 
-    fn conclude(&mut self, t: Seen, now: Now, outputs: &mut Vec<Output>) {
-        let count = Count::of(&self.spec, &self.workers, self.ever_seen, t);
-        let state = count.state(self.clock.sees(), t < self.grace_until);
-        if state != self.state {
-            self.state = state;
-            self.since = now.wall;
-        }
-        let verdict = self.verdict(t, now);
-        // The evidence has ages in it, and the queues move all the time: neither is a change by itself.
-        let same = self.told.as_ref().is_some_and(|told| {
-            told.fleet.state == verdict.fleet.state
-                && told.fleet.up == verdict.fleet.up
-                && told.fleet.expected == verdict.fleet.expected
-                && told.fleet.suspect == verdict.fleet.suspect
-                && same_missing(&told.missing, &verdict.missing)
-                && told.unsettled == verdict.unsettled
-        });
-        if !same {
-            self.told = Some(verdict);
-            outputs.push(Output::Changed);
-        }
+    pub(super) fn findings(&self, t: Seen) -> (Count, Finding) {
+        let count = Count::of(self.books(t), &self.workers, t);
+        (count, count.finding(self.clock.sees(), self.in_grace(t)))
     }
 }
-
-/// Of so many missing workers the evidence is written down.
-const MAX_WITNESSES: usize = 10;

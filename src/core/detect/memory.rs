@@ -1,8 +1,10 @@
-//! What is remembered of a worker across a restart of Headcount.
+//! What is remembered of a fleet and its workers across a restart of Headcount.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::flapping::PenaltyMemory;
+use super::history::Sample;
 use super::state::{Diagnosis, Trouble, WorkerState};
 use crate::celery::inspect::Pool;
 use crate::time::Wall;
@@ -39,6 +41,46 @@ pub struct WorkerMemory {
     pub answers: bool,
     /// Whether the broker has ever shown its presence.
     pub shows_presence: bool,
+}
+
+/// One fleet as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetMemory {
+    /// Its workers.
+    pub workers: Vec<WorkerMemory>,
+    /// What it has been like.
+    #[serde(default)]
+    pub history: FleetHistory,
+}
+
+impl From<Vec<WorkerMemory>> for FleetMemory {
+    fn from(workers: Vec<WorkerMemory>) -> Self {
+        Self {
+            workers,
+            history: FleetHistory::default(),
+        }
+    }
+}
+
+/// What a fleet learns apart from its workers. What an older Headcount has not written down is learned anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetHistory {
+    /// Its last 24 h, in samples of five minutes.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+    /// Lost workers for whom somebody stands in.
+    #[serde(default)]
+    pub replaced: Vec<CompactString>,
+    /// Workers that have fallen lately.
+    #[serde(default)]
+    pub penalties: Vec<PenaltyMemory>,
+}
+
+impl FleetHistory {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is remembered of a worker's work.

@@ -46,6 +46,7 @@ pub struct ObservedClock {
     read: Seen,
     last: Mono,
     sees: bool,
+    late: bool,
 }
 
 /// How much one reading may add. The owner ticks several times a second; a longer gap means that Headcount itself was
@@ -59,12 +60,15 @@ impl ObservedClock {
             read: Seen(0),
             last: now,
             sees: false,
+            late: false,
         }
     }
 
     /// Brings the clock up to `now` and reads it.
     pub fn advance(&mut self, now: Mono) -> Seen {
-        let step = now.since(self.last).min(MAX_STEP);
+        let passed = now.since(self.last);
+        self.late |= self.sees && passed > MAX_STEP;
+        let step = passed.min(MAX_STEP);
         if now > self.last {
             self.last = now;
         }
@@ -74,10 +78,20 @@ impl ObservedClock {
         self.read
     }
 
+    /// Whether a reading came late since this was last asked: Headcount itself was paused.
+    pub fn take_late(&mut self) -> bool {
+        std::mem::take(&mut self.late)
+    }
+
     /// Begins or ceases to see, from `now` on.
     pub fn set_sight(&mut self, now: Mono, sees: bool) {
         self.advance(now);
         self.sees = sees;
+    }
+
+    /// What it showed when it was last brought up to date.
+    pub const fn read(&self) -> Seen {
+        self.read
     }
 
     /// Whether the clock runs.
@@ -110,7 +124,9 @@ mod tests {
         let mut clock = ObservedClock::new(at(0));
         clock.set_sight(at(0), true);
         let start = clock.advance(at(0));
+        assert!(!clock.take_late());
         assert_eq!(clock.advance(at(120_000)).since(start), MAX_STEP);
+        assert!(clock.take_late() && !clock.take_late(), "and is told once");
     }
 
     #[test]

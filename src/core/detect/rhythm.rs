@@ -8,6 +8,8 @@ use super::rules;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rhythm {
     interval: Option<Duration>,
+    /// Of a worker that does not beat: how often it is asked, which is then its rhythm.
+    asked_every: Option<Duration>,
     /// The worst lateness lately, in seconds: it decays by [`DECAY`] with each beat.
     lateness: f64,
 }
@@ -20,6 +22,7 @@ impl Rhythm {
     pub(super) fn with_interval(interval: Option<Duration>) -> Self {
         Self {
             interval: interval.map(believable),
+            asked_every: None,
             lateness: 0.0,
         }
     }
@@ -40,6 +43,11 @@ impl Rhythm {
         self.lateness = (self.lateness * DECAY).max(late.min(rules::MAX_MARGIN.as_secs_f64()));
     }
 
+    /// Whether its signs of life are its answers alone, and how often it is asked for them.
+    pub(super) fn answers_only(&mut self, asked_every: Option<Duration>) {
+        self.asked_every = asked_every;
+    }
+
     /// The interval, where it is known.
     pub(super) fn known_interval(&self) -> Option<Duration> {
         self.interval
@@ -47,13 +55,17 @@ impl Rhythm {
 
     /// The interval, or Celery's default.
     pub(super) fn interval(&self) -> Duration {
-        self.interval.unwrap_or(rules::DEFAULT_INTERVAL)
+        self.asked_every.or(self.interval).unwrap_or(rules::DEFAULT_INTERVAL)
     }
 
     /// How long it may be silent before it is looked at: η + max(1 s, 1.2 × its worst lateness lately).
     pub(super) fn patience(&self) -> Duration {
-        let learned = Duration::from_secs_f64((self.lateness * 1.2).min(rules::MAX_MARGIN.as_secs_f64()));
-        self.interval() + learned.max(rules::MIN_MARGIN)
+        let learned = self.lateness * 1.2;
+        // A steady worker's is asked for at each of its beats, and floats are not turned into durations for nothing.
+        if learned <= rules::MIN_MARGIN.as_secs_f64() {
+            return self.interval() + rules::MIN_MARGIN;
+        }
+        self.interval() + Duration::from_secs_f64(learned.min(rules::MAX_MARGIN.as_secs_f64()))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::own_health::Doubt;
+
 /// What may be tuned, for all fleets or for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -11,6 +13,9 @@ pub struct Rules {
     pub down_after: Duration,
     /// How long a worker that vanished stays expected, if nothing else settles it.
     pub forget_after: Duration,
+    /// How much Headcount doubts itself: it stretches the deadlines of silence. Not to be configured; the detector sets
+    /// it as it goes.
+    pub doubt: Doubt,
     /// How long a worker with free slots may leave its queues' messages alone. Raising it delays `not taking`; that a
     /// consumer is gone is seen within 20 s whatever it is.
     pub stalled_after: Duration,
@@ -25,6 +30,7 @@ impl Default for Rules {
             probe_every: Duration::from_secs(5),
             down_after: Duration::from_secs(10),
             forget_after: Duration::from_secs(24 * 3600),
+            doubt: Doubt::default(),
             stalled_after: Duration::from_secs(60),
             stuck_after: Duration::from_secs(600),
         }
@@ -57,6 +63,16 @@ pub const SIGNS_TO_RETURN: u32 = 3;
 pub const GOODBYE_BELIEVED_AFTER: Duration = Duration::from_secs(10);
 /// How long a worker that said goodbye is awaited before a fleet with a fixed count misses it: a rolling restart.
 pub const ROLLOUT_GRACE: Duration = Duration::from_secs(60);
+/// The same while a rollout goes on: images are pulled and start slowly. Raising it hides for longer that a fleet with a
+/// fixed count was not started again.
+pub const ROLLOUT_GRACE_BUSY: Duration = Duration::from_secs(180);
+/// So many goodbyes …
+pub const ROLLOUT_GOODBYES: usize = 2;
+/// … within so long are a rollout.
+pub const ROLLOUT_WITHIN: Duration = Duration::from_secs(60);
+/// How long a lost worker of a fleet whose names keep changing is given to be replaced, while most of the fleet stands:
+/// a pod that is evicted is scheduled and started elsewhere. Raising it delays the news of a loss that nobody replaces.
+pub const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 /// How long a silent worker of a solo pool is believed to be busy, while its connection stands. It neither beats nor
 /// answers during a task (measured), so nothing distinguishes it from a frozen one until then.
 pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(600);
@@ -66,9 +82,12 @@ pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);
 pub const REPLACED_AFTER: Duration = Duration::from_secs(60);
 /// How long a worker that said goodbye is still shown.
 pub const OFFLINE_SHOWN_FOR: Duration = Duration::from_secs(600);
-/// How often a worker whose work is in doubt is asked about it: three looks then span 8 s, and with the 5 s until its
+/// How long a fleet in which nothing changes is left alone at most between two judgements. Raising it makes its slow
+/// deadlines, such as that of a goodbye, as much later.
+pub const JUDGED_EVERY: Duration = Duration::from_secs(1);
+/// How often a worker whose work is in doubt is asked about it: three looks then span 6 s, and with the 5 s until its
 /// queue is seen to wait, and as much until it is seen to be idle, a lost consumer is found within 20 s.
-pub const LOOK_EVERY: Duration = Duration::from_secs(4);
+pub const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often it is asked once that has gone on for twice `stalled_after`: a backlog that it may leave alone, by a rate
 /// limit, can last for days.
 pub const LOOK_SELDOM: Duration = Duration::from_secs(20);
@@ -77,7 +96,7 @@ pub const LOOK_FRESH_FOR: Duration = Duration::from_secs(30);
 /// So long it leaves messages alone before it is asked: a busy fleet takes them within a beat or two.
 pub const FLAT_BEFORE_LOOK: Duration = Duration::from_secs(3);
 /// So long it has left messages alone, when its queue has fewer consumers than it should, to be the one without.
-pub const FLAT_WHEN_ABSENT: Duration = Duration::from_secs(6);
+pub const FLAT_WHEN_ABSENT: Duration = Duration::from_secs(4);
 /// How often every worker is asked for its pool and queues again: autoscaling and operators change them.
 pub const MEANS_EVERY: Duration = Duration::from_secs(60);
 /// After its start, or a new connection, a worker declares its queues and talks to its peers before it consumes.
@@ -107,9 +126,16 @@ impl Rules {
 
     /// Silence after which a worker is down although its connection stands, or nobody can tell: 1.5 × `down_after`,
     /// 15 s by default. A pause of up to 10 s is healthy (garbage collection, a host that swaps), and a beat may have
-    /// been due at its beginning.
+    /// been due at its beginning. Up to four times as much while Headcount itself is struggling.
     pub fn silent_after(&self) -> Duration {
-        self.down_after.mul_f64(1.5)
+        self.doubt.stretch(self.down_after.mul_f64(1.5))
+    }
+
+    /// Silence after which a worker is down although it could not be asked: twice as much, and no more than four times
+    /// as much as usual in all.
+    pub fn unasked_after(&self) -> Duration {
+        let longest = self.down_after.mul_f64(1.5 * Doubt::LONGEST);
+        (self.silent_after() * 2).min(longest)
     }
 
     /// How long workers may take to come back after their broker was out for `outage`: Celery retries after 2, 4, 6 …

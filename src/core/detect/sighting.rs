@@ -1,5 +1,7 @@
 //! What the event lane found out about one worker since it last told: all that a verdict needs, and nothing else.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -46,4 +48,44 @@ pub struct Sighting {
     pub processed: Option<u64>,
     /// Its software, when it is first seen or has changed.
     pub software: Option<CompactString>,
+    /// Tasks that it has begun and not ended: told once it has said goodbye, and when it has fallen silent.
+    pub unfinished: Option<Arc<Unfinished>>,
+    /// Whether two processes beat under this name by turns.
+    pub shared: bool,
+}
+
+impl Sighting {
+    /// Whether it tells of something that came, and not only of what did not.
+    pub fn is_sign(&self) -> bool {
+        self.beats > 0 || self.tasks > 0 || self.word != Word::Nothing
+    }
+}
+
+/// Tasks that a worker has begun, and whose end has not been heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many.
+    pub total: u32,
+    /// How many of each name, the most frequent first; not of all names, and not of those whose name was not heard.
+    pub names: Vec<(CompactString, u32)>,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.total, if self.total == 1 { "task" } else { "tasks" })?;
+        let mut before = ": ";
+        for (name, count) in &self.names {
+            write!(f, "{before}{name}")?;
+            if *count > 1 {
+                write!(f, " x{count}")?;
+            }
+            before = ", ";
+        }
+        let named: u32 = self.names.iter().map(|(_, count)| count).sum();
+        match self.total.saturating_sub(named) {
+            0 => Ok(()),
+            _ if named == 0 => Ok(()),
+            others => write!(f, ", {others} other"),
+        }
+    }
 }

@@ -62,7 +62,8 @@ words! {
 }
 
 words! {
-    /// Why a worker is down.
+    /// Why a worker is missing, in one word. A worker that is down carries one of the first three; the others are an
+    /// incident's, of workers that are there and do not do their work.
     Diagnosis {
         /// Its connection is gone, and there was no goodbye.
         Crashed = "crashed",
@@ -70,6 +71,12 @@ words! {
         Frozen = "frozen",
         /// Neither can be told.
         Unreachable = "unreachable",
+        /// Alive, and consuming nothing.
+        Stalled = "stalled",
+        /// Alive, and not getting on with what it has taken.
+        Stuck = "stuck",
+        /// Down and up again and again.
+        Flapping = "flapping",
     }
 }
 

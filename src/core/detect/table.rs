@@ -1,6 +1,7 @@
 //! The event lane's table of workers: each event is folded into its worker's row, and a row that has changed is told as
 //! one [`Sighting`], however many events there were.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString, format_compact};
@@ -8,6 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::age::Transit;
 use super::roster::Roster;
+use super::rules::DEFAULT_INTERVAL;
+use super::running::{Running, TaskNames};
 use super::sighting::{Sighting, Word};
 use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::time::Mono;
@@ -26,6 +29,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How late an event can be: after a break of 12 s, what was sent before it has arrived up to 14 s later (measured).
 const LATE_AT_MOST: Duration = Duration::from_secs(20);
+
+/// A worker with tasks under way that has been silent for its interval and this is told of once more, with those tasks.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// Where the beats say that nothing runs, tasks whose end has not come by now will not end: it was lost.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// Two processes that take turns within so long share a name.
+const SHARED_WITHIN: Duration = Duration::from_secs(60);
+/// So many turns: one may be a restart, whose old process is heard once more.
+const TURNS: u8 = 2;
 
 /// A fleet's place in the order in which this table first heard of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +75,35 @@ struct Row {
     beats: u32,
     tasks: u32,
     dirty: bool,
+    running: Running,
+    last_task: Mono,
+    /// Whether its unfinished tasks are to be told: it has fallen silent.
+    silent: bool,
+    namesake: Namesake,
+}
+
+/// Another process under the same name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Namesake {
+    /// The process that was heard before the one that is heard now.
+    pid: Option<u32>,
+    /// How often the two have taken turns, and when they last did.
+    turns: u8,
+    turned: Mono,
+}
+
+impl Namesake {
+    /// Another process than `old` is heard.
+    fn turn(&mut self, at: Mono, old: Option<u32>, new: Option<u32>) {
+        let again = self.pid == new && new.is_some() && at.since(self.turned) < SHARED_WITHIN;
+        self.turns = if again { self.turns.saturating_add(1) } else { 0 };
+        self.pid = old;
+        self.turned = at;
+    }
+
+    fn shares(&self, at: Mono) -> bool {
+        self.turns >= TURNS && at.since(self.turned) < SHARED_WITHIN
+    }
 }
 
 /// The table. One for each broker, owned by its event lane.
@@ -73,6 +114,7 @@ pub struct WorkerTable {
     index: FxHashMap<CompactString, Place>,
     rows: Vec<Row>,
     dirty: Vec<u32>,
+    names: TaskNames,
     refused: u64,
     swept: Mono,
 }
@@ -94,6 +136,7 @@ impl WorkerTable {
             index: FxHashMap::default(),
             rows: Vec::new(),
             dirty: Vec::new(),
+            names: TaskNames::default(),
             refused: 0,
             swept: Mono::default(),
         }
@@ -123,10 +166,12 @@ impl WorkerTable {
         }
     }
 
-    /// Folds one event about a task: a sign of life of a worker that is known. Returns its fleet.
+    /// Folds one event about a task: a sign of life of its worker. Returns its fleet. One that is not known yet, and
+    /// takes or begins a task, is a worker: it may run without heartbeats. No allocation, but for a name that is new.
     pub fn task(&mut self, at: Mono, event: &TaskEvent<'_>) -> Option<FleetIndex> {
         let place = match self.index.get(event.hostname) {
             Some(Place::Row(place)) => *place,
+            None if matches!(event.kind, TaskKind::Received | TaskKind::Started) => self.row(at, event.hostname)?,
             _ => return None,
         };
         let row = self.rows.get_mut(place as usize)?;
@@ -134,6 +179,9 @@ impl WorkerTable {
         if !matches!(event.kind, TaskKind::Sent | TaskKind::Custom) {
             row.last = at;
             row.tasks = row.tasks.saturating_add(1);
+            row.last_task = at;
+            row.silent = false;
+            row.running.fold(&mut self.names, event);
             let age = event.timestamp.map_or(Duration::ZERO, |sent| row.transit.age(at, sent));
             row.freshen(at - age);
             if !row.dirty {
@@ -144,15 +192,30 @@ impl WorkerTable {
         Some(row.fleet)
     }
 
+    /// Marks those who have fallen silent with tasks under way, so that the next [`WorkerTable::drain`] tells of these.
+    /// Looks at every row: once a second is enough.
+    pub fn notice_silence(&mut self, at: Mono) {
+        for (place, row) in (0_u32..).zip(&mut self.rows) {
+            let patience = row.interval.unwrap_or(DEFAULT_INTERVAL) + SILENT_AFTER;
+            if row.running.begun() > 0 && !row.silent && at.since(row.last) > patience {
+                row.silent = true;
+                if !row.dirty {
+                    row.dirty = true;
+                    self.dirty.push(place);
+                }
+            }
+        }
+    }
+
     /// Hands over everything that has changed since the last call, row by row. A row that `tell` refuses (its receiver
     /// is busy) stays, and goes on folding.
     pub fn drain(&mut self, mut tell: impl FnMut(FleetIndex, Sighting) -> bool) {
-        let rows = &mut self.rows;
+        let (rows, names) = (&mut self.rows, &self.names);
         self.dirty.retain(|&place| {
             let Some(row) = rows.get_mut(place as usize) else {
                 return false;
             };
-            let told = tell(row.fleet, row.sighting());
+            let told = tell(row.fleet, row.sighting(names));
             if told {
                 row.told();
             }
@@ -238,6 +301,10 @@ impl Row {
             beats: 0,
             tasks: 0,
             dirty: false,
+            running: Running::default(),
+            last_task: at,
+            silent: false,
+            namesake: Namesake::default(),
         }
     }
 
@@ -282,7 +349,12 @@ impl Row {
         if !same_process {
             // Another process, perhaps on another host: what its clock shows has to be learned anew.
             self.transit = Transit::new(at);
+            self.namesake.turn(at, self.pid, event.pid);
+            self.running.clear();
+        } else if event.active == Some(0) && self.running.begun() > 0 && at.since(self.last_task) > ENDS_WITHIN {
+            self.running.clear();
         }
+        self.silent = false;
         let age = event
             .timestamp
             .map_or(Duration::ZERO, |sent| self.transit.beat(at, sent));
@@ -368,7 +440,8 @@ impl Row {
         }
     }
 
-    fn sighting(&self) -> Sighting {
+    fn sighting(&self, names: &TaskNames) -> Sighting {
+        let tells = self.left || self.silent;
         Sighting {
             hostname: self.hostname.clone(),
             pid: self.pid,
@@ -382,6 +455,8 @@ impl Row {
             active: self.active,
             processed: self.processed,
             software: self.software_changed.then(|| self.software.clone()),
+            unfinished: tells.then(|| Arc::new(self.running.unfinished(names))),
+            shared: self.namesake.shares(self.last),
         }
     }
 

@@ -116,6 +116,8 @@ impl World {
             active: Some(0),
             processed: Some(1),
             software: None,
+            unfinished: None,
+            shared: false,
         };
         if self.seeing {
             if let Some(worker) = self.workers.get_mut(name) {
@@ -523,7 +525,7 @@ fn after_a_restart_what_was_down_stays_down_and_what_was_up_is_unknown() {
     world.run(20_000);
     let memory = world.fleet.memory("redis://h");
     let text = serde_json::to_string(&memory).unwrap();
-    let memory = serde_json::from_str(&text).unwrap();
+    let memory: FleetMemory = serde_json::from_str(&text).unwrap();
     let mut again = World::empty(FleetDetector::new(spec(Expected::Auto, None), memory, now(80_000)));
     again.ms = 80_000;
     again.workers = world.workers;
@@ -663,7 +665,7 @@ proptest! {
         }
         let memory = world.fleet.memory("redis://h");
         let again = FleetDetector::new(spec(Expected::Auto, None), memory.clone(), now(world.ms));
-        let names = |memory: &[WorkerMemory]| memory.iter().map(|m| m.hostname.clone()).collect::<Vec<_>>();
+        let names = |memory: &FleetMemory| memory.workers.iter().map(|m| m.hostname.clone()).collect::<Vec<_>>();
         prop_assert_eq!(names(&again.memory("redis://h")), names(&memory));
     }
 }

@@ -1,16 +1,37 @@
 //! What the detector says of one fleet.
 
-use crate::alert::{Evidence, Missing};
+use crate::alert::{Evidence, Missing, Severity, Shared};
 use crate::status::{FleetStatus, WorkerStatus};
+
+/// What people are to be told of a fleet. It differs from the fleet's state where a worker flaps, which is told once and
+/// not at each turn, and it tells apart who is missing and who is there and does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing can be said.
+    Unknown,
+    /// All is well.
+    Well,
+    /// Something is wrong.
+    Trouble {
+        /// How bad it is.
+        severity: Severity,
+        /// Workers that are up for good: those that flap are left out.
+        up: u32,
+    },
+}
 
 /// One fleet, judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetVerdict {
     /// The fleet as the API shows it.
     pub fleet: FleetStatus,
-    /// Who is missing, the longest silent first.
+    /// What people are to be told of it.
+    pub finding: Finding,
+    /// Who is missing, the longest silent first; then who is there and does nothing, then who flaps.
     pub missing: Vec<Missing>,
-    /// What each missing worker's verdict rests on.
+    /// What those who are lost share, and nobody else has.
+    pub shared: Option<Shared>,
+    /// What the verdict rests on: that of the fleet, then that of each missing worker.
     pub evidence: Vec<Evidence>,
     /// More workers of this fleet may be found missing within moments, so what is told may wait for them.
     pub unsettled: bool,

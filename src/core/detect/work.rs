@@ -308,6 +308,12 @@ impl Work {
             self.run = self.run.mul_f64(DECAY).max(t.since(moved));
         }
         self.moved = self.moved.max(Some(t));
+        // Whoever takes something was not the one who took nothing. (Of another queue it may still have lost its consumer.)
+        self.free = None;
+        let idle = |row: &Row<(How, CompactString)>| matches!(row.what.0, How::FewConsumers | How::NobodyTakes);
+        if self.absent.as_ref().is_some_and(idle) {
+            self.absent = None;
+        }
     }
 
     /// With what it works.
@@ -418,7 +424,10 @@ impl Work {
     pub(super) fn judge(&mut self, t: Seen, rules: &Rules, answers: bool, solo: bool) -> bool {
         let before = self.trouble();
         if self.trouble.as_ref().is_some_and(|troubled| self.is_over(t, troubled)) {
+            // And what it was found by does not find it again.
             self.trouble = None;
+            self.absent = None;
+            self.free = None;
         }
         let found = if self.has_begun(t) {
             self.finding(t, rules, answers, solo)
@@ -592,6 +601,11 @@ impl Work {
             .time_limit
             .map_or(Duration::ZERO, |limit| limit + rules::LIMIT_GRACE);
         rules.stuck_after.max(self.run.saturating_mul(rules::GAPS)).max(limit)
+    }
+
+    /// Since when it has done nothing, though it had reason to.
+    pub(super) fn idle_since(&self) -> Seen {
+        self.waits.or(self.moved).unwrap_or(self.begun)
     }
 
     // ------------------------------------------------------------ words

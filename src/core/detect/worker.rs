@@ -1,5 +1,6 @@
 //! One worker: its signals, and the state machine that judges them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -9,7 +10,7 @@ use super::memory::{WorkMemory, WorkerMemory};
 use super::observed::Seen;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
-use super::sighting::{Sighting, Word};
+use super::sighting::{Sighting, Unfinished, Word};
 use super::state::{Diagnosis, Trouble, WorkerState};
 use super::work::{Means, Work, WorkLook};
 use crate::celery::inspect::Pool;
@@ -99,6 +100,14 @@ pub struct Worker {
     pub(super) pool: Option<Pool>,
     pub(super) work: Work,
     pub(super) software: Option<CompactString>,
+    /// Tasks that it had begun when it left or fell silent.
+    pub(super) unfinished: Option<Arc<Unfinished>>,
+    /// Two processes beat under its name.
+    pub(super) shares_name: bool,
+    /// Task events of its own have come (`-E`).
+    pub(super) tells_tasks: bool,
+    /// Tasks that it accepted since it was first seen.
+    pub(super) accepted: u64,
 }
 
 impl Worker {
@@ -127,6 +136,10 @@ impl Worker {
             pool: None,
             work: Work::new(t),
             software: None,
+            unfinished: None,
+            shares_name: false,
+            tells_tasks: false,
+            accepted: 0,
         }
     }
 
@@ -239,9 +252,29 @@ impl Worker {
         self.stage == Stage::Suspect
     }
 
-    /// Whether it first appeared after `other` was last alive: it may stand in for it.
-    pub(super) fn appeared_after(&self, other: &Worker) -> bool {
-        self.first_seen > other.life
+    /// Whether it is alive, and its last sign of life is not overdue.
+    pub(super) fn beats_on_time(&self, t: Seen) -> bool {
+        self.is_alive()
+            && self
+                .beat
+                .is_some_and(|beat| t.since(beat.seen) <= self.rhythm.patience())
+    }
+
+    /// The moment that its silence is counted from.
+    pub(super) fn life(&self) -> Seen {
+        self.life
+    }
+
+    /// Until when it need not be judged again, if nothing is heard of it: for the steady states, and not for the others.
+    pub(super) fn rests_until(&self, t: Seen) -> Option<Seen> {
+        if self.leaving.is_some() || self.gone.is_some() {
+            return None;
+        }
+        match self.stage {
+            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
+            Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
+            _ => None,
+        }
     }
 
     /// Since when it has been offline.
@@ -275,7 +308,7 @@ impl Worker {
 
     /// Whether its work can be judged: it is well otherwise.
     fn works(&self) -> bool {
-        self.stage == Stage::Up && self.leaving.is_none()
+        self.stage == Stage::Up && self.leaving.is_none() && !self.shares_name
     }
 
     /// Whom to ask, with what a broker without mailboxes needs to recognise its connection.
@@ -312,7 +345,15 @@ impl Worker {
 
     /// Its events since the last flush.
     pub(super) fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) {
-        let restarted = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        if sighting.unfinished.is_some() {
+            self.unfinished.clone_from(&sighting.unfinished);
+        }
+        if !sighting.is_sign() {
+            return;
+        }
+        self.shares_name = sighting.shared;
+        let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
+        let restarted = other && !sighting.shared;
         if restarted {
             // A new process: what the old one had need not be there.
             self.pool = None;
@@ -349,9 +390,14 @@ impl Worker {
             Word::Nothing => {}
         }
         if sighting.beats > 0 {
+            self.unfinished = None;
+            if !restarted && let (Some(before), Some(now)) = (self.work.processed(), sighting.processed) {
+                self.accepted = self.accepted.saturating_add(now.saturating_sub(before));
+            }
             self.work.beat(fresh, sighting.active, sighting.processed);
         }
         if sighting.tasks > 0 {
+            self.tells_tasks = true;
             self.work.moves(fresh);
         }
         if sighting.beats > 0 {
@@ -455,6 +501,8 @@ impl Worker {
             }
             return;
         }
+        let answers_only = self.beat.is_none() && self.ever_answered;
+        self.rhythm.answers_only(answers_only.then_some(rules.probe_every));
         match self.stage {
             Stage::Starting | Stage::Up if self.silent(t) > self.rhythm.patience() => self.enter(Stage::Suspect, now),
             Stage::Suspect => {
@@ -513,7 +561,7 @@ impl Worker {
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
         let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
-        if waits_for_pings && (asked_lately || silent <= deadline * 2) {
+        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after())) {
             return None;
         }
         Some(if self.is_present() {
@@ -538,11 +586,29 @@ impl Worker {
         self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
     }
 
+    /// Whether nothing but task events has ever been heard of it.
+    pub(super) fn tells_tasks_only(&self) -> bool {
+        self.tells_tasks && self.beat.is_none() && !self.ever_answered && !self.ever_present
+    }
+
+    /// Whether it has ever answered a ping.
+    pub(super) fn has_answered(&self) -> bool {
+        self.ever_answered
+    }
+
     /// Why its silence may be innocent.
     pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
         let solo = self.pool == Some(Pool::Solo);
         let silent = self.silent(t);
-        if self.gone.is_some() || silent > rules::SOLO_BUSY_MAX {
+        if self.gone.is_some() {
+            return None;
+        }
+        if self.tells_tasks_only() {
+            return Some(
+                "it neither beats nor answers, and tells of tasks alone: silence is all that it has while idle",
+            );
+        }
+        if silent > rules::SOLO_BUSY_MAX {
             return None;
         }
         if solo {

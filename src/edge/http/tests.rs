@@ -14,7 +14,7 @@ use headcount_actors::ports::{
 };
 use headcount_actors::vitals::{Vital, Vitals};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Notification, Scene, Severity, Told};
-use headcount_core::detect::{BrokerState, Diagnosis, FleetState, Signal, WorkerMemory, WorkerState};
+use headcount_core::detect::{BrokerState, Diagnosis, FleetHistory, FleetState, Signal, WorkerMemory, WorkerState};
 use headcount_core::stats::TaskCount;
 use headcount_core::status::{BrokerStatus, FleetStatus, QueueStatus, SignalStatus, Signals, Status, WorkerStatus};
 use headcount_core::time::Wall;
@@ -165,6 +165,9 @@ impl Store for FakeStore {
 
     async fn load(&self) -> Result<Remembered, StoreError> {
         unreachable!("HTTP only reads incidents")
+    }
+    async fn save_history(&self, _: &str, _: FleetHistory) -> Result<(), StoreError> {
+        unreachable!()
     }
     async fn save_workers(&self, _: &str, _: Vec<WorkerMemory>) -> Result<(), StoreError> {
         unreachable!("HTTP only reads incidents")

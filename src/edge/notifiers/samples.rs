@@ -20,6 +20,7 @@ fn missing(hostname: &str) -> Missing {
         state: WorkerState::Down,
         diagnosis: Some(Diagnosis::Crashed),
         last_seen: Some(ago(8)),
+        since: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 use headcount_core::alert::debounce::{self, Decision};
-use headcount_core::alert::{Incident, IncidentBook, IncidentId, Kind, Notice, Told};
+use headcount_core::alert::{Change, Correlator, Incident, IncidentBook, IncidentId, Kind, Notice, Told};
 use headcount_core::detect::{BrokerState, FleetVerdict};
 use headcount_core::status::BrokerStatus;
 use headcount_core::time::{Mono, Now};
@@ -14,6 +14,7 @@ use headcount_core::time::{Mono, Now};
 #[derive(Debug, Default)]
 pub(super) struct Telling {
     pub(super) book: IncidentBook,
+    correlator: Correlator,
     /// The broker as its listener last reported it, and whether it is down.
     pub(super) broker: Option<(BrokerStatus, bool)>,
     /// Fleets of which more may be found within moments.
@@ -39,6 +40,7 @@ impl Telling {
             .broker
             .as_ref()
             .is_some_and(|(broker, _)| broker.state == BrokerState::Heard);
+        let mut changed = Vec::new();
         if let Some((broker, down)) = self.broker.take() {
             let fleets: Vec<_> = if down || self.book.find(Kind::Broker, &broker.name).is_some() {
                 reports.clone().map(|report| report.fleet.name.clone()).collect()
@@ -50,11 +52,17 @@ impl Telling {
             }
             self.broker = Some((broker, down));
         }
-        for report in reports {
-            // What a fleet reported before its broker was lost is no longer known.
-            if heard && let Some(incident) = self.book.fleet(now.wall, report) {
-                self.change(now.mono, incident, report.unsettled);
+        // What a fleet reported before its broker was lost is no longer known.
+        if heard && let Some((broker, _)) = &self.broker {
+            let fleets: Vec<&FleetVerdict> = reports.clone().collect();
+            for Change { incident, unsettled } in self.correlator.judge(now, &mut self.book, &broker.name, &fleets) {
+                changed.push((incident, unsettled));
             }
+        }
+        for (incident, unsettled) in changed.drain(..) {
+            self.change(now.mono, incident, unsettled);
+        }
+        for report in reports {
             let fleet = &report.fleet.name;
             if report.unsettled {
                 if !self.unsettled.contains(fleet) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{NAMED, Span, named};
-use crate::alert::incident::{Incident, Missing};
+use super::{NAMED, Span, name, named};
+use crate::alert::incident::{Incident, Missing, Shared};
 use crate::detect::{Diagnosis, WorkerState};
 use crate::time::Wall;
 
@@ -13,7 +13,7 @@ const TOGETHER: Duration = Duration::from_secs(5);
 
 /// What happened to one worker, as of `now`: `crashed 8 s ago`.
 pub fn plight(missing: &Missing, now: Wall) -> String {
-    Plight::of(missing).since(missing.last_seen.map(|seen| now.since(seen)).as_slice())
+    Plight::of(missing).since(&silences(std::slice::from_ref(missing), now))
 }
 
 /// `sms@h1 and sms@h2 crashed 9 s ago, sms@h3 frozen for 40 s, and 4 more`; none where nobody is named.
@@ -27,7 +27,10 @@ pub(super) fn clause(incident: &Incident, now: Wall) -> Option<String> {
     // Whom the list leaves out shares the reason only where the incident as a whole says so.
     let complete = all == missing.len() || (first.diagnosis.is_some() && incident.diagnosis == first.diagnosis);
     if complete && missing.iter().all(|m| Plight::of(m) == first) {
-        let who = named(missing.iter().map(|m| &m.hostname), all);
+        let who = match &incident.scene.shared {
+            Some(shared) if all > 1 => together(shared, all),
+            _ => named(missing.iter().map(|m| &m.hostname), all),
+        };
         return Some(format!("{who} {}", first.since(&silences(missing, now))));
     }
 
@@ -48,8 +51,18 @@ pub(super) fn clause(incident: &Incident, now: Wall) -> Option<String> {
     Some(parts.join(", "))
 }
 
+/// `all 3 on host web3`: what they share says more than their names.
+fn together(shared: &Shared, all: usize) -> String {
+    match shared {
+        Shared::Host(host) => format!("all {all} on host {}", name(host)),
+        Shared::Software(software) => format!("all {all} with {}", name(software)),
+        Shared::Queue(queue) => format!("all {all} that consumed {}", name(queue)),
+    }
+}
+
 fn silences(missing: &[Missing], now: Wall) -> Vec<Duration> {
-    missing.iter().filter_map(|m| Some(now.since(m.last_seen?))).collect()
+    let since = |m: &Missing| m.since.or(m.last_seen);
+    missing.iter().filter_map(|m| Some(now.since(since(m)?))).collect()
 }
 
 /// What is told of a worker apart from its name and the time.
@@ -61,8 +74,10 @@ struct Plight {
 
 impl Plight {
     fn of(missing: &Missing) -> Self {
-        // A diagnosis is of a worker that is down; what is left of it in another state says nothing.
-        let diagnosis = missing.diagnosis.filter(|_| missing.state == WorkerState::Down);
+        // A diagnosis is of a worker that is down, or alive without working; what is left of it in another state says
+        // nothing.
+        let lame = matches!(missing.state, WorkerState::Down | WorkerState::Stalled);
+        let diagnosis = missing.diagnosis.filter(|_| lame);
         Self {
             state: missing.state,
             diagnosis,
@@ -76,7 +91,10 @@ impl Plight {
             (_, Some(Diagnosis::Frozen)) => ("frozen", false),
             (_, Some(Diagnosis::Unreachable)) => ("unreachable", false),
             (WorkerState::Offline, None) => ("said goodbye", true),
-            (WorkerState::Stalled, None) => return "alive, and not consuming".to_owned(),
+            (_, Some(Diagnosis::Flapping)) => return "down and up again and again".to_owned(),
+            (_, Some(Diagnosis::Stalled)) => ("alive but consuming nothing", false),
+            (_, Some(Diagnosis::Stuck)) => ("alive but stuck in what it has taken", false),
+            (WorkerState::Stalled, None) => return "alive but consuming nothing".to_owned(),
             (WorkerState::Up | WorkerState::Starting, None) => return self.state.as_str().to_owned(),
             (WorkerState::Down, None) => ("down", false),
             (WorkerState::Suspect, None) => ("silent", false),

@@ -10,7 +10,7 @@ pub use span::{Moment, Span};
 
 use compact_str::CompactString;
 
-use super::incident::{Incident, Kind, Severity};
+use super::incident::{Cover, Incident, Kind, Severity};
 use super::notice::{Notice, Turn};
 
 /// How many names one line gives; the rest is counted.
@@ -79,12 +79,20 @@ fn trouble(notice: &Notice) -> String {
         says.push(format!("{}{again}", count(incident)));
     }
     says.extend(missing::clause(incident, notice.at));
+    says.extend(incident.scene.waiting.map(|tasks| match tasks {
+        1 => "1 task waits".to_owned(),
+        tasks => format!("{tasks} tasks wait"),
+    }));
+    if incident.severity == Severity::Flapping && !says.is_empty() {
+        says.push("nothing more is told until that ends".to_owned());
+    }
+    says.extend(covered(incident));
     if says.is_empty() {
         // Nothing is counted and nobody is named: the newest observation is the best that there is.
         says.push(match incident.evidence.last() {
             Some(newest) => self::says(&newest.says).into_owned(),
             None => match incident.severity {
-                Severity::Stalled => "alive, and not consuming".to_owned(),
+                Severity::Stalled => "alive but consuming nothing".to_owned(),
                 _ => format!("in trouble for {}", lasted(notice)),
             },
         });
@@ -101,13 +109,29 @@ fn whole(incident: &Incident) -> String {
         Kind::Broker => "reachable again".to_owned(),
         Kind::Worker if incident.scene.expected == 0 => "working again".to_owned(),
         Kind::Fleet if incident.scene.expected == 0 => "no worker is expected any more".to_owned(),
-        Kind::Fleet | Kind::Worker => count(incident),
+        Kind::Fleet | Kind::Worker | Kind::Fleets => count(incident),
     }
 }
 
 /// `2 of 3 workers up`: always in this form, so that a script can read it.
 fn count(incident: &Incident) -> String {
     format!("{} of {} workers up", incident.scene.up, incident.scene.expected)
+}
+
+/// Which fleets an incident of several is about, and which of them are under their minimum.
+fn covered(incident: &Incident) -> Option<String> {
+    let fleets = incident.scene.covers.iter().filter(|cover| cover.lost > 0);
+    let (down, others): (Vec<_>, Vec<_>) = fleets.partition(|cover| cover.down);
+    let list = |what: &str, fleets: Vec<&Cover>| {
+        let word = if fleets.len() == 1 { "fleet" } else { "fleets" };
+        let names = named(fleets.iter().map(|cover| &cover.fleet), fleets.len());
+        (!fleets.is_empty()).then(|| format!("{word} {names} {what}"))
+    };
+    let parts: Vec<_> = [list("down", down), list("degraded", others)]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// When the broker was lost: at the first observation of it, if that came before the incident was opened.

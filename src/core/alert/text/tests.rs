@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Turn};
+use crate::alert::{Cover, Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Shared, Turn};
 use crate::detect::{Diagnosis, Signal, WorkerState};
 use crate::time::Wall;
 
@@ -18,6 +18,7 @@ fn missing(hostname: &str, diagnosis: Option<Diagnosis>, silent: u64) -> Missing
         state: WorkerState::Down,
         diagnosis,
         last_seen: Some(ago(silent)),
+        since: None,
     }
 }
 
@@ -135,7 +136,20 @@ fn each_reason_in_words() {
         (S::Down, None, Some(8), "down for 8 s"),
         (S::Suspect, None, Some(4), "silent for 4 s"),
         (S::Offline, None, Some(60), "said goodbye 1 min ago"),
-        (S::Stalled, None, Some(1), "alive, and not consuming"),
+        (S::Stalled, None, Some(1), "alive but consuming nothing"),
+        (
+            S::Stalled,
+            Some(Diagnosis::Stalled),
+            Some(20),
+            "alive but consuming nothing for 20 s",
+        ),
+        (
+            S::Stalled,
+            Some(Diagnosis::Stuck),
+            Some(600),
+            "alive but stuck in what it has taken for 10 min",
+        ),
+        (S::Down, Some(Diagnosis::Flapping), None, "down and up again and again"),
         (S::Unknown, None, Some(8), "not seen for 8 s"),
         (S::Unknown, None, None, "not seen yet"),
         (S::Up, Some(Diagnosis::Crashed), Some(1), "up"),
@@ -146,6 +160,7 @@ fn each_reason_in_words() {
             state,
             diagnosis,
             last_seen: silent.map(ago),
+            since: None,
         };
         assert_eq!(super::plight(&one, NOW), words);
     }
@@ -154,6 +169,67 @@ fn each_reason_in_words() {
         ..crashed("a@b", 0)
     };
     assert_eq!(super::plight(&tomorrow, NOW), "crashed under 1 s ago");
+}
+
+#[test]
+fn alive_and_of_no_use() {
+    let idle = |diagnosis| Missing {
+        state: WorkerState::Stalled,
+        since: Some(ago(20)),
+        ..missing("sms@host2", Some(diagnosis), 1)
+    };
+    let mut stalled = fleet(Severity::Stalled, 2, 3, vec![idle(Diagnosis::Stalled)]);
+    stalled.scene.waiting = Some(41);
+    assert_eq!(
+        opened(stalled),
+        "STALLED sms: 2 of 3 workers up; sms@host2 alive but consuming nothing for 20 s; 41 tasks wait"
+    );
+    let stuck = fleet(Severity::Stuck, 2, 3, vec![idle(Diagnosis::Stuck)]);
+    assert_eq!(
+        opened(stuck),
+        "STALLED sms: 2 of 3 workers up; sms@host2 alive but stuck in what it has taken for 20 s"
+    );
+    let flaps = Missing {
+        last_seen: None,
+        ..missing("sms@host2", Some(Diagnosis::Flapping), 1)
+    };
+    assert_eq!(
+        opened(fleet(Severity::Flapping, 2, 3, vec![flaps])),
+        "FLAPPING sms: 2 of 3 workers up; sms@host2 down and up again and again; nothing more is told until that ends"
+    );
+}
+
+#[test]
+fn what_the_lost_share_is_named_before_their_names() {
+    let three = vec![crashed("a@web3", 9), crashed("b@web3", 8), crashed("c@web3", 8)];
+    let mut together = fleet(Severity::Degraded, 7, 10, three);
+    for (shared, words) in [
+        (Shared::Host("web3".into()), "all 3 on host web3"),
+        (
+            Shared::Software("py-celery 5.7.0 (Linux)".into()),
+            "all 3 with py-celery 5.7.0 (Linux)",
+        ),
+        (Shared::Queue("mail".into()), "all 3 that consumed mail"),
+    ] {
+        together.scene.shared = Some(shared);
+        assert_eq!(
+            opened(together.clone()),
+            format!("DEGRADED sms: 7 of 10 workers up; {words} crashed 9 s ago")
+        );
+    }
+    together.kind = Kind::Fleets;
+    together.subject = "main".into();
+    together.scene.shared = Some(Shared::Host("web3".into()));
+    let cover = |fleet: &str, down| Cover {
+        fleet: fleet.into(),
+        lost: 1,
+        down,
+    };
+    together.scene.covers = vec![cover("sms", false), cover("mail", false), cover("cron", true)];
+    assert_eq!(
+        opened(together),
+        "DEGRADED main: 7 of 10 workers up; all 3 on host web3 crashed 9 s ago; fleet cron down, fleets sms and mail degraded"
+    );
 }
 
 #[test]
@@ -225,7 +301,7 @@ fn a_worker_of_its_own() {
     let mut worker = fleet(Severity::Stalled, 0, 0, vec![]);
     worker.kind = Kind::Worker;
     worker.subject = "sms@h1".into();
-    assert_eq!(opened(worker.clone()), "STALLED sms@h1: alive, and not consuming");
+    assert_eq!(opened(worker.clone()), "STALLED sms@h1: alive but consuming nothing");
     worker.evidence.push(Evidence {
         at: ago(1),
         subject: "sms@h1".into(),

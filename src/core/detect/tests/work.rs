@@ -258,6 +258,8 @@ impl World {
             active: Some(worker.running.len() as u64),
             processed: Some(worker.processed),
             software: None,
+            unfinished: None,
+            shared: false,
         }
     }
 
@@ -317,6 +319,9 @@ fn a_consumer_that_is_lost_unknown_to_its_worker_is_found_within_twenty_seconds(
         let mut world = World::new(1, 2);
         world.rabbit = rabbit;
         world.run(60_000);
+        // A few messages, which it takes all at once when it is back.
+        world.arrives = 0;
+        world.queues.insert("sms".into(), 2);
         world.worker(0).consumes = false;
         world.run(40_000);
         let (found, trouble) = world.found(0, 60_000).unwrap();
@@ -416,10 +421,10 @@ fn what_was_stalled_before_a_restart_is_stalled_after_it_without_a_recovery_betw
     world.worker(0).believes.clear();
     world.run(30_000);
     let memory = world.fleet.memory("redis://h");
-    let memory = serde_json::from_str(&serde_json::to_string(&memory).unwrap()).unwrap();
+    let memory: FleetMemory = serde_json::from_str(&serde_json::to_string(&memory).unwrap()).unwrap();
     world.fleet = FleetDetector::new(world.fleet.spec().clone(), memory, now(world.ms));
-    world.step(Input::Sight(Sight::Clear));
     assert_eq!(world.report()[0].state, WorkerState::Unknown);
+    world.step(Input::Sight(Sight::Clear));
     for _ in 0..240 {
         world.run(STEP);
         assert_eq!(world.report()[0].state, WorkerState::Stalled);

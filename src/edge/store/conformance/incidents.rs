@@ -32,8 +32,19 @@ pub(in crate::store) async fn workers_are_replaced(open: Open) {
     store.save_workers("sms", vec![worker("sms@h3")]).await.unwrap();
     store.save_workers("old", vec![worker("old@h1")]).await.unwrap();
     store.save_workers("old", vec![]).await.unwrap();
+    // A fleet's past stays when its workers are replaced, and goes with the last of them.
+    for fleet in ["billing", "old"] {
+        store.save_history(fleet, history(7)).await.unwrap();
+    }
+    store.save_history("sms", history(1)).await.unwrap();
+    store.save_history("sms", history(2)).await.unwrap();
+    store.save_workers("sms", vec![worker("sms@h3")]).await.unwrap();
+    store.save_history("billing", FleetHistory::default()).await.unwrap();
     drop(store);
-    let mut workers = open().load().await.unwrap().workers;
+    let Remembered {
+        mut workers, histories, ..
+    } = open().load().await.unwrap();
+    assert_eq!(histories, vec![("sms".into(), history(2))]);
     workers.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(
         workers,

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Store};
+use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Told, Turn};
 use headcount_core::celery::TaskKind;
-use headcount_core::detect::{Diagnosis, Signal, Trouble, WorkMemory, WorkerMemory, WorkerState};
+use headcount_core::detect::flapping::PenaltyMemory;
+use headcount_core::detect::history::Sample;
+use headcount_core::detect::{Diagnosis, FleetHistory, Signal, Trouble, WorkMemory, WorkerMemory, WorkerState};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 
@@ -65,8 +67,10 @@ pub(super) fn incident(id: &str, opened: i64) -> Incident {
                 state: WorkerState::Down,
                 diagnosis: Some(Diagnosis::Crashed),
                 last_seen: Some(at(opened - 8)),
+                since: None,
             }],
             fleets: vec![],
+            ..Scene::default()
         },
         evidence: vec![Evidence {
             at: at(opened),
@@ -91,6 +95,7 @@ pub(super) fn told(recovered: bool) -> Told {
         shown_missing: 1,
         shown: incident("told", 0).scene.named(),
         recovered,
+        flapped: false,
         at: at(0),
     }
 }
@@ -118,6 +123,18 @@ async fn turns(store: &dyn Store, notifier: &str) -> Vec<(DebtId, Turn)> {
         .into_iter()
         .map(|Debt { id, owed }| (id, owed.notice.turn))
         .collect()
+}
+
+pub(super) fn history(up: u32) -> FleetHistory {
+    FleetHistory {
+        samples: vec![Sample { up, came: 1, went: 2 }],
+        replaced: vec!["sms@h9".into()],
+        penalties: vec![PenaltyMemory {
+            hostname: "sms@h1".into(),
+            penalty: 2_800,
+            flaps: true,
+        }],
+    }
 }
 
 pub(super) fn worker(hostname: &str) -> WorkerMemory {

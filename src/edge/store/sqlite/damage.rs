@@ -145,7 +145,8 @@ async fn a_worker_costs_itself() {
     damage(
         &path,
         "UPDATE fleets SET workers = replace(workers, '\"sms@h1\"', '7') WHERE name = 'sms';
-         INSERT INTO fleets VALUES ('broken', '[{'), (CAST(x'ff' AS TEXT), '[]')",
+         UPDATE fleets SET history = '{\"samples\": 7}' WHERE name = 'billing';
+         INSERT INTO fleets (name, workers) VALUES ('broken', '[{'), (CAST(x'ff' AS TEXT), '[]')",
     );
     let store = store_at(&path);
     for _ in 0..2 {
@@ -156,9 +157,10 @@ async fn a_worker_costs_itself() {
             ("sms".into(), vec![worker("sms@h2")]),
         ];
         assert_eq!(remembered.workers, expected);
+        assert_eq!(remembered.histories, []);
     }
     drop(store);
-    assert_eq!(set_aside(&path).len(), 3);
+    assert_eq!(set_aside(&path).len(), 4);
 }
 
 /// A file of the first version is taken over as it is.
@@ -169,7 +171,8 @@ async fn an_older_file_is_brought_up_to_date() {
     fill(&path).await;
     damage(
         &path,
-        "ALTER TABLE incidents DROP COLUMN bad; DROP TABLE set_aside; PRAGMA user_version = 1",
+        "ALTER TABLE fleets DROP COLUMN history; ALTER TABLE incidents DROP COLUMN bad; DROP TABLE set_aside;
+         PRAGMA user_version = 1",
     );
     let store = store_at(&path);
     assert_eq!(ids(&*store).await, ["a", "b", "c"]);

@@ -189,12 +189,13 @@ fn read(db: &Connection, row: Row, bad: &mut Vec<Bad>) -> Result<Option<Incident
 /// People know of it, and how much cannot be read any more: as little as can be, so they are told how it stands.
 fn told_least(incident: &Incident, recovered: bool) -> Told {
     Told {
-        severity: Severity::Stalled,
-        shown_severity: Severity::Stalled,
+        severity: Severity::LEAST,
+        shown_severity: Severity::LEAST,
         missing: 0,
         shown: Vec::new(),
         shown_missing: 0,
         recovered,
+        flapped: false,
         at: incident.changed_at,
     }
 }

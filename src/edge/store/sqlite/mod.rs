@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_actors::ports::{Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store, StoreError};
 use headcount_core::alert::{Incident, IncidentId, Notification, Told};
-use headcount_core::detect::WorkerMemory;
+use headcount_core::detect::{FleetHistory, WorkerMemory};
 use headcount_core::stats::TaskCount;
 use headcount_core::time::Wall;
 use rusqlite::Connection;
@@ -41,8 +41,10 @@ impl Store for Sqlite {
     async fn load(&self) -> Result<Remembered, StoreError> {
         self.writer
             .run(|db| {
+                let (workers, histories) = workers::load(db)?;
                 Ok(Remembered {
-                    workers: workers::load(db)?,
+                    workers,
+                    histories,
                     incidents: incidents::to_load(db)?,
                 })
             })
@@ -60,6 +62,13 @@ impl Store for Sqlite {
         let document = document.map_err(|error| StoreError::Failed(format!("cannot write workers: {error}")))??;
         self.writer
             .run(move |db| workers::save(db, &fleet, document.as_deref()))
+            .await
+    }
+
+    async fn save_history(&self, fleet: &str, history: FleetHistory) -> Result<(), StoreError> {
+        let fleet = fleet.to_owned();
+        self.writer
+            .run(move |db| workers::save_history(db, &fleet, &history))
             .await
     }
 

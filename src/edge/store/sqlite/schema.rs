@@ -81,6 +81,10 @@ const MIGRATIONS: &[&str] = &[
     -- An incident whose document was set aside. Its row stays: debts and receipts hang on it, and must be paid.
     ALTER TABLE incidents ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    -- What a fleet has been like: one JSON document, none where nothing is known of its past.
+    ALTER TABLE fleets ADD COLUMN history TEXT;
+",
 ];
 
 /// Opens the file, makes sure that it is ours alone and sound, and migrates it.

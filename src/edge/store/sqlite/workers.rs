@@ -1,8 +1,8 @@
-//! What is remembered of workers: one document for each fleet.
+//! What is remembered of workers, and of their fleet's past: one document of each for each fleet.
 
 use compact_str::CompactString;
 use headcount_actors::ports::StoreError;
-use headcount_core::detect::WorkerMemory;
+use headcount_core::detect::{FleetHistory, WorkerMemory};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
@@ -33,23 +33,49 @@ pub(super) fn save(db: &Connection, fleet: &str, document: Option<&str>) -> Resu
     done.map(drop).map_err(failed)
 }
 
-/// Those of all fleets, in the order of the fleets' names.
-pub(super) fn load(db: &Connection) -> Result<Vec<(CompactString, Vec<WorkerMemory>)>, StoreError> {
+/// Replaces one fleet's past; a fleet without workers has none.
+pub(super) fn save_history(db: &Connection, fleet: &str, history: &FleetHistory) -> Result<(), StoreError> {
+    let document = if history.is_empty() {
+        None
+    } else {
+        Some(encode(history)?)
+    };
+    db.prepare_cached("UPDATE fleets SET history = ?2 WHERE name = ?1")
+        .and_then(|mut set| set.execute(params![fleet, document]))
+        .map(drop)
+        .map_err(failed)
+}
+
+/// Something of each of several fleets.
+type OfFleets<T> = Vec<(CompactString, T)>;
+
+/// Workers and past of all fleets, in the order of the fleets' names.
+pub(super) fn load(db: &Connection) -> Result<(OfFleets<Vec<WorkerMemory>>, OfFleets<FleetHistory>), StoreError> {
     let rows = {
         let mut all = db
-            .prepare_cached("SELECT rowid, name, workers FROM fleets ORDER BY name")
+            .prepare_cached("SELECT rowid, name, workers, history FROM fleets ORDER BY name")
             .map_err(failed)?;
         let rows = all
             .query_map([], |row| {
                 let [name, workers] = [aside::bytes(row, 1)?, aside::bytes(row, 2)?].map(Option::unwrap_or_default);
-                Ok((row.get(0)?, name, workers))
+                Ok((row.get(0)?, name, workers, aside::bytes(row, 3)?))
             })
             .map_err(failed)?;
-        rows.collect::<rusqlite::Result<Vec<(i64, _, _)>>>().map_err(failed)?
+        rows.collect::<rusqlite::Result<Vec<(i64, _, _, _)>>>()
+            .map_err(failed)?
     };
     let mut fleets = Vec::with_capacity(rows.len());
+    let mut histories = Vec::new();
     let mut bad = Vec::new();
-    for (row, name, document) in rows {
+    for (row, name, document, past) in rows {
+        let known = read_history(&name, past, &mut bad);
+        if let Err(Unreadable) = known {
+            db.execute("UPDATE fleets SET history = NULL WHERE rowid = ?1", [row])
+                .map_err(failed)?;
+        }
+        if let (Ok(name), Ok(Some(history))) = (CompactString::from_utf8(&name), known) {
+            histories.push((name, history));
+        }
         let aside_before = bad.len();
         let workers = read(&name, &document, &mut bad);
         if bad.len() > aside_before {
@@ -61,7 +87,31 @@ pub(super) fn load(db: &Connection) -> Result<Vec<(CompactString, Vec<WorkerMemo
         }
     }
     aside::keep(db, &bad)?;
-    Ok(fleets)
+    Ok((fleets, histories))
+}
+
+/// It was set aside.
+struct Unreadable;
+
+/// A fleet's past. It is learned anew in a day, so one that cannot be read costs no worker.
+fn read_history(
+    name: &[u8],
+    document: Option<Vec<u8>>,
+    bad: &mut Vec<Bad>,
+) -> Result<Option<FleetHistory>, Unreadable> {
+    let Some(document) = document else { return Ok(None) };
+    match decode(&document) {
+        Ok(history) => Ok(Some(history)),
+        Err(error) => {
+            bad.push(Bad {
+                source: "fleets",
+                key: aside::shown(name),
+                why: error.to_string(),
+                document,
+            });
+            Err(Unreadable)
+        }
+    }
 }
 
 /// As many of a fleet's workers as can be read.

@@ -1,0 +1,112 @@
+//! `headcount simulate`: the detector against a catalogue of faults.
+
+mod document;
+mod goals;
+mod plot;
+mod words;
+
+use std::io::IsTerminal;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::ExitCode;
+
+use headcount_simulate::report::Report;
+use headcount_simulate::run::{self, Detector, Plan, Results};
+use headcount_simulate::scenarios::{self, CATALOGUE};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{CommandError, Outcome, json, table, to_stdout};
+use crate::cli::Simulate;
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn run(command: Simulate) -> Outcome {
+    let plan = plan(&command);
+    let bar = Bar::new();
+    let results = run::run(&plan, &|done| bar.show(done));
+    bar.clear();
+    if let Some(file) = &command.plot {
+        write(file, &plot::draw(&plan, &results))?;
+    }
+    if let Some(file) = &command.markdown {
+        let text = std::fs::read_to_string(file).map_err(|error| failed(file, &error))?;
+        let filled = document::fill(&text, &document::write(&plan, &results))
+            .ok_or_else(|| CommandError::Use(format!("{}: it has no markers to write between", file.display())))?;
+        write(file, &filled)?;
+    }
+    to_stdout(&if command.json {
+        to_json(&plan, &results)?
+    } else {
+        words::all(&plan, &results, table::colours())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(command: &Simulate) -> Plan {
+    let chosen = |name: &String| scenarios::find(name);
+    let mut scenarios: Vec<_> = command.scenarios.iter().filter_map(chosen).collect();
+    if scenarios.is_empty() {
+        scenarios = CATALOGUE.iter().collect();
+    }
+    // In the order of the catalogue, each once, whatever was typed.
+    scenarios.sort_by_key(|scenario| scenario.number);
+    scenarios.dedup_by_key(|scenario| scenario.number);
+    let wanted = |detector: &Detector| {
+        command.detectors.is_empty() || command.detectors.iter().any(|name| name == detector.name())
+    };
+    Plan {
+        scenarios,
+        detectors: Detector::ALL.into_iter().filter(wanted).collect(),
+        workers: command.workers,
+        days: command.days,
+        seed: command.seed,
+        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+    }
+}
+
+fn to_json(plan: &Plan, results: &Results) -> Result<String, CommandError> {
+    let report = serde_json::to_value(Report::of(plan, results));
+    report
+        .map(|value| json(&value))
+        .map_err(|error| CommandError::Failed(error.to_string()))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(file, text).map_err(|error| failed(file, &error))
+}
+
+fn failed(file: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::Failed(format!("{}: {error}", file.display()))
+}
+
+/// How far it is, for whoever waits at a terminal.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// In so many steps.
+    const STEPS: u64 = 1_000;
+
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("simulating {wide_bar} {percent} %, {eta} to go");
+        let watched = std::io::stderr().is_terminal();
+        Self(style.ok().filter(|_| watched).map(|style| {
+            let bar = ProgressBar::new(Self::STEPS).with_style(style);
+            bar.tick();
+            bar
+        }))
+    }
+
+    fn show(&self, done: f64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position((done * Self::STEPS as f64) as u64);
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

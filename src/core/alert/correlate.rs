@@ -1,0 +1,268 @@
+//! What was lost together is told together: one incident for the workers of several fleets that went at once, such as
+//! all on one host.
+//!
+//! A fleet that is found in trouble while others of its broker are about to be waits a moment for them. If what they
+//! lost then shares a host, or is all that the broker's fleets had, one incident of the broker's fleets stands for it:
+//! for each fleet it says how many losses it covers. A fleet's own incident is opened only for losses beyond those. The
+//! covers are part of the incident, so they survive a restart with it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::book::IncidentBook;
+use super::debounce::HOLD;
+use super::incident::{Cover, Evidence, Incident, Kind, Missing, Scene, Severity, Shared};
+use crate::detect::missing::host;
+use crate::detect::{Finding, FleetVerdict};
+use crate::time::{Mono, Now};
+
+/// How many fleets without a host in common must have lost something at once to have lost it together: two fleets of
+/// one broker can fail within moments by chance, and three do so less often than a network or a deployment fails.
+const MANY_FLEETS: usize = 3;
+
+/// An incident that has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The incident as it stands.
+    pub incident: Incident,
+    /// More may be found within moments.
+    pub unsettled: bool,
+}
+
+/// Which fleets wait, and since when.
+#[derive(Clone, Debug, Default)]
+pub struct Correlator {
+    waiting: BTreeMap<CompactString, Mono>,
+}
+
+impl Correlator {
+    /// Takes the verdicts of all fleets of one broker that is heard, and brings the book up to date.
+    pub fn judge(
+        &mut self,
+        now: Now,
+        book: &mut IncidentBook,
+        broker: &CompactString,
+        fleets: &[&FleetVerdict],
+    ) -> Vec<Change> {
+        let open = book.find(Kind::Fleets, broker).cloned();
+        let mut group = open.as_ref().map_or_else(Group::default, Group::of);
+        group.shrink(fleets);
+
+        let mut changes = Vec::new();
+        let mut fresh: Vec<&FleetVerdict> = Vec::new();
+        for verdict in fleets {
+            let name = &verdict.fleet.name;
+            let has_own = book.find(Kind::Fleet, name).is_some();
+            let lost = lost(verdict);
+            if !has_own && is_loss(verdict) && lost <= group.covered(name) {
+                // What has happened to it is told already.
+                self.waiting.remove(name);
+            } else if !has_own && is_loss(verdict) {
+                self.waiting.entry(name.clone()).or_insert(now.mono);
+                fresh.push(verdict);
+            } else if verdict.finding != Finding::Unknown || !self.waiting.contains_key(name) {
+                self.waiting.remove(name);
+                let incident = book.fleet(now.wall, verdict);
+                changes.extend(incident.map(|incident| Change {
+                    incident,
+                    unsettled: verdict.unsettled,
+                }));
+            }
+        }
+
+        let more_may_come = |among: &FleetVerdict| {
+            let is_waiting = |verdict: &FleetVerdict| fresh.iter().any(|one| one.fleet.name == verdict.fleet.name);
+            fleets
+                .iter()
+                .any(|other| other.fleet.name != among.fleet.name && other.unsettled && !is_waiting(other))
+        };
+        let held = fresh
+            .iter()
+            .any(|verdict| more_may_come(verdict) && self.waited(now.mono, verdict) < HOLD);
+        if !held {
+            let (together, alone) = self.part(&group, &fresh, fleets);
+            for verdict in together {
+                self.waiting.remove(&verdict.fleet.name);
+                group.take(verdict);
+            }
+            for verdict in alone {
+                let unsettled = verdict.unsettled && self.waited(now.mono, verdict) < HOLD;
+                self.waiting.remove(&verdict.fleet.name);
+                let incident = book.fleet(now.wall, verdict);
+                changes.extend(incident.map(|incident| Change { incident, unsettled }));
+            }
+        }
+        let (severity, scene, evidence) = group.scene(fleets, open.as_ref());
+        let incident = book.fleets(now.wall, broker, severity, scene, evidence);
+        changes.extend(incident.map(|incident| Change {
+            incident,
+            unsettled: false,
+        }));
+        changes
+    }
+
+    fn waited(&self, now: Mono, verdict: &FleetVerdict) -> Duration {
+        let since = self.waiting.get(&verdict.fleet.name);
+        since.map_or(Duration::ZERO, |since| now.since(*since))
+    }
+
+    /// Who of those newly in trouble lost together, and who alone.
+    fn part<'a>(
+        &self,
+        group: &Group,
+        fresh: &[&'a FleetVerdict],
+        all: &[&FleetVerdict],
+    ) -> (Vec<&'a FleetVerdict>, Vec<&'a FleetVerdict>) {
+        // All that was there is gone, or something happened to many at once.
+        let nobody_left = all
+            .iter()
+            .all(|verdict| verdict.fleet.up == 0 || verdict.fleet.expected == 0);
+        if fresh.len() >= MANY_FLEETS || (fresh.len() > 1 && nobody_left) {
+            return (fresh.to_vec(), Vec::new());
+        }
+        // Otherwise those who share a host with another, or with what was lost together before.
+        let hosts: Vec<Option<&str>> = fresh.iter().map(|verdict| only_host(&verdict.missing)).collect();
+        let shares = |place: usize| {
+            let own = hosts.get(place).copied().flatten();
+            let others = hosts.iter().enumerate().filter(|(other, _)| *other != place);
+            own.is_some_and(|own| {
+                others.into_iter().any(|(_, host)| *host == Some(own)) || group.shared == Some(Shared::Host(own.into()))
+            })
+        };
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        for (place, verdict) in fresh.iter().enumerate() {
+            if shares(place) { &mut together } else { &mut alone }.push(*verdict);
+        }
+        (together, alone)
+    }
+}
+
+/// Whether a fleet has lost somebody for good.
+fn is_loss(verdict: &FleetVerdict) -> bool {
+    matches!(verdict.finding, Finding::Trouble { severity, .. } if severity >= Severity::Degraded)
+}
+
+/// How many.
+fn lost(verdict: &FleetVerdict) -> u32 {
+    match verdict.finding {
+        Finding::Trouble { severity, up } if severity >= Severity::Degraded => {
+            verdict.fleet.expected.saturating_sub(up)
+        }
+        _ => 0,
+    }
+}
+
+/// The host that all of these were on.
+fn only_host(missing: &[Missing]) -> Option<&str> {
+    let first = host(&missing.first()?.hostname);
+    let all = missing.iter().all(|one| host(&one.hostname) == first);
+    (all && !first.is_empty()).then_some(first)
+}
+
+/// What several fleets have lost together, so far.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    covers: Vec<Cover>,
+    shared: Option<Shared>,
+}
+
+impl Group {
+    fn of(incident: &Incident) -> Self {
+        Self {
+            covers: incident.scene.covers.clone(),
+            shared: incident.scene.shared.clone(),
+        }
+    }
+
+    fn covered(&self, fleet: &CompactString) -> u32 {
+        let cover = self.covers.iter().find(|cover| cover.fleet == *fleet);
+        cover.map_or(0, |cover| cover.lost)
+    }
+
+    /// Whoever has returned is covered no more: what the fleet loses afterwards is another loss.
+    fn shrink(&mut self, fleets: &[&FleetVerdict]) {
+        for cover in &mut self.covers {
+            let verdict = fleets.iter().find(|verdict| verdict.fleet.name == cover.fleet);
+            if let Some(verdict) = verdict.filter(|verdict| verdict.finding != Finding::Unknown) {
+                cover.lost = cover.lost.min(lost(verdict));
+                cover.down &= is_down(verdict);
+            }
+        }
+    }
+
+    fn take(&mut self, verdict: &FleetVerdict) {
+        let cover = Cover {
+            fleet: verdict.fleet.name.clone(),
+            lost: lost(verdict),
+            down: is_down(verdict),
+        };
+        match self.covers.iter_mut().find(|known| known.fleet == cover.fleet) {
+            Some(known) => *known = cover,
+            None => self.covers.push(cover),
+        }
+    }
+
+    /// The incident as it should be: none, where nothing is covered any more.
+    fn scene(&self, fleets: &[&FleetVerdict], open: Option<&Incident>) -> (Option<Severity>, Scene, Vec<Evidence>) {
+        let verdict = |cover: &Cover| fleets.iter().find(|verdict| verdict.fleet.name == cover.fleet).copied();
+        let lost: u32 = self.covers.iter().map(|cover| cover.lost).fold(0, u32::saturating_add);
+        // While one of them cannot be judged the picture stays as it is: it would not be whole.
+        let known = |cover: &Cover| verdict(cover).is_some_and(|verdict| verdict.finding != Finding::Unknown);
+        if let Some(open) = open.filter(|_| lost > 0 && !self.covers.iter().all(known)) {
+            let scene = Scene {
+                covers: self.covers.clone(),
+                ..open.scene.clone()
+            };
+            return (Some(open.severity), scene, Vec::new());
+        }
+        let of_it: Vec<&FleetVerdict> = self.covers.iter().filter_map(verdict).collect();
+        let expected = of_it
+            .iter()
+            .map(|verdict| verdict.fleet.expected)
+            .fold(0, u32::saturating_add);
+        let still = |verdict: &&&FleetVerdict| self.covered(&verdict.fleet.name) > 0;
+        let missing: Vec<Missing> = of_it
+            .iter()
+            .filter(still)
+            .flat_map(|verdict| verdict.missing.iter().cloned())
+            .take(Scene::MAX_MISSING)
+            .collect();
+        let on_one = only_host(&missing);
+        let shared = on_one.map(|host| Shared::Host(host.into()));
+        let down = self.covers.iter().any(|cover| cover.down && cover.lost > 0);
+        let severity = match lost {
+            0 => None,
+            _ if down => Some(Severity::Down),
+            _ => Some(Severity::Degraded),
+        };
+        let scene = Scene {
+            up: expected.saturating_sub(lost),
+            expected,
+            minimum: 0,
+            missing,
+            shared,
+            covers: self.covers.clone(),
+            ..Scene::default()
+        };
+        let evidence = of_it
+            .iter()
+            .filter(still)
+            .flat_map(|verdict| verdict.evidence.iter().cloned());
+        (severity, scene, evidence.take(Incident::MAX_EVIDENCE).collect())
+    }
+}
+
+fn is_down(verdict: &FleetVerdict) -> bool {
+    matches!(
+        verdict.finding,
+        Finding::Trouble {
+            severity: Severity::Down,
+            ..
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests;

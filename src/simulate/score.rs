@@ -1,0 +1,262 @@
+//! What was told against what is true.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use headcount_core::alert::{Kind, Turn};
+
+use crate::baselines::Alarm;
+use crate::headcount::Message;
+use crate::truth::{Failure, Of};
+use crate::world::{Moment, NEVER};
+
+/// So many false alarms of a tally are kept to be looked at.
+const EXAMPLES: usize = 20;
+
+/// One detector's figures, of one scenario or of all. Times are in microseconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Workers, times days.
+    pub worker_days: f64,
+    /// Alarms about nobody who had failed.
+    pub false_alarms: u64,
+    /// Failures that must be found.
+    pub failures: u64,
+    /// Those that were not.
+    pub missed: u64,
+    /// Stretches of trouble that people were told of.
+    pub incidents: u64,
+    /// Alarms that people got: openings and worsenings. That all is well again is told besides, and not counted.
+    pub messages: u64,
+    /// Failures that were found with the right reason.
+    pub diagnosis_right: u64,
+    /// Failures that were found and have a reason to be given.
+    pub diagnosed: u64,
+    /// From each failure to its first alarm.
+    pub detect: Vec<Moment>,
+    /// From the end of each failure to when that was told.
+    pub clear: Vec<Moment>,
+    /// Detection times of each variant, where a scenario has several.
+    pub variants: BTreeMap<&'static str, Vec<Moment>>,
+    /// False alarms and misses, in words.
+    pub examples: Vec<String>,
+}
+
+impl Tally {
+    /// Adds another's figures.
+    pub fn add(&mut self, other: &Tally) {
+        self.worker_days += other.worker_days;
+        self.false_alarms += other.false_alarms;
+        self.failures += other.failures;
+        self.missed += other.missed;
+        self.incidents += other.incidents;
+        self.messages += other.messages;
+        self.diagnosis_right += other.diagnosis_right;
+        self.diagnosed += other.diagnosed;
+        self.detect.extend_from_slice(&other.detect);
+        self.clear.extend_from_slice(&other.clear);
+        for (variant, times) in &other.variants {
+            self.variants.entry(variant).or_default().extend_from_slice(times);
+        }
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.iter().take(room).cloned());
+    }
+
+    /// False alarms in each 1,000 worker-days.
+    pub fn false_rate(&self) -> f64 {
+        if self.worker_days > 0.0 {
+            self.false_alarms as f64 * 1_000.0 / self.worker_days
+        } else {
+            0.0
+        }
+    }
+
+    fn found(&mut self, failure: &Failure, at: Moment) {
+        let took = at.saturating_sub(failure.visible);
+        self.detect.push(took);
+        if !failure.variant.is_empty() {
+            self.variants.entry(failure.variant).or_default().push(took);
+        }
+    }
+
+    fn example(&mut self, words: impl FnOnce() -> String) {
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(words());
+        }
+    }
+
+    fn missed(&mut self, failure: &Failure) {
+        self.missed += 1;
+        self.example(|| {
+            let who = failure.who.first().map_or("the broker", |(_, name)| name.as_str());
+            format!(
+                "missed: {who} from {:.1} s to {:.1} s",
+                seconds(failure.from),
+                seconds(failure.to)
+            )
+        });
+    }
+}
+
+fn seconds(moment: Moment) -> f64 {
+    moment as f64 / 1e6
+}
+
+/// What has become of a failure.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    found: Option<Moment>,
+    reason_right: bool,
+}
+
+/// Headcount's messages of one episode.
+pub fn headcount(failures: &[Failure], messages: &[Message], worker_days: f64) -> Tally {
+    let mut tally = Tally {
+        worker_days,
+        ..Tally::default()
+    };
+    let mut fates = vec![Fate::default(); failures.len()];
+    let mut conversations: BTreeMap<&CompactString, Conversation> = BTreeMap::new();
+    for message in messages {
+        let conversation = conversations.entry(&message.incident).or_default();
+        if message.turn == Turn::Recovered {
+            if let Some(over) = conversation.over(failures)
+                && over <= message.at
+            {
+                tally.clear.push(message.at - over);
+            }
+            continue;
+        }
+        if !message.is_alarm() {
+            continue;
+        }
+        tally.messages += 1;
+        tally.incidents += u64::from(message.turn == Turn::Opened);
+        let (matched, stranger) = conversation.match_up(failures, message);
+        if matched.is_empty() && conversation.failures.is_empty() || stranger.is_some() {
+            tally.false_alarms += 1;
+            tally.example(|| {
+                let about = stranger.as_deref().unwrap_or("nobody");
+                format!("false at {:.1} s about {about}: {}", seconds(message.at), message.text)
+            });
+        }
+        for index in matched {
+            if !conversation.failures.contains(&index) {
+                conversation.failures.push(index);
+            }
+            let (failure, fate) = (&failures[index], &mut fates[index]);
+            if fate.found.is_none() {
+                fate.found = Some(message.at);
+                fate.reason_right = message
+                    .named
+                    .iter()
+                    .filter(|(name, _)| failure.names(name))
+                    .all(|(_, reason)| reason.is_some_and(|reason| failure.diagnoses.contains(&reason)));
+            }
+        }
+    }
+    for (failure, fate) in failures.iter().zip(&fates).filter(|(failure, _)| failure.scored) {
+        tally.failures += 1;
+        let Some(at) = fate.found else {
+            tally.missed(failure);
+            continue;
+        };
+        tally.found(failure, at);
+        if !failure.diagnoses.is_empty() {
+            tally.diagnosed += 1;
+            tally.diagnosis_right += u64::from(fate.reason_right);
+        }
+    }
+    tally
+}
+
+/// One incident, as people have been told of it.
+#[derive(Clone, Debug, Default)]
+struct Conversation {
+    named: Vec<CompactString>,
+    failures: Vec<usize>,
+}
+
+impl Conversation {
+    /// The failures that an alarm is about, and somebody whom it names for the first time and who has not failed.
+    fn match_up(&mut self, failures: &[Failure], message: &Message) -> (Vec<usize>, Option<CompactString>) {
+        let active =
+            |of: &[Of], index: &usize| of.contains(&failures[*index].of) && failures[*index].covers(message.at);
+        if message.kind == Kind::Broker {
+            let brokers = (0..failures.len()).filter(|index| active(&[Of::Broker], index));
+            return (brokers.collect(), None);
+        }
+        let workers = &[Of::Workers, Of::Work];
+        let mut matched = Vec::new();
+        let mut stranger = None;
+        for (name, _) in &message.named {
+            let mut about = (0..failures.len()).filter(|index| failures[*index].names(name) && active(workers, index));
+            match about.next() {
+                Some(index) => matched.push(index),
+                None if !self.named.contains(name) => stranger = Some(name.clone()),
+                None => {}
+            }
+            if !self.named.contains(name) {
+                self.named.push(name.clone());
+            }
+        }
+        // More are missing than are named: whoever else has failed may be meant.
+        let unnamed = (message.missing as usize).saturating_sub(message.named.len());
+        if unnamed > 0 {
+            let others = (0..failures.len()).filter(|index| active(workers, index) && !matched.contains(index));
+            let others: Vec<_> = others.take(unnamed).collect();
+            matched.extend(others);
+        }
+        matched.sort_unstable();
+        matched.dedup();
+        (matched, stranger)
+    }
+
+    /// When the last of its failures was over.
+    fn over(&self, failures: &[Failure]) -> Option<Moment> {
+        self.failures.iter().map(|index| failures[*index].to).max()
+    }
+}
+
+/// A baseline's alarms of one episode, at one threshold. An alarm about any worker while the broker is out finds that.
+pub fn baseline(failures: &[Failure], alarms: &[Alarm], after_outage: Moment, worker_days: f64) -> Tally {
+    let mut tally = Tally {
+        worker_days,
+        ..Tally::default()
+    };
+    let mut found = vec![None; failures.len()];
+    let mut alarms = alarms.to_vec();
+    alarms.sort_by_key(|alarm| (alarm.at, alarm.slot));
+    for alarm in &alarms {
+        tally.messages += 1;
+        tally.incidents += 1;
+        let about = |failure: &Failure| match failure.of {
+            // Their rules know nothing of work.
+            Of::Work => false,
+            Of::Workers => failure.is_of(alarm.slot) && failure.covers(alarm.at),
+            Of::Broker => failure.from <= alarm.at && alarm.at <= failure.to.saturating_add(after_outage),
+        };
+        let mut any = false;
+        for (failure, found) in failures.iter().zip(&mut found).filter(|(failure, _)| about(failure)) {
+            any = true;
+            if found.is_none() && failure.covers(alarm.at) {
+                *found = Some(alarm.at);
+            }
+            if failure.of == Of::Workers && alarm.cleared != NEVER && alarm.cleared >= failure.to {
+                tally.clear.push(alarm.cleared - failure.to);
+            }
+        }
+        if !any {
+            tally.false_alarms += 1;
+            tally.example(|| format!("false at {:.1} s about slot {}", seconds(alarm.at), alarm.slot));
+        }
+    }
+    for (failure, found) in failures.iter().zip(&found).filter(|(failure, _)| failure.scored) {
+        tally.failures += 1;
+        match found {
+            Some(at) => tally.found(failure, *at),
+            None => tally.missed(failure),
+        }
+    }
+    tally
+}

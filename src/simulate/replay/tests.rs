@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{WorkerEvent, WorkerKind};
-use headcount_core::detect::{Diagnosis, Rules};
+use headcount_core::detect::{Diagnosis, Means, Rules};
+use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now, Wall};
 
 use super::{Outcome, Replay};
 use crate::rig::RigSpec;
-use crate::trace::{Answer, Encoder, HEAD, Reader, Record};
+use crate::trace::{Answer, Encoder, HEAD, Reader, Record, Told};
 
 const HOSTS: [&str; 3] = ["sms@h1", "sms@h2", "sms@h3"];
 
@@ -139,6 +141,87 @@ fn a_freeze_is_an_incident_only_where_the_rules_say_so() {
         ..Rules::default()
     };
     assert_eq!(replayed(&file, patient).stories, []);
+}
+
+/// Like [`recorded`], and every five seconds the queue and what all say of their work: from a minute on the first one's
+/// consumer is gone, while messages wait and the others take some.
+fn recorded_without_consumer() -> Vec<u8> {
+    let mut file = HEAD.to_vec();
+    let mut encoder = Encoder::new();
+    encoder.write(now(0), &Record::Opened);
+    for ms in (0..120_000).step_by(50) {
+        if ms % 250 == 0 {
+            encoder.write(now(ms), &Record::Tick);
+        }
+        if ms % 1_000 == 50 {
+            encoder.write(now(ms), &Record::Canary(Duration::from_millis(1)));
+        }
+        for (place, host) in HOSTS.iter().enumerate() {
+            if ms % 2_000 == 300 * (place as u64 + 1) {
+                let goes_on = ms < 60_000 || place > 0;
+                let processed = Some(if goes_on { ms / 1_000 } else { 60 });
+                encoder.write(
+                    now(ms),
+                    &Record::Worker(WorkerEvent {
+                        processed,
+                        ..beat(host, ms)
+                    }),
+                );
+            }
+        }
+        if ms % 5_000 == 700 {
+            let answer = |host: &&str| Answer {
+                hostname: (*host).into(),
+                answer: Some(Duration::from_millis(2)),
+                answers: 1,
+                present: Some(true),
+            };
+            encoder.write(now(ms), &Record::Probed(HOSTS.iter().map(answer).collect()));
+            encoder.write(
+                now(ms),
+                &Record::Queues(vec![QueueStatus {
+                    name: "sms".into(),
+                    length: if ms < 60_000 { 0 } else { 40 },
+                    consumers: Some(if ms < 60_000 { 3 } else { 2 }),
+                }]),
+            );
+            let told = HOSTS.iter().enumerate().flat_map(|(place, host)| {
+                let consumes = ms < 60_000 || place > 0;
+                let queues = if consumes { vec!["sms".into()] } else { Vec::new() };
+                let means = Means {
+                    slots: Some(2),
+                    prefetch: Some(8),
+                    ..Means::default()
+                };
+                let all = [
+                    Told::Pool(Pool::Prefork),
+                    Told::Means(means),
+                    Told::Queues(queues),
+                    Told::Running(0),
+                    Told::Reserved(0),
+                    Told::Scheduled(0),
+                ];
+                all.map(|told| ((*host).into(), told))
+            });
+            encoder.write(now(ms + 20), &Record::Told(told.collect()));
+        }
+        if ms % 1_000 == 950 {
+            encoder.take().iter().for_each(|frame| file.extend(frame.pack()));
+        }
+    }
+    file
+}
+
+#[test]
+fn a_lost_consumer_is_found_by_what_workers_said_of_their_work() {
+    let outcome = replayed(&recorded_without_consumer(), Rules::default());
+    let [story] = &outcome.stories[..] else {
+        panic!("{outcome:#?}")
+    };
+    let opened = story.incident.opened_at.since(now(60_000).wall);
+    assert!((5..40).contains(&opened.as_secs()), "{opened:?}");
+    assert!(story.messages[0].1.starts_with("STALLED sms"), "{story:#?}");
+    assert!(story.messages[0].1.contains("sms@h1"), "{story:#?}");
 }
 
 #[test]

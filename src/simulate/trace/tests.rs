@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use headcount_core::celery::inspect::Pool;
 use headcount_core::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
-use headcount_core::detect::Means;
+use headcount_core::detect::{Means, Rules};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now, Wall};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+
+use crate::replay::Replay;
+use crate::rig::RigSpec;
 
 use super::{Answer, Encoder, Ending, Frame, HEAD, Reader, Record, Source, Told, TraceError};
 
@@ -350,6 +353,20 @@ proptest! {
             }
         }
         let _ = read_all(&file(&frames), |_, _| {});
+    }
+
+    /// Whoever can make a file can make these: whatever is in it, a replay comes to its end.
+    #[test]
+    fn no_trace_takes_a_replay_down(trace in vec((any::<i64>(), prop::bool::weighted(0.1), made()), 0..60)) {
+        let mut replay = Replay::new(RigSpec::discovering("main", Rules::default()));
+        let mut now = START;
+        for (later, far, made) in &trace {
+            let micros = if *far { *later } else { later % 1_000_000 };
+            now.mono = Mono::from_micros(now.mono.as_micros().saturating_add_signed(micros));
+            now.wall = Wall::from_micros(now.wall.as_micros().saturating_add(micros));
+            replay.take(now, &made.record());
+        }
+        replay.finish();
     }
 
     #[test]

@@ -82,6 +82,30 @@ Examples:
 It is a view: the exit code is 0 also when workers are down, and 1 when the daemon cannot be
 reached or read. (For an exit code that judges, use `headcount probe`.)")]
     Status(Status),
+    /// Keep a broker's event stream and Headcount's probes as a trace
+    #[command(after_help = "\
+Examples:
+  headcount record --broker redis://localhost --out monday.trace
+  headcount record --broker env:BROKER_URL --out /var/tmp/night.trace
+
+Records until Ctrl-C or SIGTERM: the events of the workers, and what they and the broker answer to
+the questions that a daemon would ask. No task arguments and no results are in a trace. What was
+recorded is on the disk within a second, so a crash costs no more. A file that is there already is
+left alone, unless --force is given. A daemon may run beside it. `headcount replay` reads it.")]
+    Record(Record),
+    /// Which incidents a configuration would have made of a trace
+    #[command(after_help = "\
+Examples:
+  headcount replay monday.trace
+  headcount replay monday.trace --config headcount.toml
+  HEADCOUNT__DETECT__DOWN_AFTER=30s headcount replay monday.trace --json
+
+Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so a day
+takes seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are
+used, and no secret in it needs to be set; without, fleets are discovered. It is a view: the exit
+code is 0 also when there were incidents, 1 when the trace cannot be read to its end, 2 when the
+configuration is wrong.")]
+    Replay(Replay),
     /// The detector against a catalogue of faults, with its figures
     #[command(after_help = "\
 Examples:
@@ -136,6 +160,34 @@ pub struct Probe {
     /// How many workers should answer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub expect: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headcount record`.
+#[derive(Args, Debug)]
+pub struct Record {
+    /// The broker, as Celery's broker_url, or env:NAME, or file:PATH
+    #[arg(long, value_name = "URL")]
+    pub broker: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `headcount replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The trace
+    #[arg(value_name = "FILE")]
+    pub trace: PathBuf,
+    /// The configuration to try
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -275,7 +327,12 @@ mod tests {
         Cli::command().debug_assert();
         let mut leaves = Vec::new();
         visit(&mut Cli::command(), &mut leaves);
-        assert_eq!(leaves, ["run", "check", "probe", "status", "simulate", "test"]);
+        assert_eq!(
+            leaves,
+            [
+                "run", "check", "probe", "status", "record", "replay", "simulate", "test"
+            ]
+        );
     }
 
     #[test]

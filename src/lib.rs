@@ -5,5 +5,6 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod greeting;
+mod record;
 mod resume;
 pub mod wire;

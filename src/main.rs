@@ -27,6 +27,8 @@ fn main() -> ExitCode {
             Command::Run(run) => commands::run::run(run).await,
             Command::Check(check) => commands::check::run(check).await,
             Command::Probe(probe) => commands::probe::run(probe).await,
+            Command::Record(record) => commands::record::run(record).await,
+            Command::Replay(replay) => commands::replay::run(&replay),
             Command::Status(status) => commands::status::run(status).await,
             Command::Simulate(simulate) => commands::simulate::run(simulate),
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,

@@ -1,5 +1,7 @@
 //! The composition root: the one place that names both actors and edge.
 
+pub(crate) mod recording;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{Finish, FleetReported, TasksCounted};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -226,7 +228,14 @@ impl House {
             let was_down = remembered.incidents.iter().any(|incident| {
                 incident.kind == Kind::Broker && incident.is_open() && incident.subject == site.broker.name()
             });
-            plan.listener(&lane.handle(), site, directory.clone(), &stats, &aggregator, was_down);
+            plan.listener(
+                &lane.handle(),
+                site,
+                directory.clone(),
+                stats.clone().recipient(),
+                aggregator.clone().recipient(),
+                was_down,
+            );
             lanes.push(lane);
         }
 
@@ -465,20 +474,19 @@ impl Plan<'_> {
         arbiter: &ArbiterHandle,
         site: &BrokerSite,
         directory: FleetDirectory,
-        stats: &Addr<StatsProcessor>,
-        aggregator: &Addr<HealthAggregator>,
+        stats: Recipient<TasksCounted>,
+        aggregator: Recipient<BrokerReported>,
         was_down: bool,
     ) {
         let name = CompactString::from(site.broker.name());
-        let stats: Recipient<TasksCounted> = stats.clone().recipient();
         let listening = Listening {
             broker: site.broker.clone(),
-            roster: self.roster(&name),
+            roster: roster(self.settings, &name),
             directory,
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
             stats,
-            aggregator: aggregator.clone().recipient(),
+            aggregator,
             meters: self.meters.clone(),
             was_down,
         };
@@ -492,20 +500,16 @@ impl Plan<'_> {
             .start(arbiter, post, move || BrokerListener::new(listening));
         self.faults.add("BrokerListener", &addr);
     }
+}
 
-    /// Which of a broker's workers belong to which fleet.
-    fn roster(&self, broker: &str) -> Roster {
-        let discovers = self
-            .settings
-            .brokers
-            .iter()
-            .any(|b| b.config.name == broker && b.discover);
-        if discovers {
-            return Roster::discovering();
-        }
-        let own = self.settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+/// Which of a broker's workers belong to which fleet.
+pub(crate) fn roster(settings: &Settings, broker: &str) -> Roster {
+    let discovers = settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
+    if discovers {
+        return Roster::discovering();
     }
+    let own = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
+    Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
 }
 
 /// Where each broker is.
@@ -562,7 +566,8 @@ fn open_notifiers(settings: &Settings) -> Result<Vec<SharedNotifier>, RunError> 
     settings.notifiers.iter().map(open).collect()
 }
 
-fn spec(fleet: &Fleet) -> FleetSpec {
+/// What the detector is told of a configured fleet.
+pub(crate) fn spec(fleet: &Fleet) -> FleetSpec {
     FleetSpec {
         name: fleet.name.clone(),
         broker: fleet.broker.clone(),
@@ -573,7 +578,8 @@ fn spec(fleet: &Fleet) -> FleetSpec {
     }
 }
 
-fn rules(detect: &Detect) -> Rules {
+/// The deadlines that the configuration means.
+pub(crate) fn rules(detect: &Detect) -> Rules {
     Rules {
         probe_every: detect.probe_every.duration(),
         down_after: detect.down_after.duration(),

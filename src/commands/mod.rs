@@ -3,6 +3,8 @@
 pub mod check;
 pub mod notify;
 pub mod probe;
+pub mod record;
+pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod status;

@@ -69,9 +69,21 @@ impl Origin {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn load(&self) -> Result<Settings, Problems> {
-        let surroundings = Surroundings::of_process(self.config.as_deref());
+        self.load_in(&Surroundings::of_process(self.config.as_deref()))
+    }
+
+    /// Reads what is judged by, for somebody who reaches nothing: where Headcount listens, remembers and tells is left
+    /// out, and the address of a broker may be a variable or a file that is not there.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the rest.
+    pub fn load_offline(&self) -> Result<Settings, Problems> {
+        self.load_in(&Surroundings::of_process(self.config.as_deref()).offline())
+    }
+
+    fn load_in(&self, surroundings: &Surroundings) -> Result<Settings, Problems> {
         let text = self.config.as_deref().map(read_file).transpose()?;
-        read::read(text.as_deref().unwrap_or_default(), self, &surroundings)
+        read::read(text.as_deref().unwrap_or_default(), self, surroundings)
     }
 }
 

@@ -27,6 +27,9 @@ const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node", "st
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
+/// Tables about the outside: where Headcount listens, remembers and tells.
+const OUTWARD: &[&str] = &["server", "store", "notify"];
+
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify"];
 
@@ -65,6 +68,15 @@ pub(super) fn read(text: &str, origin: &Origin, surroundings: &Surroundings) -> 
     let arguments = overrides::from_command_line(&origin.brokers, surroundings, &mut reader.mistakes);
     reader.mistakes.append(&mut builder.problems);
     source.hidden = builder.hidden;
+    if surroundings.offline {
+        // What is in there may be wrong, or not there at all, and nothing is judged by it.
+        for table in OUTWARD {
+            root.take(table);
+            reader
+                .mistakes
+                .retain(|(_, path, _)| path.first().is_none_or(|first| first != table));
+        }
+    }
     let settings = reader.settings(root, arguments);
     if reader.mistakes.is_empty() {
         return Ok(settings);

@@ -5,6 +5,7 @@
 
 pub mod baselines;
 pub mod headcount;
+pub mod replay;
 pub mod report;
 pub mod rig;
 pub mod rng;
@@ -12,5 +13,6 @@ pub mod run;
 pub mod scenarios;
 pub mod score;
 pub mod stage;
+pub mod trace;
 pub mod truth;
 pub mod world;

@@ -89,12 +89,8 @@ impl Config {
     /// What the URL alone says, with Celery's default settings: a Flower where it begins with `http://` or `https://`.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
         let url = url.into();
-        let is_http = ["http://", "https://"].iter().any(|scheme| {
-            let begin = url.as_bytes().get(..scheme.len());
-            begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme.as_bytes()))
-        });
         Self {
-            kind: if is_http { Kind::Flower } else { Kind::Celery },
+            kind: if is_http(&url) { Kind::Flower } else { Kind::Celery },
             name: name.into(),
             url,
             event_exchange: None,
@@ -111,6 +107,10 @@ impl Config {
     /// What is wrong with its URL, in words that do not quote it.
     pub fn check_url(&self) -> Option<String> {
         match self.kind {
+            Kind::Celery if is_http(&self.url) => Some(format!(
+                "{}; where this is a Flower, add kind = \"flower\"",
+                UrlError::Scheme
+            )),
             Kind::Celery => BrokerUrl::parse(&self.url).err().map(|error| error.to_string()),
             Kind::Flower => flower::Address::parse(&self.url).err().map(str::to_owned),
         }
@@ -158,6 +158,14 @@ impl Config {
             sep: self.sep.clone().unwrap_or(usual.sep),
         }
     }
+}
+
+fn is_http(url: &str) -> bool {
+    let begins = |scheme: &str| {
+        let begin = url.as_bytes().get(..scheme.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    begins("http://") || begins("https://")
 }
 
 impl From<flower::Config> for Config {

@@ -52,7 +52,11 @@ fn login(url: &Url) -> Result<Option<Login>, &'static str> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
     }
-    let decode = |text| percent_decode_str(text).decode_utf8().map_err(|_| "user name and password must be UTF-8");
+    let decode = |text| {
+        percent_decode_str(text)
+            .decode_utf8()
+            .map_err(|_| "user name and password must be UTF-8")
+    };
     Ok(Some(Login {
         user: decode(url.username())?.into_owned(),
         password: decode(url.password().unwrap_or_default())?.into_owned().into(),
@@ -70,17 +74,28 @@ mod tests {
         for (url, base, login, shown) in [
             ("http://h:5555", "http://h:5555/", None, "http://h:5555"),
             (
-                "https://me:s%2Fecret%40@h/flower",
+                "https://me:hunt%2Fer2%40@h/flower",
                 "https://h/flower/",
-                Some(("me", "s/ecret@")),
+                Some(("me", "hunt/er2@")),
                 "https://h/flower",
             ),
-            ("http://me@[::1]:5555/", "http://[::1]:5555/", Some(("me", "")), "http://[::1]:5555"),
+            (
+                "http://me@[::1]:5555/",
+                "http://[::1]:5555/",
+                Some(("me", "")),
+                "http://[::1]:5555",
+            ),
         ] {
             let address = Address::parse(url).unwrap();
-            let read = address.login.as_ref().map(|login| (login.user.as_str(), login.password.expose_secret()));
-            assert_eq!((address.base.as_str(), read, address.shown.as_str()), (base, login, shown));
-            assert!(!format!("{address:?}").contains("ecret"));
+            let read = address
+                .login
+                .as_ref()
+                .map(|login| (login.user.as_str(), login.password.expose_secret()));
+            assert_eq!(
+                (address.base.as_str(), read, address.shown.as_str()),
+                (base, login, shown)
+            );
+            assert!(!format!("{address:?}").contains("er2@"));
         }
     }
 

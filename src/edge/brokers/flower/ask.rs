@@ -5,7 +5,7 @@
 //! compared with nothing but itself.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -40,15 +40,14 @@ const GOOD_FOR: Duration = Duration::from_secs(3);
 pub(super) struct Asking {
     /// The last round. Locked for as long as one is being made: there is one at a time.
     round: tokio::sync::Mutex<Option<Arc<Round>>>,
-    /// Each worker's newest timestamp.
-    timestamps: Mutex<Timestamps>,
-    /// Who is being asked one by one. Flower would answer a second question with what it finds for the first.
+    /// The newest that are known; none before Flower has told what it knew before anything was asked.
+    timestamps: Mutex<Option<Timestamps>>,
+    /// See [`UnderWay`].
     under_way: Mutex<BTreeSet<CompactString>>,
 }
 
-/// None before Flower has told what it knew before anything was asked.
-#[derive(Debug, Default)]
-struct Timestamps(Option<FxHashMap<CompactString, f64>>);
+/// When each worker last answered, by Flower's clock.
+type Timestamps = FxHashMap<CompactString, f64>;
 
 /// Everybody was asked.
 #[derive(Debug)]
@@ -92,16 +91,27 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
     let now = Instant::now();
     let silent: BTreeSet<CompactString> = {
         let beats = flower.beats();
-        targets.iter().filter(|target| !beats.is_lively(target, now)).cloned().collect()
+        targets
+            .iter()
+            .filter(|target| !beats.is_lively(target, now))
+            .cloned()
+            .collect()
     };
     let asked = if silent.is_empty() {
         FxHashMap::default()
     } else if silent.len() <= ONE_BY_ONE {
-        one_by_one(flower, &silent).await?.into_iter().map(|(hostname, told)| (hostname, told.map(|told| told.0))).collect()
+        let ours = UnderWay::begin(&flower.asking, &silent);
+        let told = one_by_one(flower, &ours.mine).await?;
+        told.into_iter()
+            .map(|(hostname, told)| (hostname, told.map(|told| told.0)))
+            .collect()
     } else {
         let round = round(flower, now).await?;
         let took = |hostname: &CompactString| round.answered.contains_key(hostname).then_some(round.took);
-        silent.iter().map(|hostname| (hostname.clone(), took(hostname))).collect()
+        silent
+            .iter()
+            .map(|hostname| (hostname.clone(), took(hostname)))
+            .collect()
     };
     let probe = |hostname: &CompactString| {
         let answer = *asked.get(hostname)?;
@@ -118,7 +128,10 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
 /// See [`headcount_actors::ports::Broker::inspect`].
 pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
     if !matches!(ask.method, "ping" | "stats" | "active_queues") {
-        return Err(BrokerError::Protocol(format!("Flower does not pass on the command {}", ask.method)));
+        return Err(BrokerError::Protocol(format!(
+            "Flower does not pass on the command {}",
+            ask.method
+        )));
     }
     let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
     let told: Vec<(CompactString, Duration, Told)> = match named {
@@ -136,7 +149,12 @@ pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>
             let read = |(hostname, told): (&CompactString, &Box<RawValue>)| {
                 Some((hostname.clone(), round.took, serde_json::from_str(told.get()).ok()?))
             };
-            round.answered.iter().filter(|(hostname, _)| wanted(hostname)).filter_map(read).collect()
+            round
+                .answered
+                .iter()
+                .filter(|(hostname, _)| wanted(hostname))
+                .filter_map(read)
+                .collect()
         }
     };
     let reply = |(hostname, latency, told): (CompactString, Duration, Told)| {
@@ -159,12 +177,14 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
         return Ok(Arc::clone(round));
     }
     flower.asking.know_before(&flower.http).await?;
+    let before = flower.asking.timestamps().clone().unwrap_or_default();
     let began = Instant::now();
     let body = flower.http.get("api/workers", &[("refresh", "1")], ASK_WITHIN).await?;
     let took = began.elapsed();
     let mut answered = workers(&body)?;
-    let before = flower.asking.note_all(&answered);
-    answered.retain(|hostname, told| timestamp(told).is_some_and(|now| before.get(hostname) != Some(&now)));
+    let now = timestamps(&answered);
+    answered.retain(|hostname, _| now.get(hostname).is_some_and(|now| before.get(hostname) != Some(now)));
+    *flower.asking.timestamps() = Some(now);
     let round = Arc::new(Round { began, took, answered });
     *last = Some(Arc::clone(&round));
     Ok(round)
@@ -174,86 +194,101 @@ fn workers(body: &[u8]) -> Result<HashMap<CompactString, Box<RawValue>>, BrokerE
     serde_json::from_slice(body).map_err(|_| not_flowers("replies of workers", body))
 }
 
-fn timestamp(told: &RawValue) -> Option<f64> {
-    let told: Told = serde_json::from_str(told.get()).ok()?;
-    told.timestamp
+fn timestamps(told: &HashMap<CompactString, Box<RawValue>>) -> Timestamps {
+    let read = |(hostname, told): (&CompactString, &Box<RawValue>)| {
+        let told: Told = serde_json::from_str(told.get()).ok()?;
+        Some((hostname.clone(), told.timestamp?))
+    };
+    told.iter().filter_map(read).collect()
 }
 
 impl Asking {
     /// Learns, once, which replies Flower has from before.
     async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
-        if self.with_timestamps(|known| known.0.is_some()) {
+        if self.timestamps().is_some() {
             return Ok(());
         }
         let body = http.get("api/workers", &[], READ_WITHIN).await?;
-        self.note_all(&workers(&body)?);
+        let before = timestamps(&workers(&body)?);
+        self.timestamps().get_or_insert(before);
         Ok(())
     }
 
-    /// Keeps everybody's timestamp, and returns what was kept before.
-    fn note_all(&self, told: &HashMap<CompactString, Box<RawValue>>) -> FxHashMap<CompactString, f64> {
-        let read = |(hostname, told): (&CompactString, &Box<RawValue>)| Some((hostname.clone(), timestamp(told)?));
-        let now = told.iter().filter_map(read).collect();
-        self.with_timestamps(|known| known.0.replace(now).unwrap_or_default())
-    }
-
-    fn with_timestamps<T>(&self, what: impl FnOnce(&mut Timestamps) -> T) -> T {
-        what(&mut self.timestamps.lock().unwrap_or_else(PoisonError::into_inner))
+    fn timestamps(&self) -> MutexGuard<'_, Option<Timestamps>> {
+        self.timestamps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // ------------------------------------------------------------ one by one
 
+/// Each who was asked, and the answer, if there was one.
 type Answers = FxHashMap<CompactString, Option<(Duration, Told)>>;
 
-/// Asks each, all at once; who is being asked already is left out.
-async fn one_by_one(flower: &Flower, hostnames: &BTreeSet<CompactString>) -> Result<Answers, BrokerError> {
+/// Asks each, all at once.
+async fn one_by_one(
+    flower: &Flower,
+    hostnames: impl IntoIterator<Item = &CompactString>,
+) -> Result<Answers, BrokerError> {
     flower.asking.know_before(&flower.http).await?;
-    let questions: Vec<Question<'_>> = hostnames
-        .iter()
-        .filter_map(|hostname| Question::begin(&flower.asking, hostname))
-        .collect();
-    let asked = join_all(questions.into_iter().map(|question| question.ask(&flower.http))).await;
+    let asked = join_all(hostnames.into_iter().map(|hostname| ask_one(flower, hostname))).await;
     asked.into_iter().collect()
 }
 
-/// One worker that is being asked.
-struct Question<'a> {
+async fn ask_one(
+    flower: &Flower,
+    hostname: &CompactString,
+) -> Result<(CompactString, Option<(Duration, Told)>), BrokerError> {
+    let known = || {
+        flower
+            .asking
+            .timestamps()
+            .as_ref()
+            .and_then(|known| known.get(hostname).copied())
+    };
+    let (before, began) = (known(), Instant::now());
+    let query = [("refresh", "1"), ("workername", hostname.as_str())];
+    let body = flower.http.find("api/workers", &query, ASK_WITHIN).await?;
+    let took = began.elapsed();
+    // A worker that has never answered is unknown to Flower (404).
+    let told = body.as_deref().map(workers).transpose()?;
+    let told = told.and_then(|mut all| all.remove(hostname));
+    let told: Option<Told> = told.and_then(|told| serde_json::from_str(told.get()).ok());
+    let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
+    if let (Some(now), Some(known)) = (
+        answer.as_ref().and_then(|told| told.timestamp),
+        flower.asking.timestamps().as_mut(),
+    ) {
+        known.insert(hostname.clone(), now);
+    }
+    Ok((hostname.clone(), answer.map(|told| (took, told))))
+}
+
+/// Workers that are being asked whether they live. Flower would answer a second question with what it finds for the first,
+/// and one silence would count as two.
+#[derive(Debug)]
+struct UnderWay<'a> {
     asking: &'a Asking,
-    hostname: CompactString,
+    mine: Vec<CompactString>,
 }
 
-impl<'a> Question<'a> {
-    fn begin(asking: &'a Asking, hostname: &CompactString) -> Option<Self> {
+impl<'a> UnderWay<'a> {
+    /// Those of the workers that are not being asked already.
+    fn begin(asking: &'a Asking, hostnames: &BTreeSet<CompactString>) -> Self {
         let mut under_way = asking.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(hostname.clone()).then(|| Self {
-            asking,
-            hostname: hostname.clone(),
-        })
-    }
-
-    async fn ask(self, http: &Http) -> Result<(CompactString, Option<(Duration, Told)>), BrokerError> {
-        let began = Instant::now();
-        let query = [("refresh", "1"), ("workername", &*self.hostname)];
-        let body = http.find("api/workers", &query, ASK_WITHIN).await?;
-        let took = began.elapsed();
-        // A worker that has never answered is unknown to Flower (404).
-        let told = body.as_deref().map(workers).transpose()?.and_then(|mut all| all.remove(&self.hostname));
-        let told: Option<Told> = told.and_then(|told| serde_json::from_str(told.get()).ok());
-        let answer = told.filter(|told| told.timestamp.is_some_and(|now| self.has_moved(now)));
-        Ok((self.hostname.clone(), answer.map(|told| (took, told))))
-    }
-
-    fn has_moved(&self, now: f64) -> bool {
-        let note = |known: &mut Timestamps| known.0.get_or_insert_default().insert(self.hostname.clone(), now);
-        self.asking.with_timestamps(note) != Some(now)
+        let mine = hostnames
+            .iter()
+            .filter(|hostname| under_way.insert((*hostname).clone()));
+        let mine = mine.cloned().collect();
+        Self { asking, mine }
     }
 }
 
-impl Drop for Question<'_> {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let mut under_way = self.asking.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.remove(&self.hostname);
+        self.mine.iter().for_each(|hostname| {
+            under_way.remove(hostname);
+        });
     }
 }
 

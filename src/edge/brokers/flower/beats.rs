@@ -214,7 +214,11 @@ mod tests {
         assert_eq!(step(left(row("a@h", 5, 0, 1))), [News::Goodbye]);
         assert_eq!(step(row("a@h", 5, 1, 1)), [News::Online]);
         assert_eq!(step(row("a@h", 5, 2, 2)), [News::Online], "a reconnect within one look");
-        assert_eq!(step(left(row("a@h", 6, 3, 3))), [News::Goodbye], "up and away within one look");
+        assert_eq!(
+            step(left(row("a@h", 6, 3, 3))),
+            [News::Goodbye],
+            "up and away within one look"
+        );
         let tasks = |tasks| {
             let mut row = row("a@h", 6, 3, 3);
             row.counts.tasks = tasks;
@@ -243,7 +247,10 @@ mod tests {
         assert!(beats.awaits_anybody(), "b@h vanished together with the rest");
         let others = [left(row("a@h", 10, 3, 3)), row("b@h", 2, 1, 0)];
         look(&mut beats, at(70), &others);
-        assert!(!beats.awaits_anybody(), "b@h had been silent for long when others were still heard");
+        assert!(
+            !beats.awaits_anybody(),
+            "b@h had been silent for long when others were still heard"
+        );
     }
 
     #[test]

@@ -43,7 +43,12 @@ impl Http {
     }
 
     /// The body of `GET path`, which must be there.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)], within: Duration) -> Result<Vec<u8>, BrokerError> {
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        within: Duration,
+    ) -> Result<Vec<u8>, BrokerError> {
         match self.find(path, query, within).await? {
             Some(body) => Ok(body),
             None => Err(BrokerError::Protocol(format!(
@@ -83,14 +88,16 @@ impl Http {
     fn meaning(&self, path: &str, status: StatusCode) -> BrokerError {
         let code = status.as_u16();
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.address.login.is_some() => {
-                BrokerError::Refused(format!("Flower does not take this user name and password (HTTP {code})"))
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.address.login.is_some() => BrokerError::Refused(
+                format!("Flower does not take this user name and password (HTTP {code})"),
+            ),
             // Without authentication its pages are open, and its API is not.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if path.starts_with("api/") => BrokerError::Refused(format!(
-                "Flower keeps its API to itself (HTTP {code}): start it with --basic-auth=USER:PASSWORD, or with \
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if path.starts_with("api/") => {
+                BrokerError::Refused(format!(
+                    "Flower keeps its API to itself (HTTP {code}): start it with --basic-auth=USER:PASSWORD, or with \
                  FLOWER_UNAUTHENTICATED_API=true in its environment"
-            )),
+                ))
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => BrokerError::Refused(format!(
                 "Flower wants a user name and a password (HTTP {code}): http://USER:PASSWORD@HOST:5555"
             )),

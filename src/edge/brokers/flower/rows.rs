@@ -265,7 +265,13 @@ mod tests {
         let names: Vec<_> = rows.iter().map(|row| row.hostname.as_str()).collect();
         assert_eq!(names, ["a@h", "b@h"]);
         assert_eq!(
-            (rows[0].counts, rows[0].newest, rows[0].clock, rows[0].active, rows[0].pid),
+            (
+                rows[0].counts,
+                rows[0].newest,
+                rows[0].clock,
+                rows[0].active,
+                rows[0].pid
+            ),
             (Counts::default(), Some(3.0), Some(u64::MAX), Some(2), None)
         );
         assert_eq!(rows[1].counts.tasks, 3);
@@ -274,7 +280,17 @@ mod tests {
     #[test]
     fn what_is_no_list_of_flowers_is_said_to_be_none() {
         let deep = "[".repeat(100_000);
-        for body in ["", "null", "[]", "{}", r#"{"data": {}}"#, r#"{"data": [{}"#, "OK", &deep, &REAL[..300]] {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"data": {}}"#,
+            r#"{"data": [{}"#,
+            "OK",
+            &deep,
+            &REAL[..300],
+        ] {
             let error = read(body.as_bytes()).unwrap_err().to_string();
             assert_eq!(error, "unexpected answer: not Flower's list of workers");
         }

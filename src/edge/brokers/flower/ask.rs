@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Flower;
+use super::bounded::{ByName, List};
 use super::http::{Http, not_flowers};
 
 /// How long one question to Flower may take. It waits 1 s for each command, with six of its threads at once on two cores,
@@ -46,6 +47,9 @@ pub(super) struct Asking {
     under_way: Mutex<BTreeSet<CompactString>>,
 }
 
+/// What Flower keeps of each worker, not yet read.
+type Replies = HashMap<CompactString, Box<RawValue>>;
+
 /// When each worker last answered, by Flower's clock.
 type Timestamps = FxHashMap<CompactString, f64>;
 
@@ -55,7 +59,7 @@ pub(super) struct Round {
     began: Instant,
     took: Duration,
     /// Who has answered, and what.
-    answered: HashMap<CompactString, Box<RawValue>>,
+    answered: Replies,
 }
 
 impl Round {
@@ -146,14 +150,9 @@ pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>
             let fresh = if ask.method == "ping" { Duration::ZERO } else { GOOD_FOR };
             let round = round(flower, now.checked_sub(fresh).unwrap_or(now)).await?;
             let wanted = |hostname: &CompactString| named.as_ref().is_none_or(|named| named.contains(hostname));
-            let read = |(hostname, told): (&CompactString, &Box<RawValue>)| {
-                Some((hostname.clone(), round.took, serde_json::from_str(told.get()).ok()?))
-            };
-            round
-                .answered
-                .iter()
-                .filter(|(hostname, _)| wanted(hostname))
-                .filter_map(read)
+            let answered = round.answered.iter().filter(|(hostname, _)| wanted(hostname));
+            answered
+                .filter_map(|(hostname, told)| Some((hostname.clone(), round.took, read(told)?)))
                 .collect()
         }
     };
@@ -190,21 +189,29 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
     Ok(round)
 }
 
-fn workers(body: &[u8]) -> Result<HashMap<CompactString, Box<RawValue>>, BrokerError> {
-    serde_json::from_slice(body).map_err(|_| not_flowers("replies of workers", body))
+fn workers(body: &[u8]) -> Result<Replies, BrokerError> {
+    let replies: ByName<Box<RawValue>> =
+        serde_json::from_slice(body).map_err(|_| not_flowers("replies of workers", body))?;
+    Ok(replies.0)
 }
 
-fn timestamps(told: &HashMap<CompactString, Box<RawValue>>) -> Timestamps {
-    let read = |(hostname, told): (&CompactString, &Box<RawValue>)| {
-        let told: Told = serde_json::from_str(told.get()).ok()?;
-        Some((hostname.clone(), told.timestamp?))
-    };
-    told.iter().filter_map(read).collect()
+/// What is kept of one worker; none where that is not what Flower keeps.
+fn read(told: &RawValue) -> Option<Told> {
+    serde_json::from_str(told.get()).ok()
+}
+
+fn timestamps(told: &Replies) -> Timestamps {
+    told.iter()
+        .filter_map(|(hostname, told)| Some((hostname.clone(), read(told)?.timestamp?)))
+        .collect()
 }
 
 impl Asking {
     /// Learns, once, which replies Flower has from before.
-    async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
+    ///
+    /// # Errors
+    /// Where its API cannot be used.
+    pub(super) async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
         if self.timestamps().is_some() {
             return Ok(());
         }
@@ -252,7 +259,7 @@ async fn ask_one(
     // A worker that has never answered is unknown to Flower (404).
     let told = body.as_deref().map(workers).transpose()?;
     let told = told.and_then(|mut all| all.remove(hostname));
-    let told: Option<Told> = told.and_then(|told| serde_json::from_str(told.get()).ok());
+    let told = told.and_then(|told| read(&told));
     let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
     if let (Some(now), Some(known)) = (
         answer.as_ref().and_then(|told| told.timestamp),
@@ -297,7 +304,7 @@ impl Drop for UnderWay<'_> {
 /// The lengths of the queues that Flower's workers consume.
 #[derive(Debug, Deserialize)]
 pub(super) struct Lengths {
-    active_queues: Vec<Length>,
+    active_queues: List<Length>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -318,7 +325,7 @@ pub(super) async fn queue_lengths(http: &Http) -> Result<Lengths, BrokerError> {
 impl Lengths {
     /// Whether Flower has just asked the very broker that carries the workers' events: it does so on Redis.
     pub(super) fn show_the_broker(&self) -> bool {
-        !self.active_queues.is_empty() && self.active_queues.iter().all(|queue| queue.vhost.is_none())
+        !self.active_queues.0.is_empty() && self.active_queues.0.iter().all(|queue| queue.vhost.is_none())
     }
 
     pub(super) fn into_queues(self, names: &[CompactString]) -> Vec<Queue> {
@@ -329,7 +336,7 @@ impl Lengths {
                 consumers: length.consumers,
             })
         };
-        let queues = self.active_queues.into_iter().filter_map(queue);
+        let queues = self.active_queues.0.into_iter().filter_map(queue);
         queues.filter(|queue| names.contains(&queue.name)).collect()
     }
 }

@@ -83,6 +83,9 @@ async fn watch(flower: &Flower, lane: &mut (dyn Lane + Send), open: &mut bool) -
         }
         if !*open {
             *open = true;
+            if let Err(error) = flower.asking.know_before(&flower.http).await {
+                tracing::warn!(broker = flower.name, %error, "workers cannot be asked through Flower, only listened to");
+            }
             lane.opened();
         }
         for body in &events {

@@ -20,6 +20,7 @@
 mod address;
 mod ask;
 mod beats;
+mod bounded;
 mod http;
 mod listen;
 mod rows;

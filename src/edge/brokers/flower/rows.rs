@@ -8,6 +8,7 @@ use headcount_actors::ports::BrokerError;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::bounded::List;
 use super::http::not_flowers;
 
 /// One worker, as Flower shows it.
@@ -44,11 +45,11 @@ pub(super) struct Counts {
 pub(super) fn read(body: &[u8]) -> Result<Vec<Row>, BrokerError> {
     #[derive(Deserialize)]
     struct Page {
-        data: Vec<MaybeRow>,
+        data: List<MaybeRow>,
     }
     let page: Page = serde_json::from_slice(body).map_err(|_| not_flowers("list of workers", body))?;
     let named = |row: &Row| !row.hostname.is_empty();
-    Ok(page.data.into_iter().filter_map(|row| row.0).filter(named).collect())
+    Ok(page.data.0.into_iter().filter_map(|row| row.0).filter(named).collect())
 }
 
 struct MaybeRow(Option<Row>);

@@ -1,6 +1,7 @@
 //! A fleet whose broker cannot be reached is watched through a Flower that can: a real one, in front of a real broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use headcount_testkit::{Broker, Flower, Headcount, Message, SlackStandIn, Worker, WorkerOptions, run_once};
@@ -159,6 +160,41 @@ fn commands_take_a_flower_for_a_broker() {
     flower.kill();
     assert_eq!(run(&check).0, Some(1));
     assert_eq!(run(&["probe", "--broker", &url]).0, Some(3));
+}
+
+#[test]
+fn by_tls_its_certificate_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name).display().to_string());
+    let mut openssl = Command::new("openssl");
+    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost".split(' '));
+    openssl.args("-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE".split(' '));
+    let made = openssl
+        .args(["-days", "30", "-out", &certificate, "-keyout", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let broker = Broker::redis();
+    let _worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    let flower = Flower::start_with_tls(&broker.url(), &certificate, &key);
+    let probe = |trusted: &str| {
+        let mut probe = Command::new(HEADCOUNT);
+        // The system's authorities, for a program that asks for them.
+        probe
+            .args(["probe", "--broker", &flower.url()])
+            .env("SSL_CERT_FILE", trusted);
+        let output = probe.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let (code, text) = probe(&certificate);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("sms@h1"), "{text}");
+    let (code, text) = probe("/dev/null");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("certificate"), "{text}");
 }
 
 fn first_two(text: &str) -> String {

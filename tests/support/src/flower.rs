@@ -26,6 +26,8 @@ enum Api {
 pub struct Flower {
     broker_url: String,
     api: Api,
+    /// Files with its certificate and its key, where it is served by TLS.
+    tls: Option<[String; 2]>,
     port: u16,
     process: Process,
 }
@@ -33,35 +35,47 @@ pub struct Flower {
 impl Flower {
     /// Starts one that everybody may use, and returns when it serves.
     pub fn start(broker_url: &str) -> Self {
-        Self::start_with(broker_url, Api::Open)
+        Self::start_with(broker_url, Api::Open, None)
     }
 
     /// Starts one whose pages everybody may see, and whose API nobody may use.
     pub fn start_without_api(broker_url: &str) -> Self {
-        Self::start_with(broker_url, Api::Closed)
+        Self::start_with(broker_url, Api::Closed, None)
     }
 
     /// Starts one that wants a user name and a password.
     pub fn start_with_login(broker_url: &str, user: &str, password: &str) -> Self {
-        Self::start_with(broker_url, Api::Login(format!("{user}:{password}")))
+        Self::start_with(broker_url, Api::Login(format!("{user}:{password}")), None)
     }
 
-    fn start_with(broker_url: &str, api: Api) -> Self {
+    /// Starts one that everybody may use, by TLS, with a certificate for `localhost` and its key from these files.
+    pub fn start_with_tls(broker_url: &str, certificate: &str, key: &str) -> Self {
+        Self::start_with(broker_url, Api::Open, Some([certificate, key].map(str::to_owned)))
+    }
+
+    fn start_with(broker_url: &str, api: Api, tls: Option<[String; 2]>) -> Self {
         let port = free_port();
         Flower {
-            process: launch(broker_url, &api, port),
+            process: launch(broker_url, &api, tls.as_ref(), port),
             broker_url: broker_url.to_owned(),
             api,
+            tls,
             port,
         }
     }
 
     /// Its address, as Headcount reads it, with the login if it wants one.
     pub fn url(&self) -> String {
-        match &self.api {
-            Api::Login(login) => format!("http://{login}@127.0.0.1:{}", self.port),
-            Api::Open | Api::Closed => format!("http://127.0.0.1:{}", self.port),
-        }
+        let login = match &self.api {
+            Api::Login(login) => format!("{login}@"),
+            Api::Open | Api::Closed => String::new(),
+        };
+        let (scheme, host) = if self.tls.is_some() {
+            ("https", "localhost")
+        } else {
+            ("http", "127.0.0.1")
+        };
+        format!("{scheme}://{login}{host}:{}", self.port)
     }
 
     /// The configuration of this Flower as a broker of that name, without any fleet.
@@ -84,7 +98,7 @@ impl Flower {
 
     /// Starts it again, after [`Flower::kill`], on the same port. What it knew is gone. Returns when it serves.
     pub fn restart(&mut self) {
-        self.process = launch(&self.broker_url, &self.api, self.port);
+        self.process = launch(&self.broker_url, &self.api, self.tls.as_ref(), self.port);
     }
 
     /// SIGSTOP: connections stay, and nothing answers.
@@ -98,7 +112,7 @@ impl Flower {
     }
 }
 
-fn launch(broker_url: &str, api: &Api, port: u16) -> Process {
+fn launch(broker_url: &str, api: &Api, tls: Option<&[String; 2]>, port: u16) -> Process {
     let mut flower = celery_command(broker_url);
     flower.args(["-m", "celery", "-A", "app", "flower", "--address=127.0.0.1"]);
     flower.arg(format!("--port={port}"));
@@ -113,10 +127,18 @@ fn launch(broker_url: &str, api: &Api, port: u16) -> Process {
             flower.arg(format!("--basic-auth={login}"));
         }
     }
+    if let Some([certificate, key]) = tls {
+        flower.arg(format!("--certfile={certificate}"));
+        flower.arg(format!("--keyfile={key}"));
+    }
     let process = Process::start(format!("flower:{port}"), &mut flower);
-    process.wait("an answer", READY_WITHIN, || {
-        let url = format!("http://127.0.0.1:{port}/healthcheck");
-        ureq::get(url).call().ok().map(drop)
-    });
+    // It says so before it serves, and connections wait meanwhile; by TLS there is no certificate to trust here.
+    process.wait_line("Visit me at", READY_WITHIN);
+    if tls.is_none() {
+        process.wait("an answer", READY_WITHIN, || {
+            let url = format!("http://127.0.0.1:{port}/healthcheck");
+            ureq::get(url).call().ok().map(drop)
+        });
+    }
     process
 }

@@ -180,12 +180,12 @@ impl FleetProber {
         let Some(detector) = &self.detector else { return };
         let now = Clock.now();
         self.next_report = now.mono + REPORT_EVERY;
+        let mut report = detector.report(now);
+        if let Some(why) = self.with.broker.hides_presence() {
+            report.explain_presence(why);
+        }
         // What the aggregator does not take now is due again at the next tick.
-        self.report_due = self
-            .with
-            .aggregator
-            .try_send(FleetReported(detector.report(now)))
-            .is_err();
+        self.report_due = self.with.aggregator.try_send(FleetReported(report)).is_err();
     }
 
     // ------------------------------------------------------------ asking
@@ -206,6 +206,8 @@ impl FleetProber {
         context.spawn(probing.into_actor(self).map(|(probed, targets), actor, context| {
             actor.probes -= 1;
             match probed {
+                // Nobody was asked, so nothing was shown to work either.
+                Ok(probes) if probes.is_empty() => {}
                 Ok(probes) => {
                     actor.probing_works();
                     actor.probed(&targets, &probes, context);
@@ -247,15 +249,23 @@ impl FleetProber {
         let at = Clock.mono();
         let seconds = self.with.meters.probe_seconds.get_or_create(&self.label()).clone();
         let mut results = Vec::with_capacity(probes.len());
+        let hidden = self.with.broker.hides_presence().is_some();
         {
             let mut ledger = self.with.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            for (target, probe) in targets.iter().zip(probes) {
+            let mut asked = targets.iter();
+            for probe in probes {
+                // In the order of the targets, of which some may have been left out.
+                let Some(target) = asked.find(|target| target.hostname == probe.hostname) else {
+                    break;
+                };
                 if let Some(latency) = probe.answer {
                     seconds.observe(latency.as_secs_f64());
                 }
                 let present = match probe.presence {
                     Presence::Here => Some(true),
                     Presence::Gone => Some(false),
+                    // An answer that somebody passed on shows no connection that could be missed later.
+                    Presence::Unknown if hidden => None,
                     // Who answers is connected, whatever the ledger makes of it.
                     Presence::Unknown if probe.answer.is_some() => Some(true),
                     Presence::Unknown => ledger.presence(at, target),

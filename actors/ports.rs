@@ -15,7 +15,7 @@ use thiserror::Error;
 
 // ---------------------------------------------------------------- broker
 
-/// One RabbitMQ or Redis that Celery workers use.
+/// One RabbitMQ or Redis that Celery workers use, or what stands in for it where it cannot be reached (a Flower).
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// The name that the configuration gives it.
@@ -31,7 +31,8 @@ pub trait Broker: Send + Sync + 'static {
     async fn listen(&self, lane: &mut (dyn Lane + Send)) -> SessionEnd;
 
     /// Asks each target whether it lives, all at once, and waits at most `timeout` for the answers.
-    /// The result has exactly one entry for each target, in the same order.
+    /// The result has one entry for each target, in the same order. A target that was not asked is left out: of it
+    /// nothing is known, not even silence.
     async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError>;
 
     /// Sends one inspect command, to `ask.destination` or to all, and collects replies until `ask.timeout` has passed,
@@ -49,6 +50,12 @@ pub trait Broker: Send + Sync + 'static {
     /// none where the broker does not tell (RabbitMQ, which tells each queue's consumers), or asking is not permitted.
     async fn takers(&self) -> Result<Option<u32>, BrokerError> {
         Ok(None)
+    }
+
+    /// Why nothing here ever shows whether a worker is connected, in words for the people who read a verdict; none where
+    /// [`Broker::probe`] or [`Broker::connections`] shows it.
+    fn hides_presence(&self) -> Option<&'static str> {
+        None
     }
 
     /// Leaves nothing behind in the broker, before the program ends; for a moment at most. A broker that is dropped

@@ -48,7 +48,8 @@ Examples:
 With --broker alone no file is needed: fleets are discovered from the names of the workers
 (sms@host1 belongs to the fleet sms), what is remembered is kept in headcount.db in the working
 directory, and alerts go to standard output. A password on the command line can be seen by other
-users; `--broker env:NAME` and `--broker file:PATH` take it from elsewhere.
+users; `--broker env:NAME` and `--broker file:PATH` take it from elsewhere. Where the broker cannot be
+reached, the address of a Flower can stand in its place: --broker http://flower.example.org:5555
 
 SIGTERM and SIGINT stop it; SIGHUP makes it read the configuration again. RUST_LOG=debug shows more.")]
     Run(Run),
@@ -129,7 +130,8 @@ about it false; one that is silent for 20 s, or gone, must be found.")]
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["brokers", "config"]))]
 pub struct Run {
-    /// A broker to watch, as Celery's broker_url; may be repeated, and adds to those of --config
+    /// A broker to watch, as Celery's broker_url, or a Flower's address; may be repeated, and adds to
+    /// those of --config
     #[arg(long = "broker", value_name = "URL")]
     pub brokers: Vec<String>,
     /// The configuration
@@ -151,7 +153,7 @@ pub struct Check {
 /// `headcount probe`.
 #[derive(Args, Debug)]
 pub struct Probe {
-    /// The broker, as Celery's broker_url, or env:NAME, or file:PATH
+    /// The broker, as Celery's broker_url, or a Flower's address, or env:NAME, or file:PATH
     #[arg(long, value_name = "URL")]
     pub broker: String,
     /// How long to wait for answers: seconds, or a duration such as 500ms

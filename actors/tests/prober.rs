@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use headcount_core::detect::{FleetState, Sight, WorkerState};
+use headcount_core::alert::Evidence;
+use headcount_core::detect::{Diagnosis, FleetState, Sight, Signal, WorkerState};
 
 use super::support::broker::{Asking, FakeBroker, Truth};
 use super::support::site::Site;
@@ -29,6 +30,38 @@ fn a_crash_is_found_and_its_end_too() {
         assert!(age() - began <= secs(12), "{:?}", age() - began);
         broker.set("sms@h2", Truth::Well);
         until("well again", || site.state() == Some(FleetState::Healthy)).await;
+    });
+}
+
+/// An answer that somebody passes on shows no connection, so whoever is gone is never said to be frozen or crashed; and who
+/// was not asked has missed nothing.
+#[test]
+fn where_connections_are_hidden_that_is_said_and_nothing_is_made_of_them() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        broker.state().hides = Some("seen through a keyhole");
+        let site = Site::new(&broker);
+        well(&site).await;
+        let answer = |index: usize| site.report().workers[index].signals.answer.clone();
+        assert_eq!(
+            (answer(0).ok, answer(1).ok),
+            (None, Some(true)),
+            "the first is left out"
+        );
+        broker.set("sms@h2", Truth::Dead);
+        until("degraded", || site.state() == Some(FleetState::Degraded)).await;
+        let report = site.report();
+        assert_eq!(report.workers[1].diagnosis, Some(Diagnosis::Unreachable));
+        for worker in &report.workers {
+            assert_eq!(worker.signals.presence.ok, None);
+            assert_eq!(worker.signals.presence.detail, "seen through a keyhole");
+        }
+        let of_presence = |evidence: &&Evidence| evidence.signal == Some(Signal::Presence);
+        let evidence = report.verdict.evidence.iter().find(of_presence).unwrap();
+        assert_eq!(
+            (&*evidence.subject, &*evidence.says),
+            ("sms@h2", "seen through a keyhole")
+        );
     });
 }
 

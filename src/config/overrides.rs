@@ -1,6 +1,7 @@
 //! What stands over the file: `HEADCOUNT__TABLE__KEY` in the environment, and `--broker`.
 
 use headcount_core::celery::BrokerUrl;
+use headcount_edge::brokers;
 
 use super::decode::Mistake;
 use super::fault::unknown_key;
@@ -68,10 +69,14 @@ pub(super) fn from_command_line(
     let mut brokers = Vec::new();
     for given in urls {
         let url = surroundings.look_up(given).unwrap_or_else(|| Ok(given.clone()));
-        let kind = url.and_then(|url| match BrokerUrl::parse(&url) {
-            Ok(BrokerUrl::Amqp(_)) => Ok(("rabbitmq", url)),
-            Ok(BrokerUrl::Redis(_) | BrokerUrl::Sentinel(_)) => Ok(("redis", url)),
-            Err(error) => Err(error.to_string()),
+        let kind = url.and_then(|url| {
+            let config = brokers::Config::new("", url.as_str());
+            match (config.check_url(), config.kind, BrokerUrl::parse(&url)) {
+                (Some(why), ..) => Err(why),
+                (None, brokers::Kind::Flower, _) => Ok(("flower", url)),
+                (None, _, Ok(BrokerUrl::Amqp(_))) => Ok(("rabbitmq", url)),
+                (None, ..) => Ok(("redis", url)),
+            }
         });
         match kind {
             Ok(broker) => brokers.push(broker),

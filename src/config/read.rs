@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use headcount_core::celery::BrokerUrl;
 use headcount_edge::{brokers, notifiers, store};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
@@ -214,21 +213,17 @@ impl Reader {
     fn brokers(&mut self, entry: Option<Entry>) -> (Vec<Broker>, Vec<CompactString>) {
         let mut brokers: Vec<Broker> = Vec::new();
         let mut names = Vec::new();
-        for (index, at, mut table) in self.tables("broker", entry) {
+        for (index, at, table) in self.tables("broker", entry) {
             let path = vec!["broker".to_owned(), format!("[{index}]")];
             // A fleet that names a broker with a mistake in it is not told that there is no such broker.
             names.extend(table.text("name").map(CompactString::from));
-            if let Some(kind) = table.take("kind") {
-                let found = match &kind.node.value {
-                    Value::Text(kind) if kind == "flower" => {
-                        "this version of headcount does not have `kind = \"flower\"` yet"
-                    }
-                    _ => "unknown key; what a broker is, its url says",
-                };
-                self.say(&kind.node.at, [path.clone(), vec!["kind".to_owned()]].concat(), found);
-            }
-            let (config, mut mistakes) =
-                decode::table(table.clone(), &at, &path, |table| brokers::Config::deserialize(table));
+            let Some(kind) = self.broker_kind(&table, &path) else {
+                continue;
+            };
+            let (config, mut mistakes) = decode::table(table.clone(), &at, &path, |table| match kind {
+                brokers::Kind::Celery => brokers::Config::deserialize(table),
+                brokers::Kind::Flower => brokers::flower::Config::deserialize(table).map(brokers::Config::from),
+            });
             self.mistakes.append(&mut mistakes);
             let Some(config) = config else { continue };
             let mut spot = Spot {
@@ -241,8 +236,8 @@ impl Reader {
             if brokers.iter().any(|other| other.config.name == config.name) {
                 spot.say("name", format!("there is another broker named {:?}", config.name));
             }
-            if let Err(error) = BrokerUrl::parse(&config.url) {
-                spot.say("url", error.to_string());
+            if let Some(why) = config.check_url() {
+                spot.say("url", why);
             }
             for (key, why) in config.check_names() {
                 spot.say(key, why);
@@ -323,32 +318,40 @@ impl Reader {
     }
 
     fn notifier_kind(&mut self, table: &Table, at: &At, path: &[String]) -> Option<String> {
-        let words: Vec<String> = notifiers::KINDS.iter().map(|kind| format!("{kind:?}")).collect();
-        let words = words.join(" or ");
-        let under = |path: &[String]| [path, &["kind".to_owned()]].concat();
-        match table.get("kind") {
-            None => {
-                self.say(at, under(path), format!("this key is required: {words}"));
-                None
-            }
-            Some(Node {
-                value: Value::Text(kind),
-                ..
-            }) if notifiers::KINDS.contains(&kind.as_str()) => Some(kind.clone()),
-            Some(Node {
-                value: Value::Broken, ..
-            }) => None,
-            Some(node) => {
-                let value = match &node.value {
+        let words = notifiers::KINDS;
+        if table.get("kind").is_none() {
+            let path = [path, &["kind".to_owned()]].concat();
+            self.say(at, path, format!("this key is required: {}", alternatives(words)));
+        }
+        self.kind(table, path, words)
+    }
+
+    /// A broker of Celery's says what it is by its URL; anything else by its kind. None where that is wrong.
+    fn broker_kind(&mut self, table: &Table, path: &[String]) -> Option<brokers::Kind> {
+        if table.get("kind").is_none() {
+            return Some(brokers::Kind::Celery);
+        }
+        self.kind(table, path, brokers::KINDS).map(|_| brokers::Kind::Flower)
+    }
+
+    /// The key `kind`, which must be one of `words` where it is there.
+    fn kind(&mut self, table: &Table, path: &[String], words: &[&str]) -> Option<String> {
+        let node = table.get("kind")?;
+        match &node.value {
+            Value::Text(kind) if words.contains(&kind.as_str()) => Some(kind.clone()),
+            Value::Broken => None,
+            value => {
+                let shown = match value {
                     Value::Text(kind) if !node.secret => Some(format!("{kind:?}")),
                     _ => None,
                 };
                 let found = Found::Instead {
-                    expected: words,
-                    kind: node.value.kind().to_owned(),
-                    value,
+                    expected: alternatives(words),
+                    kind: value.kind().to_owned(),
+                    value: shown,
                 };
-                self.mistakes.push((node.at.clone(), under(path), found));
+                let path = [path, &["kind".to_owned()]].concat();
+                self.mistakes.push((node.at.clone(), path, found));
                 None
             }
         }
@@ -423,4 +426,10 @@ impl Reader {
         };
         mistakes.into_iter().map(problem).collect()
     }
+}
+
+/// `"slack" or "stdout"`.
+fn alternatives(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    words.join(" or ")
 }

@@ -45,6 +45,8 @@ pub(in crate::tests) struct State {
     pub(in crate::tests) garbage: Vec<Vec<u8>>,
     pub(in crate::tests) sessions: Vec<Duration>,
     pub(in crate::tests) probes: usize,
+    /// It shows no connections, and this is why; and the first target of each probe is left out, if it is well.
+    pub(in crate::tests) hides: Option<&'static str>,
 }
 
 pub(in crate::tests) struct FakeBroker(Mutex<State>);
@@ -62,6 +64,7 @@ impl FakeBroker {
             garbage: Vec::new(),
             sessions: Vec::new(),
             probes: 0,
+            hides: None,
         })))
     }
 
@@ -169,14 +172,22 @@ impl Broker for FakeBroker {
                 hostname: target.clone(),
                 answer: (truth == Truth::Well).then_some(ms(2)),
                 answers: u32::from(truth == Truth::Well),
-                presence: if truth == Truth::Dead {
-                    Presence::Gone
-                } else {
-                    Presence::Here
+                presence: match truth {
+                    _ if state.hides.is_some() => Presence::Unknown,
+                    Truth::Dead => Presence::Gone,
+                    Truth::Well | Truth::Frozen => Presence::Here,
                 },
             }
         };
-        Ok(targets.iter().map(probe).collect())
+        let mut probes: Vec<Probe> = targets.iter().map(probe).collect();
+        if state.hides.is_some() && probes.first().is_some_and(|probe| probe.answers > 0) {
+            probes.remove(0);
+        }
+        Ok(probes)
+    }
+
+    fn hides_presence(&self) -> Option<&'static str> {
+        self.state().hides
     }
 
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {

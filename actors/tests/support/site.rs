@@ -7,7 +7,7 @@ use actix::{Addr, Arbiter};
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::rules::Rules;
-use headcount_core::detect::{BrokerState, Expected, FleetSpec, FleetState, Sight, WorkerState};
+use headcount_core::detect::{BrokerState, Expected, FleetReport, FleetSpec, FleetState, Sight, WorkerState};
 use headcount_core::status::BrokerStatus;
 use tokio::sync::watch;
 
@@ -113,6 +113,13 @@ impl Site {
 
     pub(in crate::tests) fn state(&self) -> Option<FleetState> {
         self.states().last().copied()
+    }
+
+    /// The newest report of the fleet.
+    pub(in crate::tests) fn report(&self) -> FleetReport {
+        self.read();
+        let newest = self.newest.borrow();
+        newest.as_ref().map(|report| report.0.clone()).unwrap()
     }
 
     /// How many workers are in a state.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
-use headcount_edge::{notifiers, store};
+use headcount_edge::{brokers, notifiers, store};
 
 use super::super::{Detect, fleet, keys, read};
 use super::{Settings, read_with, variables};
@@ -37,6 +37,12 @@ fn full_settings() -> Settings {
 fn the_example_is_valid_with_and_without_what_is_commented_out() {
     assert_eq!(as_it_is().fleets.len(), 1);
     assert_eq!(full_settings().fleets.len(), 2);
+    let kinds: Vec<_> = full_settings()
+        .brokers
+        .iter()
+        .map(|broker| broker.config.kind)
+        .collect();
+    assert_eq!(kinds, [brokers::Kind::Celery, brokers::Kind::Flower]);
 }
 
 #[test]
@@ -58,11 +64,22 @@ fn every_key_is_in_the_example() {
     for (name, keys) in read::plain_tables() {
         check(name, &table(name), keys);
     }
-    check(
-        "broker",
-        &table("broker"),
-        keys::keys_of::<headcount_edge::brokers::Config>(),
-    );
+    for (kind, keys) in [
+        (None, keys::keys_of::<brokers::Config>()),
+        (Some("flower"), keys::keys_of::<brokers::flower::Config>()),
+    ] {
+        let tables = full["broker"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(toml::Value::as_table);
+        let of_kind = tables.filter(|table| table.get("kind").and_then(toml::Value::as_str) == kind);
+        check(
+            "broker",
+            &of_kind.flat_map(|table| table.keys().cloned()).collect(),
+            keys,
+        );
+    }
     check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
     let detect: BTreeSet<String> = full["fleet"][0]["detect"].as_table().unwrap().keys().cloned().collect();
     check(

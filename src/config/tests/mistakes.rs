@@ -182,11 +182,27 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         (BROKER, "5:8: broker[1].name: there is another broker named \"main\""),
         (
             "[[broker]]\nname = \"b\"\nurl = \"http://h\"",
-            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://",
+            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://; where this is a Flower, add kind = \"flower\"",
         ),
         (
             "[[broker]]\nname = \"b\"\nkind = \"flower\"\nurl = \"redis://h\"",
-            "6:8: broker[1].kind: this version of headcount does not have `kind = \"flower\"` yet",
+            "7:7: broker[1].url: the address of a Flower begins with http:// or https://",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nkind = \"flowers\"\nurl = \"http://h\"",
+            "6:8: broker[1].kind: expected \"flower\", found \"flowers\"",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nkind = 5\nurl = \"http://h\"",
+            "6:8: broker[1].kind: expected \"flower\", found an integer",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nkind = \"flower\"\nurl = \"http://h\"\nevent_exchange = \"x\"",
+            "8:1: broker[1].event_exchange: unknown key; expected one of `kind`, `name`, `url`",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nkind = \"flower\"",
+            "4:1: broker[1].url: this key is required",
         ),
         (
             "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\nevent_exchnge = \"x\"",
@@ -346,13 +362,16 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
 
     let origin = Origin {
         config: None,
-        brokers: vec!["http://me:hunter2@h".to_owned(), "env:NOPE".to_owned()],
+        brokers: ["ftp://me:hunter2@h", "http://me:1/hunter2@h", "env:NOPE"]
+            .map(str::to_owned)
+            .to_vec(),
     };
     let shown = read::read("", &origin, &variables(&[])).unwrap_err().to_string();
     assert!(
         shown.starts_with("--broker: a broker URL begins with") && !shown.contains("hunter2"),
         "{shown}"
     );
+    assert!(shown.contains("--broker: expected Flower's address"), "{shown}");
     assert!(
         shown.contains("--broker: the environment variable NOPE is not set"),
         "{shown}"

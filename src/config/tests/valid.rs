@@ -90,7 +90,7 @@ fn secrets_come_from_variables_and_files_and_are_not_shown() {
 
 #[test]
 fn brokers_of_the_command_line_get_names() {
-    let urls = ["redis://a", "redis://b/1", "amqp://c//", "env:D"].map(str::to_owned);
+    let urls = ["redis://a", "redis://b/1", "amqp://c//", "env:D", "http://e:5555"].map(str::to_owned);
     let origin = Origin {
         config: None,
         brokers: urls.to_vec(),
@@ -105,7 +105,7 @@ fn brokers_of_the_command_line_get_names() {
         .iter()
         .map(|broker| broker.config.name.as_str())
         .collect();
-    assert_eq!(names, ["redis", "redis-2", "rabbitmq", "redis-3"]);
+    assert_eq!(names, ["redis", "redis-2", "rabbitmq", "redis-3", "flower"]);
     assert!(settings.brokers.iter().all(|broker| broker.discover));
     assert_eq!(settings.server.listen.to_string(), "[::1]:1");
 

@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `amqp/` | RabbitMQ |
+//! | `flower/` | a Flower, where the broker itself cannot be reached |
 //! | `redis/` | Redis, also behind Sentinels, by TLS or a Unix socket |
 //! | `canary.rs` | a session's messages to itself |
 //! | `waiting.rs`, `round.rs`, `collect.rs` | replies: to whom they go, and what they make of a probe or an inspect command |
@@ -14,6 +15,7 @@
 mod amqp;
 mod canary;
 mod collect;
+pub mod flower;
 mod redis;
 mod round;
 mod shared;
@@ -40,13 +42,29 @@ fn own_oid() -> String {
     format!("headcount-{}", Uuid::new_v4().simple())
 }
 
+/// What a `[[broker]]` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A broker of Celery's: which, its URL says.
+    #[default]
+    Celery,
+    /// A Flower that watches one.
+    Flower,
+}
+
+/// The words that the key `kind` of a `[[broker]]` may be. A broker of Celery's has none.
+pub const KINDS: &[&str] = &["flower"];
+
 /// One `[[broker]]` of the configuration.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What it is. A Flower's table is decoded by [`flower::Config`], which knows none of the keys below `url`.
+    #[serde(skip)]
+    pub kind: Kind,
     /// Its name, which fleets refer to.
     pub name: String,
-    /// Where it is, as Celery's `broker_url`.
+    /// Where it is, as Celery's `broker_url`, or as a Flower's address.
     pub url: String,
     // The fields of `WireSettings`, one by one: flattened, an unknown key would pass unnoticed.
     /// Celery's `event_exchange`.
@@ -68,11 +86,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// A broker with Celery's default settings.
+    /// What the URL alone says, with Celery's default settings: a Flower where it begins with `http://` or `https://`.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        let url = url.into();
         Self {
+            kind: if is_http(&url) { Kind::Flower } else { Kind::Celery },
             name: name.into(),
-            url: url.into(),
+            url,
             event_exchange: None,
             event_queue_prefix: None,
             control_exchange: None,
@@ -81,6 +101,18 @@ impl Config {
             fanout_patterns: None,
             priority_steps: None,
             sep: None,
+        }
+    }
+
+    /// What is wrong with its URL, in words that do not quote it.
+    pub fn check_url(&self) -> Option<String> {
+        match self.kind {
+            Kind::Celery if is_http(&self.url) => Some(format!(
+                "{}; where this is a Flower, add kind = \"flower\"",
+                UrlError::Scheme
+            )),
+            Kind::Celery => BrokerUrl::parse(&self.url).err().map(|error| error.to_string()),
+            Kind::Flower => flower::Address::parse(&self.url).err().map(str::to_owned),
         }
     }
 
@@ -128,11 +160,33 @@ impl Config {
     }
 }
 
+fn is_http(url: &str) -> bool {
+    let begins = |scheme: &str| {
+        let begin = url.as_bytes().get(..scheme.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    begins("http://") || begins("https://")
+}
+
+impl From<flower::Config> for Config {
+    fn from(config: flower::Config) -> Self {
+        Self {
+            kind: Kind::Flower,
+            ..Self::new(config.name, config.url)
+        }
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL holds a password, and a wrong one cannot even be told where.
-        let url = BrokerUrl::parse(&self.url).map_or_else(|_| "**".to_owned(), |url| url.redacted());
+        let url = match self.kind {
+            Kind::Celery => BrokerUrl::parse(&self.url).map(|url| url.redacted()).ok(),
+            Kind::Flower => flower::Address::parse(&self.url).map(|address| address.shown).ok(),
+        };
+        let url = url.unwrap_or_else(|| "**".to_owned());
         f.debug_struct("Config")
+            .field("kind", &self.kind)
             .field("name", &self.name)
             .field("url", &url)
             .field("wire", &self.wire())
@@ -146,6 +200,9 @@ pub enum OpenError {
     /// The URL cannot be read.
     #[error("url: {0}")]
     Url(#[from] UrlError),
+    /// It is no address of a Flower.
+    #[error("url: {0}")]
+    Address(&'static str),
     /// A file with certificates or a key, named in the URL, is of no use.
     #[error("url: {0}")]
     Tls(String),
@@ -167,6 +224,10 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`], in words for the person who wrote the configuration.
 pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
+    if config.kind == Kind::Flower {
+        let address = flower::Address::parse(&config.url).map_err(OpenError::Address)?;
+        return Ok(Arc::new(flower::Flower::new(config.name, address)?));
+    }
     let wire = config.wire();
     let url = BrokerUrl::parse(&config.url)?;
     if let Some((key, why)) = config.check_names().into_iter().next() {
@@ -213,6 +274,7 @@ mod tests {
                 "sentinel://:secret@a:1/0?master_name=m;sentinel://b:2",
                 "sentinel://a:1;b:2/0?master_name=m",
             ),
+            ("HTTP://me:secret@flower:5555", "http://flower:5555"),
         ] {
             match opened(url) {
                 Ok(address) => assert_eq!(address, shown),
@@ -221,11 +283,15 @@ mod tests {
         }
         let config = Config::new("main", "amqp://me:secret@rabbit//");
         assert!(!format!("{config:?}").contains("secret"));
+        for flower in ["https://me:secret@flower/", "http://me:1/secret@flower/"] {
+            assert!(!format!("{:?}", Config::new("far", flower)).contains("secret"));
+        }
     }
 
     #[test]
     fn what_cannot_work_is_refused_at_once() {
-        assert!(matches!(opened("http://x"), Err(OpenError::Url(UrlError::Scheme))));
+        assert!(matches!(opened("ftp://x"), Err(OpenError::Url(UrlError::Scheme))));
+        assert!(matches!(opened("http://x?y"), Err(OpenError::Address(_))));
         assert!(matches!(
             opened("amqp://x?login_method=magic"),
             Err(OpenError::LoginMethod)

@@ -51,7 +51,7 @@ pub(super) fn client(to: &Url) -> Result<Client, OpenError> {
 
 /// Mozilla's roots, built in, so that a container without certificates works; and the system's own beside them, for a
 /// company with an authority of its own. (By default reqwest asks the system alone, and fails where it has none.)
-fn tls() -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn tls() -> Result<ClientConfig, rustls::Error> {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;
     Ok(config
@@ -68,7 +68,7 @@ fn roots(of_the_system: Vec<CertificateDer<'static>>) -> RootCertStore {
 }
 
 /// Whether an address is on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -2,7 +2,7 @@
 //!
 //! To add one, write its file (with a `Config` that implements [`Table`]) and put its word into the list below.
 
-mod http;
+pub(crate) mod http;
 pub mod slack;
 pub mod stdout;
 

@@ -219,7 +219,8 @@ pub fn send_tasks(broker_url: &str, tasks: &[(&str, &str, Value)]) {
     assert!(status.success(), "send.py: {status}\n{}", process.last_lines());
 }
 
-fn celery_command(broker_url: &str) -> std::process::Command {
+/// A Python for the application of the tests.
+pub(crate) fn celery_command(broker_url: &str) -> std::process::Command {
     let mut celery = command(python());
     celery
         .current_dir(repository().join("tests/apps"))

@@ -8,6 +8,7 @@
 
 mod broker;
 mod celery;
+mod flower;
 mod headcount;
 mod ports;
 mod process;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use broker::Broker;
 pub use celery::{Pool, Worker, WorkerOptions, python, repository, send_tasks};
+pub use flower::Flower;
 pub use headcount::{Headcount, run_once};
 pub use ports::free_port;
 pub use process::{Process, Usage};

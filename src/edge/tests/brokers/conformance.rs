@@ -90,6 +90,13 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
     );
 
     inspects(&broker).await;
+    let unknown = broker.inspect(Inspect {
+        method: "no_such_method",
+        destination: Some(names(&["sms@h1"])),
+        timeout: ANSWER,
+    });
+    let unknown = unknown.await.unwrap();
+    assert!(unknown[0].body["error"].is_string(), "{unknown:?}");
 
     let second = workers.pop().unwrap();
     second.sigstop();
@@ -105,7 +112,8 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
     (broker, listener, workers.pop().unwrap())
 }
 
-async fn inspects(broker: &Arc<dyn Broker>) {
+/// Two workers, `sms@h1` and `sms@h2`, reply to inspect commands.
+pub(crate) async fn inspects(broker: &Arc<dyn Broker>) {
     let ask = |method, destination: Option<&[&str]>, timeout| {
         broker.inspect(Inspect {
             method,
@@ -144,8 +152,6 @@ async fn inspects(broker: &Arc<dyn Broker>) {
         "{all:?}"
     );
     assert_eq!(one[0].hostname, "sms@h2");
-    let unknown = ask("no_such_method", Some(&["sms@h1"]), ANSWER).await.unwrap();
-    assert!(unknown[0].body["error"].is_string(), "{unknown:?}");
 }
 
 /// Bodies that no worker sends.

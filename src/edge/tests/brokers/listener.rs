@@ -79,6 +79,27 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) async fn start(broker: &Arc<dyn Broker>) -> Self {
+        let mut listener = Self::begin(broker);
+        listener.until("the session stands", |heard| heard.opened).await;
+        listener
+    }
+
+    /// Tries again until a session stands.
+    pub(crate) async fn start_in_the_end(broker: &Arc<dyn Broker>) -> Self {
+        let trying = async {
+            loop {
+                let mut listener = Self::begin(broker);
+                if listener.heard.wait_for(|heard| heard.opened).await.is_ok() {
+                    return listener;
+                }
+            }
+        };
+        timeout(2 * PATIENCE, trying)
+            .await
+            .expect("a session stands in the end")
+    }
+
+    fn begin(broker: &Arc<dyn Broker>) -> Self {
         let (shown, heard) = watch::channel(Heard::default());
         let broker = Arc::clone(broker);
         let mut recorder = Recorder {
@@ -87,9 +108,7 @@ impl Listener {
             shown,
         };
         let session = tokio::spawn(async move { broker.listen(&mut recorder).await });
-        let mut listener = Self { heard, session };
-        listener.until("the session stands", |heard| heard.opened).await;
-        listener
+        Self { heard, session }
     }
 
     pub(crate) async fn until(&mut self, what: &str, condition: impl FnMut(&Heard) -> bool) -> Heard {

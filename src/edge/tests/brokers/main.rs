@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conformance;
+mod flower;
 mod listener;
 mod rabbitmq;
 mod redis;

@@ -1,0 +1,342 @@
+//! Asking workers, and for queues, through Flower's API.
+//!
+//! Flower asks its workers with Celery's inspect commands, and keeps each worker's last replies with the `timestamp` of the
+//! newest. It shows them also when nothing new has come, so only a timestamp that has moved is an answer. Its clock is
+//! compared with nothing but itself.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use compact_str::CompactString;
+use futures_util::future::join_all;
+use headcount_actors::ports::{BrokerError, Inspect, Presence, Probe, Queue, Reply};
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Flower;
+use super::bounded::{ByName, List};
+use super::http::{Http, not_flowers};
+
+/// How long one question to Flower may take. It waits 1 s for each command, with six of its threads at once on two cores,
+/// and eight commands go to a worker: 2 s (measured). Beyond this it is Flower that does not answer, not the worker.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long Flower may take for what it need not ask a worker for.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+
+/// Up to so many workers are asked one by one, which disturbs nobody else; of more, everybody is asked at once.
+const ONE_BY_ONE: usize = 3;
+
+/// A round that began so lately is good enough for what changes seldom: a worker's pool and queues are asked for one after
+/// the other, and come in the same round.
+const GOOD_FOR: Duration = Duration::from_secs(3);
+
+/// What is known from former answers, and what is being asked.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// The last round. Locked for as long as one is being made: there is one at a time.
+    round: tokio::sync::Mutex<Option<Arc<Round>>>,
+    /// The newest that are known; none before Flower has told what it knew before anything was asked.
+    timestamps: Mutex<Option<Timestamps>>,
+    /// See [`UnderWay`].
+    under_way: Mutex<BTreeSet<CompactString>>,
+}
+
+/// What Flower keeps of each worker, not yet read.
+type Replies = HashMap<CompactString, Box<RawValue>>;
+
+/// When each worker last answered, by Flower's clock.
+type Timestamps = FxHashMap<CompactString, f64>;
+
+/// Everybody was asked.
+#[derive(Debug)]
+pub(super) struct Round {
+    began: Instant,
+    took: Duration,
+    /// Who has answered, and what.
+    answered: Replies,
+}
+
+impl Round {
+    pub(super) fn anybody(&self) -> bool {
+        !self.answered.is_empty()
+    }
+}
+
+/// What Flower keeps of one worker. It keeps more, arguments of tasks among it, which is passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    timestamp: Option<f64>,
+    stats: Option<Value>,
+    active_queues: Option<Value>,
+}
+
+impl Told {
+    fn body(self, method: &str) -> Option<Value> {
+        match method {
+            "ping" => Some(json!({ "ok": "pong" })),
+            "stats" => self.stats,
+            "active_queues" => self.active_queues,
+            _ => None,
+        }
+    }
+}
+
+// ------------------------------------------------------------ the port's questions
+
+/// Asks those who do not beat whether they live. Those who do are left out: the question would cost more than it tells.
+pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<Vec<Probe>, BrokerError> {
+    let now = Instant::now();
+    let silent: BTreeSet<CompactString> = {
+        let beats = flower.beats();
+        targets
+            .iter()
+            .filter(|target| !beats.is_lively(target, now))
+            .cloned()
+            .collect()
+    };
+    let asked = if silent.is_empty() {
+        FxHashMap::default()
+    } else if silent.len() <= ONE_BY_ONE {
+        let ours = UnderWay::begin(&flower.asking, &silent);
+        let told = one_by_one(flower, &ours.mine).await?;
+        told.into_iter()
+            .map(|(hostname, told)| (hostname, told.map(|told| told.0)))
+            .collect()
+    } else {
+        let round = round(flower, now).await?;
+        let took = |hostname: &CompactString| round.answered.contains_key(hostname).then_some(round.took);
+        silent
+            .iter()
+            .map(|hostname| (hostname.clone(), took(hostname)))
+            .collect()
+    };
+    let probe = |hostname: &CompactString| {
+        let answer = *asked.get(hostname)?;
+        Some(Probe {
+            hostname: hostname.clone(),
+            answer,
+            answers: u32::from(answer.is_some()),
+            presence: Presence::Unknown,
+        })
+    };
+    Ok(targets.iter().filter_map(probe).collect())
+}
+
+/// See [`headcount_actors::ports::Broker::inspect`].
+pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
+    if !matches!(ask.method, "ping" | "stats" | "active_queues") {
+        return Err(BrokerError::Protocol(format!(
+            "Flower does not pass on the command {}",
+            ask.method
+        )));
+    }
+    let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
+    let told: Vec<(CompactString, Duration, Told)> = match named {
+        Some(named) if named.len() <= ONE_BY_ONE => {
+            let told = one_by_one(flower, &named).await?;
+            told.into_iter()
+                .filter_map(|(hostname, told)| told.map(|(took, told)| (hostname, took, told)))
+                .collect()
+        }
+        named => {
+            let now = Instant::now();
+            let fresh = if ask.method == "ping" { Duration::ZERO } else { GOOD_FOR };
+            let round = round(flower, now.checked_sub(fresh).unwrap_or(now)).await?;
+            let wanted = |hostname: &CompactString| named.as_ref().is_none_or(|named| named.contains(hostname));
+            let answered = round.answered.iter().filter(|(hostname, _)| wanted(hostname));
+            answered
+                .filter_map(|(hostname, told)| Some((hostname.clone(), round.took, read(told)?)))
+                .collect()
+        }
+    };
+    let reply = |(hostname, latency, told): (CompactString, Duration, Told)| {
+        let body = told.body(ask.method)?;
+        Some(Reply {
+            hostname,
+            body,
+            latency,
+        })
+    };
+    Ok(told.into_iter().filter_map(reply).collect())
+}
+
+// ------------------------------------------------------------ everybody at once
+
+/// A round that began at `since` or later. Whoever comes while one is under way that began before waits for the next.
+pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>, BrokerError> {
+    let mut last = flower.asking.round.lock().await;
+    if let Some(round) = last.as_ref().filter(|round| round.began >= since) {
+        return Ok(Arc::clone(round));
+    }
+    flower.asking.know_before(&flower.http).await?;
+    let before = flower.asking.timestamps().clone().unwrap_or_default();
+    let began = Instant::now();
+    let body = flower.http.get("api/workers", &[("refresh", "1")], ASK_WITHIN).await?;
+    let took = began.elapsed();
+    let mut answered = workers(&body)?;
+    let now = timestamps(&answered);
+    answered.retain(|hostname, _| now.get(hostname).is_some_and(|now| before.get(hostname) != Some(now)));
+    *flower.asking.timestamps() = Some(now);
+    let round = Arc::new(Round { began, took, answered });
+    *last = Some(Arc::clone(&round));
+    Ok(round)
+}
+
+fn workers(body: &[u8]) -> Result<Replies, BrokerError> {
+    let replies: ByName<Box<RawValue>> =
+        serde_json::from_slice(body).map_err(|_| not_flowers("replies of workers", body))?;
+    Ok(replies.0)
+}
+
+/// What is kept of one worker; none where that is not what Flower keeps.
+fn read(told: &RawValue) -> Option<Told> {
+    serde_json::from_str(told.get()).ok()
+}
+
+fn timestamps(told: &Replies) -> Timestamps {
+    told.iter()
+        .filter_map(|(hostname, told)| Some((hostname.clone(), read(told)?.timestamp?)))
+        .collect()
+}
+
+impl Asking {
+    /// Learns, once, which replies Flower has from before.
+    ///
+    /// # Errors
+    /// Where its API cannot be used.
+    pub(super) async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
+        if self.timestamps().is_some() {
+            return Ok(());
+        }
+        let body = http.get("api/workers", &[], READ_WITHIN).await?;
+        let before = timestamps(&workers(&body)?);
+        self.timestamps().get_or_insert(before);
+        Ok(())
+    }
+
+    fn timestamps(&self) -> MutexGuard<'_, Option<Timestamps>> {
+        self.timestamps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// ------------------------------------------------------------ one by one
+
+/// Each who was asked, and the answer, if there was one.
+type Answers = FxHashMap<CompactString, Option<(Duration, Told)>>;
+
+/// Asks each, all at once.
+async fn one_by_one(
+    flower: &Flower,
+    hostnames: impl IntoIterator<Item = &CompactString>,
+) -> Result<Answers, BrokerError> {
+    flower.asking.know_before(&flower.http).await?;
+    let asked = join_all(hostnames.into_iter().map(|hostname| ask_one(flower, hostname))).await;
+    asked.into_iter().collect()
+}
+
+async fn ask_one(
+    flower: &Flower,
+    hostname: &CompactString,
+) -> Result<(CompactString, Option<(Duration, Told)>), BrokerError> {
+    let known = || {
+        flower
+            .asking
+            .timestamps()
+            .as_ref()
+            .and_then(|known| known.get(hostname).copied())
+    };
+    let (before, began) = (known(), Instant::now());
+    let query = [("refresh", "1"), ("workername", hostname.as_str())];
+    let body = flower.http.find("api/workers", &query, ASK_WITHIN).await?;
+    let took = began.elapsed();
+    // A worker that has never answered is unknown to Flower (404).
+    let told = body.as_deref().map(workers).transpose()?;
+    let told = told.and_then(|mut all| all.remove(hostname));
+    let told = told.and_then(|told| read(&told));
+    let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
+    if let (Some(now), Some(known)) = (
+        answer.as_ref().and_then(|told| told.timestamp),
+        flower.asking.timestamps().as_mut(),
+    ) {
+        known.insert(hostname.clone(), now);
+    }
+    Ok((hostname.clone(), answer.map(|told| (took, told))))
+}
+
+/// Workers that are being asked whether they live. Flower would answer a second question with what it finds for the first,
+/// and one silence would count as two.
+#[derive(Debug)]
+struct UnderWay<'a> {
+    asking: &'a Asking,
+    mine: Vec<CompactString>,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Those of the workers that are not being asked already.
+    fn begin(asking: &'a Asking, hostnames: &BTreeSet<CompactString>) -> Self {
+        let mut under_way = asking.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = hostnames
+            .iter()
+            .filter(|hostname| under_way.insert((*hostname).clone()));
+        let mine = mine.cloned().collect();
+        Self { asking, mine }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.asking.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        self.mine.iter().for_each(|hostname| {
+            under_way.remove(hostname);
+        });
+    }
+}
+
+// ------------------------------------------------------------ queues
+
+/// The lengths of the queues that Flower's workers consume.
+#[derive(Debug, Deserialize)]
+pub(super) struct Lengths {
+    active_queues: List<Length>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Length {
+    name: Option<CompactString>,
+    messages: Option<u64>,
+    consumers: Option<u32>,
+    /// RabbitMQ's management API has told it, which answers also while its broker blocks.
+    vhost: Option<IgnoredAny>,
+}
+
+/// Asks for the lengths.
+pub(super) async fn queue_lengths(http: &Http) -> Result<Lengths, BrokerError> {
+    let body = http.get("api/queues/length", &[], READ_WITHIN).await?;
+    serde_json::from_slice(&body).map_err(|_| not_flowers("lengths of queues", &body))
+}
+
+impl Lengths {
+    /// Whether Flower has just asked the very broker that carries the workers' events: it does so on Redis.
+    pub(super) fn show_the_broker(&self) -> bool {
+        !self.active_queues.0.is_empty() && self.active_queues.0.iter().all(|queue| queue.vhost.is_none())
+    }
+
+    pub(super) fn into_queues(self, names: &[CompactString]) -> Vec<Queue> {
+        let queue = |length: Length| {
+            Some(Queue {
+                name: length.name?,
+                length: length.messages?,
+                consumers: length.consumers,
+            })
+        };
+        let queues = self.active_queues.0.into_iter().filter_map(queue);
+        queues.filter(|queue| names.contains(&queue.name)).collect()
+    }
+}

@@ -1,0 +1,159 @@
+//! A real Flower in front of a real broker: what of the kit applies, and what only it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use headcount_actors::ports::{Broker, BrokerError, Presence, Probe, SessionEnd};
+use headcount_testkit::{Broker as Site, Flower, Worker, WorkerOptions, free_port, send_tasks};
+use serde_json::json;
+
+use crate::conformance::{absent, broker, inspects, refused, tells_of_the_brokers_death};
+use crate::listener::{Listener, PATIENCE};
+
+/// Flower has its own idea of how long an answer may take.
+const ANY: Duration = Duration::ZERO;
+
+async fn probe(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
+    let names: Vec<CompactString> = hostnames.iter().map(|name| (*name).into()).collect();
+    broker.probe(&names, ANY).await.unwrap()
+}
+
+/// Probes until the one worker has an entry in the result, which it has once it does not beat.
+async fn probe_silent(broker: &Arc<dyn Broker>, hostname: &str) -> Probe {
+    let asking = async {
+        loop {
+            if let Some(probe) = probe(broker, &[hostname]).await.pop() {
+                return probe;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it falls silent")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_is_watched_through_flower() {
+    is_watched(&Site::redis()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rabbitmq_is_watched_through_flower() {
+    is_watched(&Site::rabbitmq()).await;
+}
+
+async fn is_watched(site: &Site) {
+    let mut workers = Worker::start_all(&site.url(), &["sms@h1", "sms@h2"], &WorkerOptions::default());
+    let flower = Flower::start(&site.url());
+    let broker = broker(&flower.url());
+    assert!(broker.hides_presence().unwrap().contains("Flower"));
+    assert!(broker.connections().await.unwrap().is_none());
+
+    // Whom nobody listens to is asked.
+    let probes = probe(&broker, &["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]).await;
+    let answers: Vec<_> = probes
+        .iter()
+        .map(|probe| (probe.hostname.as_str(), probe.answers))
+        .collect();
+    assert_eq!(answers, [("sms@h2", 1), ("nobody@h9", 0), ("sms@h1", 1), ("sms@h2", 1)]);
+    assert!(
+        probes.iter().all(|probe| probe.presence == Presence::Unknown),
+        "{probes:?}"
+    );
+    // Many are asked together.
+    let probes = probe(&broker, &["sms@h2", "a@h9", "b@h9", "c@h9", "sms@h1"]).await;
+    let answers: Vec<_> = probes.iter().map(|probe| probe.answers).collect();
+    assert_eq!(answers, [1, 0, 0, 0, 1]);
+    inspects(&broker).await;
+
+    let mut listener = Listener::start(&broker).await;
+    let heard = listener
+        .until("beats of both workers", |heard| heard.workers.len() == 2)
+        .await;
+    assert_eq!(heard.malformed, []);
+    listener.until("canaries", |heard| heard.canaries.len() >= 2).await;
+    assert_eq!(
+        probe(&broker, &["sms@h1", "sms@h2"]).await,
+        [],
+        "who beats is left in peace"
+    );
+
+    let second = workers.pop().unwrap();
+    second.sigstop();
+    let frozen = probe_silent(&broker, "sms@h2").await;
+    assert_eq!((frozen.answer, frozen.presence), (None, Presence::Unknown));
+    second.sigcont();
+    let probes = probe(&broker, &["sms@h2"]).await;
+    assert!(
+        probes.iter().all(|probe| probe.answers == 1),
+        "it answers, or beats already: {probes:?}"
+    );
+    second.sigkill();
+    let killed = probe_silent(&broker, "sms@h2").await;
+    assert_eq!((killed.answer, killed.presence), (None, Presence::Unknown));
+
+    if let Site::Redis(redis) = site {
+        drop(workers.pop());
+        send_tasks(
+            &redis.url(),
+            &[("sms", "add", json!([1, 2])), ("sms", "add", json!([3, 4]))],
+        );
+        let queues = broker.queues(&["sms".into(), "other".into()]).await.unwrap();
+        let seen: Vec<_> = queues
+            .iter()
+            .map(|queue| (queue.name.as_str(), queue.length, queue.consumers))
+            .collect();
+        assert_eq!(seen, [("sms", 2, None)]);
+    }
+    flower.kill();
+    tells_of_the_brokers_death(&broker, listener).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flower_that_lost_its_broker_is_deaf_and_says_so() {
+    let mut site = Site::redis();
+    let worker = Worker::start(&site.url(), "sms@h1", WorkerOptions::default());
+    let flower = Flower::start(&site.url());
+    let broker = broker(&flower.url());
+    let mut listener = Listener::start(&broker).await;
+    listener.until("beats", |heard| !heard.workers.is_empty()).await;
+    site.kill();
+    match listener.end().await {
+        SessionEnd::Broke(BrokerError::Lost(why)) => assert!(why.contains("nor does it reach one"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    site.restart();
+    // Its own thread for events may go on sleeping; that it reaches workers again is enough.
+    Listener::start_in_the_end(&broker).await;
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flower_wants_its_password() {
+    let site = Site::redis();
+    let _worker = Worker::start(&site.url(), "sms@h1", WorkerOptions::default());
+    let flower = Flower::start_with_login(&site.url(), "me", "hunter2");
+    let mut listener = Listener::start(&broker(&flower.url())).await;
+    listener.until("beats", |heard| !heard.workers.is_empty()).await;
+    refused(&flower.url().replace("hunter2", "wrong-one"), "wrong-one").await;
+    refused(&flower.url().replace("me:hunter2@", ""), "hunter2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_api_beats_are_heard_and_nobody_can_be_asked() {
+    let site = Site::redis();
+    let _worker = Worker::start(&site.url(), "sms@h1", WorkerOptions::default());
+    let flower = Flower::start_without_api(&site.url());
+    let broker = broker(&flower.url());
+    match broker.probe(&["sms@h1".into()], ANY).await {
+        Err(BrokerError::Refused(why)) => assert!(why.contains("FLOWER_UNAUTHENTICATED_API"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let mut listener = Listener::start(&broker).await;
+    listener.until("beats", |heard| heard.workers.contains("sms@h1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_flower_at_all() {
+    absent(&broker(&format!("http://127.0.0.1:{}", free_port()))).await;
+}

@@ -1,0 +1,216 @@
+//! A fleet whose broker cannot be reached is watched through a Flower that can: a real one, in front of a real broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use headcount_testkit::{Broker, Flower, Headcount, Message, SlackStandIn, Worker, WorkerOptions, run_once};
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const UP_WITHIN: Duration = Duration::from_secs(30);
+/// Longer than what is promised, so that a late message shows how late it is.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// A silence is believed after 15 s of it; the rest is the way through Flower, and a machine that does something else.
+const TOLD_WITHIN: Duration = Duration::from_secs(25);
+/// After the return of Flower, longer than any verdict takes.
+const AFTERWARDS: Duration = Duration::from_secs(20);
+
+#[test]
+fn on_redis() {
+    watched(&Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    watched(&Broker::rabbitmq());
+}
+
+fn watched(broker: &Broker) {
+    let slack = SlackStandIn::start();
+    let names = ["sms@host1", "sms@host2", "sms@host3"];
+    let mut workers = Worker::start_all(&broker.url(), &names, &WorkerOptions::default());
+    let mut flower = Flower::start_with_login(&broker.url(), "me", "hunter2");
+    let fleet = "[[fleet]]\nname = \"sms\"\nbroker = \"far\"\n\n";
+    let headcount = Headcount::start(HEADCOUNT, &(flower.config("far") + fleet + &slack.webhook_config()));
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+    let alive = headcount.worker("sms@host1").unwrap();
+    let presence = &alive["signals"]["presence"];
+    assert!(presence["ok"].is_null(), "{alive}");
+    assert!(
+        presence["detail"].as_str().unwrap().contains("through Flower"),
+        "{alive}"
+    );
+    assert!(
+        alive["software"].as_str().unwrap().starts_with("py-celery 5"),
+        "{alive}"
+    );
+
+    // A worker is killed, and comes back.
+    let killed = workers[1].sigkill();
+    let opened = slack.next_text("DEGRADED sms", PATIENCE);
+    report(broker, "one of three killed", killed, &opened);
+    assert!(opened.text().contains("sms@host2 unreachable"), "{}", opened.text());
+    assert!(opened.rendered().contains("through Flower"), "{}", opened.rendered());
+    assert_eq!(headcount.worker("sms@host2").unwrap()["diagnosis"], "unreachable");
+    let back = workers[1].restart();
+    let recovered = slack.next_text("RECOVERED sms", PATIENCE);
+    report(broker, "it is back", back, &recovered);
+    headcount.wait_worker("sms@host2", "up", UP_WITHIN);
+
+    // A worker that says goodbye is none that is missing.
+    assert!(workers[2].warm_shutdown(PATIENCE).success());
+    headcount.wait_worker("sms@host3", "offline", UP_WITHIN);
+
+    // Flower is killed, and comes back.
+    let killed = flower.kill();
+    let down = slack.next_text("BROKER DOWN far", PATIENCE);
+    report(broker, "Flower killed", killed, &down);
+    headcount.wait_fleet("sms", "unknown", UP_WITHIN);
+    flower.restart();
+    let back = Instant::now();
+    let recovered = slack.next_text("RECOVERED far", PATIENCE);
+    report(broker, "Flower is back", back, &recovered);
+    for name in &names[..2] {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+    slack.silent_for(AFTERWARDS);
+
+    assert!(headcount.sigterm().success());
+    let words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
+    assert_eq!(
+        words,
+        ["DEGRADED sms", "RECOVERED sms", "BROKER DOWN", "RECOVERED far"],
+        "{:#?}",
+        slack.texts()
+    );
+    let all = format!(
+        "{:?}{:?}{:?}",
+        slack.requests(),
+        headcount.process().stdout(),
+        headcount.process().stderr()
+    );
+    assert!(!all.contains("hunter2"), "a password was shown");
+}
+
+#[test]
+fn flower_that_loses_its_broker_blames_no_worker() {
+    let mut broker = Broker::redis();
+    let slack = SlackStandIn::start();
+    let names = ["sms@host1", "sms@host2"];
+    let _workers = Worker::start_all(&broker.url(), &names, &WorkerOptions::default());
+    let flower = Flower::start(&broker.url());
+    // Without a configuration: the fleet is discovered.
+    let config = flower.config("far") + &slack.webhook_config();
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+    let killed = broker.kill();
+    let down = slack.next_text("BROKER DOWN far", PATIENCE);
+    report(&broker, "the broker behind Flower killed", killed, &down);
+    assert!(
+        down.rendered().contains("Flower answers, and has heard no event"),
+        "{}",
+        down.rendered()
+    );
+    broker.restart();
+    let back = Instant::now();
+    let recovered = slack.next_text("RECOVERED far", PATIENCE);
+    println!(
+        "RECOVERED {:.1} s after its return",
+        recovered.at.saturating_duration_since(back).as_secs_f64()
+    );
+    for name in names {
+        headcount.wait_worker(name, "up", PATIENCE);
+    }
+    slack.silent_for(AFTERWARDS);
+    assert_eq!(slack.texts().len(), 2, "{:#?}", slack.texts());
+    assert!(headcount.sigterm().success());
+}
+
+#[test]
+fn commands_take_a_flower_for_a_broker() {
+    let broker = Broker::redis();
+    let _workers = Worker::start_all(&broker.url(), &["sms@h1", "sms@h2"], &WorkerOptions::default());
+    let flower = Flower::start_with_login(&broker.url(), "me", "hunter2");
+    let run = |args: &[&str]| {
+        let output = run_once(HEADCOUNT, args, PATIENCE);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!text.contains("hunter2"), "{text}");
+        (output.status.code(), text)
+    };
+    let url = flower.url();
+    let (code, text) = run(&["probe", "--broker", &url, "--expect", "2"]);
+    assert_eq!(code, Some(0), "{text}");
+    for part in ["sms@h1", "sms@h2", "thread"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(run(&["probe", "--broker", &url, "--expect", "3"]).0, Some(1));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headcount.toml");
+    let store = format!("[store]\nurl = \"sqlite:{}\"\n", dir.path().join("h.db").display());
+    std::fs::write(&file, flower.config("far") + &store).unwrap();
+    let check = ["check", file.to_str().unwrap(), "--connect"];
+    let (code, text) = run(&check);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("workers that answer: 2"), "{text}");
+    flower.kill();
+    assert_eq!(run(&check).0, Some(1));
+    assert_eq!(run(&["probe", "--broker", &url]).0, Some(3));
+}
+
+#[test]
+fn by_tls_its_certificate_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name).display().to_string());
+    let mut openssl = Command::new("openssl");
+    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost".split(' '));
+    openssl.args("-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE".split(' '));
+    let made = openssl
+        .args(["-days", "30", "-out", &certificate, "-keyout", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let broker = Broker::redis();
+    let _worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    let flower = Flower::start_with_tls(&broker.url(), &certificate, &key);
+    let probe = |trusted: &str| {
+        let mut probe = Command::new(HEADCOUNT);
+        // The system's authorities, for a program that asks for them.
+        probe
+            .args(["probe", "--broker", &flower.url()])
+            .env("SSL_CERT_FILE", trusted);
+        let output = probe.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let (code, text) = probe(&certificate);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("sms@h1"), "{text}");
+    let (code, text) = probe("/dev/null");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("certificate"), "{text}");
+}
+
+fn first_two(text: &str) -> String {
+    text.split([' ', ':']).take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn report(broker: &Broker, what: &str, since: Instant, message: &Message) {
+    let took = message.at.saturating_duration_since(since);
+    println!(
+        "{}: {what}: told after {:.1} s: {}",
+        broker.kind(),
+        took.as_secs_f64(),
+        message.text()
+    );
+    assert!(
+        took <= TOLD_WITHIN,
+        "{what}: {took:?}, and {TOLD_WITHIN:?} are promised"
+    );
+}

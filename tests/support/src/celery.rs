@@ -219,6 +219,23 @@ pub fn send_tasks(broker_url: &str, tasks: &[(&str, &str, Value)]) {
     assert!(status.success(), "send.py: {status}\n{}", process.last_lines());
 }
 
+/// Gives one worker a command of Celery's remote control, such as `cancel_consumer` with `{"queue": "sms"}`, and returns its
+/// answer.
+///
+/// # Panics
+/// When it did not answer that it has done so.
+pub fn control(broker_url: &str, hostname: &str, method: &str, arguments: &Value) -> Value {
+    let mut celery = celery_command(broker_url);
+    celery.args(["control.py", hostname, method, &arguments.to_string()]);
+    let process = Process::start("control.py", &mut celery);
+    let status = process.wait_exit(READY_WITHIN);
+    let answer = serde_json::from_str(&process.whole_output().0);
+    match answer {
+        Ok(answer) if status.success() => answer,
+        _ => panic!("control.py {hostname} {method}: {status}\n{}", process.last_lines()),
+    }
+}
+
 fn celery_command(broker_url: &str) -> std::process::Command {
     let mut celery = command(python());
     celery

@@ -9,9 +9,9 @@ use crate::outcome::{Outcome, Truth};
 use crate::stage::{Crew, Shape, Watch};
 use crate::table::Row;
 
-/// What `ONLY` takes.
+/// What `ONLY` takes, and what the table says.
 pub(crate) const NAME: &str = "broker";
-const TITLE: &str = "broker killed, started again after 5 s";
+pub(crate) const TITLE: &str = "broker killed, started again after 5 s";
 /// The name of the broker in the kit's configuration.
 const SUBJECT: &str = "main";
 const TRUTH: Truth = Truth::Found {

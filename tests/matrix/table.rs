@@ -93,9 +93,8 @@ impl Row {
             format!(" ({broke} broke off)")
         };
         format!(
-            "| {} | {} | {right} | {}{broke} | {number_found} | {} | {} | {} | {} | {} |",
-            self.title,
-            self.broker,
+            "{} {right} | {}{broke} | {number_found} | {} | {} | {} | {} | {} |",
+            key(self.title, self.broker),
             self.outcomes.len(),
             self.wrong(),
             spread(found),
@@ -155,13 +154,27 @@ fn counted(words: impl Iterator<Item = String>) -> String {
     each.join(", ")
 }
 
-/// Puts the table into the document, between its marks.
-pub(crate) fn publish(table: &str) {
+/// Puts these rows into the document, between its marks, in the order of `keys`, which are the beginnings of all rows
+/// that there can be. Rows of what was not played now stay as they are.
+pub(crate) fn publish(rows: &[String], keys: &[String]) {
     let path = repository().join(DOCUMENT);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{DOCUMENT}: {error}"));
     let (before, rest) = text
         .split_once(BEGIN)
         .unwrap_or_else(|| panic!("{DOCUMENT}: no {BEGIN}"));
-    let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{DOCUMENT}: no {END}"));
-    std::fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).expect("write the document");
+    let (old, after) = rest.split_once(END).unwrap_or_else(|| panic!("{DOCUMENT}: no {END}"));
+    let table: Vec<&str> = keys
+        .iter()
+        .filter_map(|key| {
+            let known = rows.iter().map(String::as_str).chain(old.lines());
+            known.into_iter().find(|row| row.starts_with(key))
+        })
+        .collect();
+    let text = format!("{before}{BEGIN}\n{HEAD}\n{}\n{END}{after}", table.join("\n"));
+    std::fs::write(&path, text).expect("write the document");
+}
+
+/// How the row of a scenario on a kind of broker begins.
+pub(crate) fn key(title: &str, broker: &str) -> String {
+    format!("| {title} | {broker} |")
 }

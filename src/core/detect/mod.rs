@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod ledger;
 pub mod look;
 pub mod memory;
+mod namesake;
 pub mod observed;
 mod rhythm;
 pub mod roster;

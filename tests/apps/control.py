@@ -1,16 +1,14 @@
-"""Gives one worker a command: the arguments are its name, the command, and the command's arguments as JSON. Prints the answer."""
+"""Sends one control command: broker, node name, command, its arguments as JSON. Prints the replies; 1 if there is none."""
 
 import json
 import sys
 
-from app import app
+from celery import Celery
 
-hostname, method, arguments = sys.argv[1:]
-# A worker on a busy machine takes its time; one that has been named and has answered ends the wait.
+broker, hostname, command, arguments = sys.argv[1:]
+app = Celery("control", broker=broker)
 replies = app.control.broadcast(
-    method, arguments=json.loads(arguments), destination=[hostname], reply=True, timeout=30, limit=1
+    command, arguments=json.loads(arguments), destination=[hostname], reply=True, timeout=10, limit=1
 )
-answer = {name: said for reply in replies for name, said in reply.items()}[hostname]
-if "ok" not in answer:
-    sys.exit(f"{hostname} says {answer}")
-print(json.dumps(answer))
+print(json.dumps(replies))
+sys.exit(not replies or "error" in replies[0][hostname])

@@ -121,8 +121,6 @@ impl Worker {
                 "no beat for {}, one is due every {interval}",
                 seconds(t.since(beat.seen))
             )
-        } else if let Some((one, other)) = self.namesakes() {
-            format!("every {interval}, from two processes of this name: {one} and {other}")
         } else {
             format!("every {interval}")
         };

@@ -9,7 +9,6 @@ pub mod fleet;
 pub mod ledger;
 pub mod look;
 pub mod memory;
-mod namesake;
 pub mod observed;
 mod rhythm;
 pub mod roster;

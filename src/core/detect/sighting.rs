@@ -25,8 +25,6 @@ pub struct Sighting {
     pub hostname: CompactString,
     /// Process id of its main process.
     pub pid: Option<u32>,
-    /// Another process that beats under the same name.
-    pub namesake: Option<u32>,
     /// Its last word about coming and going, if there was one since the last flush.
     pub word: Word,
     /// How many beats and onlines there were.

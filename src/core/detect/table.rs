@@ -6,7 +6,6 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString, format_compact};
 use rustc_hash::FxHashMap;
 
-use super::namesake::Namesake;
 use super::roster::Roster;
 use super::sighting::{Sighting, Word};
 use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
@@ -48,9 +47,6 @@ struct Row {
     timestamp: f64,
     last: Mono,
     last_beat: Option<Mono>,
-    /// The last beat of the process `pid`; `last_beat` may be a namesake's.
-    own_beat: Mono,
-    namesake: Option<Namesake>,
     interval: Option<Duration>,
     longest_gap: Option<Duration>,
     active: Option<u64>,
@@ -223,8 +219,6 @@ impl Row {
             timestamp: f64::NEG_INFINITY,
             last: at,
             last_beat: None,
-            own_beat: at,
-            namesake: None,
             interval: None,
             longest_gap: None,
             active: None,
@@ -269,16 +263,6 @@ impl Row {
             self.word = Word::Online;
             self.left = false;
         }
-        if event.kind == WorkerKind::Heartbeat
-            && let (false, Some(pid), Some(namesake)) = (same_process, event.pid, &mut self.namesake)
-            && namesake.beats_beside(at, pid, self.own_beat)
-        {
-            // It keeps the name alive; the counts are those of one process.
-            self.last = at;
-            self.last_beat = Some(at);
-            self.beats = self.beats.saturating_add(1);
-            return true;
-        }
         if same_process && let Some(before) = self.last_beat {
             let gap = at.since(before);
             // Only beats that waited together come at one instant; their gaps are no rhythm.
@@ -287,10 +271,6 @@ impl Row {
             }
         }
         self.note(event);
-        if let (false, Some(before)) = (same_process, self.pid) {
-            self.namesake = Some(Namesake::replaced(before, self.own_beat));
-        }
-        self.own_beat = at;
         self.pid = event.pid.or(self.pid);
         self.last = at;
         self.last_beat = Some(at);
@@ -372,7 +352,6 @@ impl Row {
         Sighting {
             hostname: self.hostname.clone(),
             pid: self.pid,
-            namesake: self.namesake.and_then(|namesake| namesake.alive(self.last)),
             word: self.word,
             beats: self.beats,
             tasks: self.tasks,

@@ -110,7 +110,6 @@ impl World {
             last: now(self.ms).mono,
             interval: Some(Duration::from_millis(BEAT)),
             longest_gap: None,
-            namesake: None,
             active: Some(0),
             processed: Some(1),
             software: None,

@@ -73,8 +73,6 @@ pub struct Learned {
 pub struct Worker {
     hostname: CompactString,
     pid: Option<u32>,
-    /// Another process that beats under its name.
-    namesake: Option<u32>,
     stage: Stage,
     since: Wall,
     first_seen: Seen,
@@ -109,7 +107,6 @@ impl Worker {
         Self {
             hostname,
             pid: None,
-            namesake: None,
             stage: Stage::Starting,
             since: now.wall,
             first_seen: t,
@@ -185,11 +182,6 @@ impl Worker {
     /// The whole node name.
     pub fn hostname(&self) -> &CompactString {
         &self.hostname
-    }
-
-    /// The two processes that have its name, if there are two.
-    pub(super) fn namesakes(&self) -> Option<(u32, u32)> {
-        self.pid.zip(self.namesake)
     }
 
     /// How it stands.
@@ -305,7 +297,6 @@ impl Worker {
         if sighting.pid.is_some() {
             self.pid = sighting.pid;
         }
-        self.namesake = sighting.namesake;
         self.rhythm.heard(sighting.interval, sighting.longest_gap);
         self.active = sighting.active.or(self.active);
         self.processed = sighting.processed.or(self.processed);

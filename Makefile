@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak bench lint fmt
+.PHONY: help install demo test soak matrix bench lint fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: install ## all tests, with real brokers and real Celery workers
 
 soak: install ## what takes ten minutes: a long time of nothing, memory and threads flat
 	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture
+
+matrix: install ## real faults, ten times each on both brokers, into docs/detection.md; half an hour (ONLY=half_open: one of them)
+	HEADCOUNT_MATRIX=$(or $(ONLY),all) cargo test --features fault-points --test matrix
 
 bench: install ## the event lane against real servers (a release build)
 	cargo bench --bench event_lane

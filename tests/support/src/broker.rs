@@ -40,6 +40,14 @@ impl Broker {
         }
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        match self {
+            Broker::Redis(redis) => redis.port(),
+            Broker::RabbitMq(rabbitmq) => rabbitmq.port(),
+        }
+    }
+
     /// SIGKILL. Returns the moment.
     pub fn kill(&self) -> Instant {
         match self {

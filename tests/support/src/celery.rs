@@ -219,6 +219,23 @@ pub fn send_tasks(broker_url: &str, tasks: &[(&str, &str, Value)]) {
     assert!(status.success(), "send.py: {status}\n{}", process.last_lines());
 }
 
+/// Gives one worker a command of Celery's remote control, such as `cancel_consumer` with `{"queue": "sms"}`, and returns when
+/// it has done so.
+///
+/// # Panics
+/// When it did not answer, or refused.
+pub fn control(broker_url: &str, hostname: &str, method: &str, arguments: &Value) {
+    let mut celery = celery_command(broker_url);
+    celery.args(["control.py", broker_url, hostname, method, &arguments.to_string()]);
+    let process = Process::start("control.py", &mut celery);
+    let status = process.wait_exit(READY_WITHIN);
+    assert!(
+        status.success(),
+        "{method} at {hostname}: {status}\n{}",
+        process.last_lines()
+    );
+}
+
 /// A Python for the application of the tests.
 pub(crate) fn celery_command(broker_url: &str) -> std::process::Command {
     let mut celery = command(python());

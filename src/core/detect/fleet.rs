@@ -59,7 +59,7 @@ pub struct FleetSpec {
     pub rules: Rules,
 }
 
-/// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 500 bytes.
+/// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 1,000 bytes.
 pub const MAX_WORKERS: usize = 20_000;
 
 /// What happens to a fleet.

@@ -599,8 +599,13 @@ impl Work {
         let limit = self
             .means
             .time_limit
-            .map_or(Duration::ZERO, |limit| limit + rules::LIMIT_GRACE);
+            .map_or(Duration::ZERO, |limit| limit.saturating_add(rules::LIMIT_GRACE));
         rules.stuck_after.max(self.run.saturating_mul(rules::GAPS)).max(limit)
+    }
+
+    /// Whether its consumer has been seen to be absent, and not yet often enough to say so.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.trouble.is_none() && self.absent.is_some()
     }
 
     /// Since when it has done nothing, though it had reason to.

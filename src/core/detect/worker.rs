@@ -357,6 +357,11 @@ impl Worker {
         self.is_suspect() && self.gone.is_some()
     }
 
+    /// The same of its work.
+    pub(super) fn may_stall(&self) -> bool {
+        self.works() && self.work.is_in_doubt()
+    }
+
     // ------------------------------------------------------------ inputs
 
     /// Its events since the last flush.

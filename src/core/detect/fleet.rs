@@ -288,7 +288,8 @@ impl FleetDetector {
             };
             if worker.beats_on_time(t) && worker.has_answered() {
                 on_time += 1;
-                missed += usize::from(probed.answer.is_none());
+                // Where the broker itself says that it is gone, the question arrived.
+                missed += usize::from(probed.answer.is_none() && probed.present != Some(false));
             }
             let standing = Standing::of(worker);
             worker.probed(t, now, *probed);

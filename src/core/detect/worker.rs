@@ -314,7 +314,9 @@ impl Worker {
     /// Whether its pool and queues still have to be learned, or may have changed since they were.
     pub(super) fn wants_learning(&self, t: Seen) -> bool {
         let unlearned = self.pool.is_none() || self.work.queues().is_none();
-        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+        // Who has not answered anything for so long may never do.
+        let may_answer = self.ever_answered || self.has_been_seen_for(t) < rules::MEANS_EVERY;
+        self.is_alive() && ((unlearned && may_answer) || self.work.wants_refreshing(t))
     }
 
     /// Whether it should be asked about its work.

@@ -42,6 +42,17 @@ pub(super) struct Gone {
     last: Seen,
 }
 
+/// Runs shorter than this are not remembered: five of them are less than any sensible `stuck_after`.
+const RUN_REMEMBERED: u64 = 60;
+
+/// A run as it is remembered, in seconds: coarsely, since what is remembered is written whenever it changes.
+fn remembered_run(run: Duration) -> u64 {
+    match run.as_secs() {
+        short if short < RUN_REMEMBERED => 0,
+        long => long.checked_next_power_of_two().unwrap_or(long),
+    }
+}
+
 /// What one probe brought (see the port `Broker::probe`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probed {
@@ -188,7 +199,7 @@ impl Worker {
             queues: self.work.consumed().to_vec(),
             work: WorkMemory {
                 trouble: self.work.trouble(),
-                longest_run_s: self.work.longest_run().as_secs(),
+                longest_run_s: remembered_run(self.work.longest_run()),
             },
             answers: self.ever_answered,
             shows_presence: self.ever_present,
@@ -303,7 +314,9 @@ impl Worker {
     /// Whether its pool and queues still have to be learned, or may have changed since they were.
     pub(super) fn wants_learning(&self, t: Seen) -> bool {
         let unlearned = self.pool.is_none() || self.work.queues().is_none();
-        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+        // Who has not answered anything for so long may never do.
+        let may_answer = self.ever_answered || self.has_been_seen_for(t) < rules::MEANS_EVERY;
+        self.is_alive() && ((unlearned && may_answer) || self.work.wants_refreshing(t))
     }
 
     /// Whether it should be asked about its work.
@@ -344,6 +357,11 @@ impl Worker {
     /// Whether it may soon be found down: what is told of its fleet can wait a moment for it.
     pub(super) fn may_fall(&self) -> bool {
         self.is_suspect() && self.gone.is_some()
+    }
+
+    /// The same of its work.
+    pub(super) fn may_stall(&self) -> bool {
+        self.works() && self.work.is_in_doubt()
     }
 
     // ------------------------------------------------------------ inputs

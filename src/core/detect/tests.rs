@@ -5,5 +5,7 @@ mod losses;
 mod numbers;
 mod own_health;
 mod properties;
+mod signals;
+mod stalled;
 mod work;
 mod world;

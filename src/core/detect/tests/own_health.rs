@@ -27,7 +27,7 @@ fn failed_probes_of_our_own_give_a_silent_worker_more_time_and_a_crashed_one_non
         "after a good stretch it is as quick as ever: {usual} ms"
     );
     assert!(
-        evidence.iter().all(|one| one.signal.is_some()),
+        !evidence.iter().any(|one| one.says.contains("struggling")),
         "and by then it was well again"
     );
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use crate::alert::debounce::{self, Decision};
-use crate::alert::{Incident, IncidentBook, Notice, Turn};
+use crate::alert::{Incident, IncidentBook, IncidentId, Notice, Turn};
 use crate::celery::inspect::Pool;
 use crate::detect::*;
+use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
 
 /// The book of incidents and what is told of them, as the aggregator and the debouncer do it.
@@ -17,6 +18,8 @@ pub(super) struct Telling {
     pub(super) book: IncidentBook,
     pending: Vec<(Incident, bool, Mono)>,
     pub(super) turns: Vec<(u64, Turn, String)>,
+    /// The same, from the beginning.
+    pub(super) all: Vec<(u64, IncidentId, Turn, String)>,
 }
 
 impl Telling {
@@ -51,12 +54,19 @@ impl Telling {
                 };
                 let ms = (now.mono.as_micros() - 1_000_000_000) / 1_000;
                 self.turns.push((ms, turn, notice.text()));
+                self.all.push((ms, incident.id.clone(), turn, notice.text()));
             }
         }
     }
 
     fn restart(&mut self) {
         self.book = IncidentBook::resume(self.book.open());
+    }
+
+    /// The first words of all that was told.
+    pub(super) fn words(&self) -> Vec<String> {
+        let first = |text: &String| text.split(':').next().unwrap_or_default().to_owned();
+        self.all.iter().map(|(.., text)| first(text)).collect()
     }
 
     /// What a channel without threads has been told since this was last asked.
@@ -80,7 +90,18 @@ pub(super) enum Truth {
     Reconnecting,
 }
 
+/// How a worker that is well works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Working {
+    Well,
+    /// It consumes nothing any more.
+    Unsubscribed,
+    /// It holds a task, and does not get on with it.
+    Hung,
+}
+
 pub(super) struct Actual {
+    pub(super) working: Working,
     pub(super) truth: Truth,
     pub(super) pid: u32,
     pub(super) phase: u64,
@@ -96,6 +117,10 @@ pub(super) struct World {
     /// Whether the broker shows presence, as RabbitMQ does.
     pub(super) mailboxes: bool,
     pub(super) seeing: bool,
+    /// So many messages wait in the fleet's queue.
+    pub(super) backlog: u64,
+    /// What comes at one moment comes in the reverse order.
+    pub(super) backwards: bool,
     pub(super) states: Vec<(u64, FleetState)>,
     /// What people are told of it.
     pub(super) told: Telling,
@@ -132,6 +157,8 @@ impl World {
             ms: 0,
             mailboxes: true,
             seeing: true,
+            backwards: false,
+            backlog: 0,
             states: Vec::new(),
             told: Telling::default(),
         }
@@ -144,6 +171,7 @@ impl World {
         self.workers.insert(
             name.into(),
             Actual {
+                working: Working::Well,
                 truth: Truth::Well,
                 pid,
                 phase,
@@ -152,6 +180,21 @@ impl World {
             },
         );
         self.say(name, Word::Online);
+    }
+
+    pub(super) fn works(&mut self, name: &str, working: Working) {
+        self.workers.get_mut(name).unwrap().working = working;
+    }
+
+    fn consumes(&self, name: &str) -> Vec<CompactString> {
+        match self.working(name) {
+            Working::Unsubscribed => Vec::new(),
+            Working::Well | Working::Hung => vec!["sms".into()],
+        }
+    }
+
+    fn working(&self, name: &str) -> Working {
+        self.workers.get(name).map_or(Working::Well, |worker| worker.working)
     }
 
     pub(super) fn set(&mut self, name: &str, truth: Truth) {
@@ -174,8 +217,11 @@ impl World {
             age: Duration::ZERO,
             interval: Some(Duration::from_millis(BEAT)),
             longest_gap: None,
-            active: Some(0),
-            processed: Some(1),
+            active: Some(u64::from(self.working(name) == Working::Hung)),
+            processed: Some(match self.working(name) {
+                Working::Well => self.ms * self.backlog.min(1),
+                Working::Unsubscribed | Working::Hung => 0,
+            }),
             software: None,
             unfinished: None,
             shared: false,
@@ -207,13 +253,36 @@ impl World {
                         if let Some(pool) = self.answering(&name).map(|worker| worker.pool) {
                             let learned = Learned {
                                 pool: Some(pool),
-                                queues: Some(vec!["sms".into()]),
+                                queues: Some(self.consumes(&name)),
                             };
                             self.step(Input::Learned(&[(name, learned)]));
                         }
                     }
                 }
-                Output::LookAtWork(_) | Output::AskQueues(_) | Output::Changed => {}
+                Output::LookAtWork(names) => {
+                    for name in names {
+                        if self.answering(&name).is_none() {
+                            continue;
+                        }
+                        let working = self.working(&name);
+                        let look = WorkLook {
+                            queues: Some(self.consumes(&name)),
+                            running: Some(u32::from(working == Working::Hung)),
+                            reserved: Some(0),
+                            scheduled: Some(0),
+                        };
+                        self.step(Input::Worked(&[(name, look)]));
+                    }
+                }
+                Output::AskQueues(_) if self.backlog > 0 => {
+                    let queue = QueueStatus {
+                        name: "sms".into(),
+                        length: self.backlog,
+                        consumers: None,
+                    };
+                    self.step(Input::Queues(vec![queue]));
+                }
+                Output::AskQueues(_) | Output::Changed => {}
             }
         }
     }
@@ -226,7 +295,7 @@ impl World {
         if !self.seeing {
             return;
         }
-        let probes: Vec<_> = targets
+        let mut probes: Vec<_> = targets
             .iter()
             .map(|target| {
                 let answer = self.answering(&target.hostname).map(|_| Duration::from_millis(2));
@@ -243,6 +312,9 @@ impl World {
                 )
             })
             .collect();
+        if self.backwards {
+            probes.reverse();
+        }
         self.step(Input::Probed(&probes));
     }
 
@@ -259,12 +331,15 @@ impl World {
         let end = self.ms + ms;
         while self.ms < end {
             self.ms += STEP;
-            let due: Vec<_> = self
+            let mut due: Vec<_> = self
                 .workers
                 .iter()
                 .filter(|(_, worker)| worker.truth == Truth::Well && (self.ms + worker.phase) % BEAT < STEP)
                 .map(|(name, _)| name.to_string())
                 .collect();
+            if self.backwards {
+                due.reverse();
+            }
             for name in due {
                 self.say(&name, Word::Nothing);
             }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, Pool, Worker, WorkerOptions, python, repository, run_once, send_tasks};
+use headcount_testkit::{
+    Broker, Headcount, Pool, Worker, WorkerOptions, poll_until, python, repository, run_once, send_tasks,
+};
 use serde_json::{Value, json};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -96,14 +98,9 @@ fn detail(worker: &Value) -> &str {
 }
 
 fn work_is(headcount: &Headcount, expected: &str) {
-    let until = Instant::now() + PATIENCE;
-    while headcount
-        .worker("sms@h1")
-        .is_none_or(|worker| detail(&worker) != expected)
-    {
-        assert!(Instant::now() < until, "{:?}", headcount.worker("sms@h1"));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let is = |worker: &Value| detail(worker) == expected;
+    let said = poll_until(PATIENCE, || headcount.worker("sms@h1").filter(is));
+    assert!(said.is_some(), "{:?}", headcount.worker("sms@h1"));
 }
 
 /// Sends a control command about the queue, and returns when the worker has taken it.

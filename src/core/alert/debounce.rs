@@ -10,6 +10,10 @@ use crate::time::{Mono, Wall};
 /// together are found up to 2 s apart. Raising it delays the first message by as much, when workers are suspected.
 pub const HOLD: Duration = Duration::from_secs(2);
 
+/// The same for workers that are alive and of no use: their work is looked at every 3 s, so those that ceased together
+/// are found as far apart. Raising it delays news that are a minute old by as much.
+pub const WORK_HOLD: Duration = Duration::from_secs(4);
+
 /// How long a partial improvement must stand before it is told: workers that return do so one after the other, and the
 /// recovery that follows says it all. Raising it leaves the first message of a thread behind for as long.
 pub const EASE_HOLD: Duration = Duration::from_secs(10);
@@ -31,7 +35,9 @@ pub fn decide(now: Mono, incident: &Incident, unsettled: bool, waiting_since: Mo
     let Some(turn) = turn(incident) else {
         return Decision::Nothing;
     };
+    let of_no_use = matches!(incident.severity, Severity::Stalled | Severity::Stuck);
     let hold = match turn {
+        Turn::Opened | Turn::Worsened if of_no_use => WORK_HOLD,
         Turn::Opened | Turn::Worsened if unsettled => HOLD,
         Turn::Eased | Turn::Shifted => EASE_HOLD,
         _ => Duration::ZERO,
@@ -204,6 +210,13 @@ mod tests {
         assert_eq!(decide(at(0), &one, false, at(0)), Decision::Tell(Turn::Opened));
         assert_eq!(decide(at(1_999), &one, true, at(0)), Decision::Hold);
         assert_eq!(decide(at(2_000), &one, true, at(0)), Decision::Tell(Turn::Opened));
+    }
+
+    #[test]
+    fn of_those_that_are_of_no_use_more_are_waited_for() {
+        let one = incident(Severity::Stalled, 2, None);
+        assert_eq!(decide(at(3_999), &one, false, at(0)), Decision::Hold);
+        assert_eq!(decide(at(4_000), &one, false, at(0)), Decision::Tell(Turn::Opened));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use compact_str::CompactString;
 
 use super::fleet::FleetSpec;
 use super::observed::Seen;
+use super::rules::CHECKS;
 use super::state::{Signal, WorkerState};
 use super::worker::{Spoke, Worker};
 use crate::alert::Evidence;
@@ -38,7 +39,7 @@ impl Worker {
             answer: self.answer_status(),
             work: self.work_status(t),
         };
-        let silenced = |why: &str| {
+        let silenced = |why: &str, work_too: Option<String>| {
             let silence = |signal: SignalStatus| SignalStatus {
                 ok: None,
                 detail: why.to_owned(),
@@ -55,13 +56,17 @@ impl Worker {
                 presence,
                 heartbeat,
                 answer: silence(answer),
-                work: silence(work),
+                work: SignalStatus {
+                    ok: None,
+                    detail: work_too.unwrap_or_else(|| why.to_owned()),
+                    ..work
+                },
             }
         };
         if !sees {
-            silenced("its broker cannot be heard")
+            silenced("its broker cannot be heard", None)
         } else if self.offline_since().is_some() {
-            silenced("it said goodbye")
+            silenced("it said goodbye", self.draining())
         } else {
             signals
         }
@@ -73,18 +78,51 @@ impl Worker {
             (Signal::Heartbeat, self.heartbeat_status(t)),
             (Signal::Presence, self.presence_status(now)),
             (Signal::Answer, self.answer_status()),
-            (Signal::Work, self.work_status(t)),
         ];
         signals
             .into_iter()
             .filter(|(_, status)| !status.detail.is_empty())
-            .map(|(signal, status)| Evidence {
+            .map(|(signal, status)| (signal, status.detail))
+            .chain(self.work_evidence(t).map(|says| (Signal::Work, says)))
+            .map(|(signal, says)| Evidence {
                 at: now.wall,
                 subject: self.hostname().clone(),
                 signal: Some(signal),
-                says: status.detail,
+                says,
             })
             .collect()
+    }
+
+    /// Of a worker that has said goodbye: that it still runs what it had begun. Without task events it is not heard when
+    /// those end, and only what it said last is known.
+    fn draining(&self) -> Option<String> {
+        let told = self
+            .unfinished
+            .as_ref()
+            .filter(|_| self.tells_tasks)
+            .map(|unfinished| u64::from(unfinished.total));
+        match told.or(self.work.active())? {
+            0 => None,
+            1 => Some("draining, 1 task".to_owned()),
+            more => Some(format!("draining, {more} tasks")),
+        }
+    }
+
+    /// What its work adds to the evidence: why it is stalled, or what it left behind.
+    fn work_evidence(&self, t: Seen) -> Option<String> {
+        let stalled = self.work.account(t).filter(|_| self.is_stalled());
+        stalled.or_else(|| self.left_behind())
+    }
+
+    /// The tasks that it had begun when it was last heard, if it is gone.
+    fn left_behind(&self) -> Option<String> {
+        let gone = self.diagnosis().is_some() || self.offline_since().is_some();
+        let unfinished = self
+            .unfinished
+            .as_ref()
+            .filter(|unfinished| gone && unfinished.total > 0)?;
+        let (count, names) = unfinished.in_words();
+        Some(format!("left {count} behind{names}"))
     }
 
     /// When it was last asked, for taking turns.
@@ -95,19 +133,26 @@ impl Worker {
 
     fn heartbeat_status(&self, t: Seen) -> SignalStatus {
         let Some(beat) = self.beat else {
-            let detail = match self.last_seen() {
-                Some(_) => "no beat since Headcount started; it was seen before".to_owned(),
-                None => "no beat heard".to_owned(),
+            // Whose life shows otherwise for so long does not beat at all.
+            let silent = self.is_alive() && self.has_been_seen_for(t) >= NO_BEAT_FOR;
+            let (last, detail) = match self.last_seen() {
+                _ if silent && self.has_answered() => (
+                    None,
+                    "it does not beat (--without-heartbeat?), and is judged by its answers",
+                ),
+                _ if silent => (None, "it does not beat (--without-heartbeat?)"),
+                Some(_) => (self.last_seen(), "no beat since Headcount started; it was seen before"),
+                None => (None, "no beat heard"),
             };
             return SignalStatus {
                 ok: None,
-                last: self.last_seen(),
-                detail,
+                last,
+                detail: detail.to_owned(),
             };
         };
         let interval = seconds(self.rhythm.interval());
         let late = t.since(beat.seen) > self.rhythm.patience();
-        let detail = if late {
+        let mut detail = if late {
             format!(
                 "no beat for {}, one is due every {interval}",
                 seconds(t.since(beat.seen))
@@ -115,6 +160,9 @@ impl Worker {
         } else {
             format!("every {interval}")
         };
+        if self.shares_name {
+            detail += "; two processes share this name";
+        }
         SignalStatus {
             ok: Some(!late),
             last: Some(beat.wall),
@@ -155,14 +203,26 @@ impl Worker {
                 last,
                 detail: format!("answered in {:.1} ms", latency.as_secs_f64() * 1e3),
             },
-            (_, missed) if missed > 0 => SignalStatus {
-                ok: Some(false),
-                last,
-                detail: format!(
-                    "{missed} {} unanswered",
-                    if missed == 1 { "ping" } else { "pings in a row" }
-                ),
+            (None, missed) if missed >= CHECKS && !self.has_answered() && self.is_alive() => SignalStatus {
+                ok: None,
+                last: None,
+                detail: "it has never answered (remote control off?): it is judged by its beats".to_owned(),
             },
+            (_, missed) if missed > 0 => {
+                let pings = if missed == 1 { "ping" } else { "pings in a row" };
+                // A mailbox on a connection of its own can die alone (gevent): deaf to commands until it reconnects.
+                let deaf = missed >= CHECKS && self.state() == WorkerState::Up && self.beat.is_some();
+                let though = if deaf {
+                    ", though its beats come: it is deaf to commands"
+                } else {
+                    ""
+                };
+                SignalStatus {
+                    ok: Some(false),
+                    last,
+                    detail: format!("{missed} {pings} unanswered{though}"),
+                }
+            }
             _ => SignalStatus {
                 ok: None,
                 last,
@@ -172,40 +232,50 @@ impl Worker {
     }
 
     fn work_status(&self, t: Seen) -> SignalStatus {
-        if let Some(detail) = self.work.account(t).filter(|_| self.is_alive()) {
+        if let Some(detail) = self.work.account(t).filter(|_| self.is_stalled()) {
             return SignalStatus {
                 ok: Some(false),
                 last: None,
                 detail,
             };
         }
-        let Some(queues) = self.work.queues() else {
-            return SignalStatus {
-                ok: None,
-                last: None,
-                detail: "its queues are not known yet".to_owned(),
-            };
+        let queues = self.work.queues();
+        let consumes = if self.diagnosis().is_some() {
+            "consumed"
+        } else {
+            "consumes"
         };
-        let detail = match queues.len() {
-            _ if self.diagnosis().is_some() => format!("consumed {} queues", queues.len()),
-            0 => "consumes no queue".to_owned(),
-            1..=SHOWN_QUEUES => format!("consumes {}", join(queues)),
-            more => format!(
-                "consumes {} and {} more",
-                join(&queues[..SHOWN_QUEUES]),
-                more - SHOWN_QUEUES
-            ),
+        let detail = match queues {
+            None => "its queues are not known yet".to_owned(),
+            Some([]) => "consumes no queue".to_owned(),
+            Some(queues) => match queues.split_at_checked(SHOWN_QUEUES) {
+                Some((shown, more)) if !more.is_empty() => {
+                    format!("{consumes} {} and {} more", join(shown), more.len())
+                }
+                _ => format!("{consumes} {}", join(queues)),
+            },
+        };
+        let detail = match self.left_behind() {
+            Some(left) => format!("{detail}; {left}"),
+            // It has taken tasks, and told of none.
+            None if self.is_alive() && !self.tells_tasks && self.accepted >= TASKS_UNTOLD => {
+                format!("{detail}; sends no task events (-E)")
+            }
+            None => detail,
         };
         // The dead consume nothing, whatever they said last.
-        let ok = if self.diagnosis().is_some() {
-            None
-        } else {
-            Some(!queues.is_empty())
-        };
+        let ok = queues
+            .filter(|_| self.diagnosis().is_none())
+            .map(|queues| !queues.is_empty());
         SignalStatus { ok, last: None, detail }
     }
 }
 
+/// A worker that has shown other signs of life for so long, and has not beaten, does not beat: Celery's default is 2 s.
+const NO_BEAT_FOR: Duration = Duration::from_secs(15);
+/// So many tasks have to be accepted without an event of any, to say that it sends none: the first beat that counts them
+/// and their events come by different ways.
+const TASKS_UNTOLD: u64 = 5;
 /// So many queues are named in a worker's detail.
 const SHOWN_QUEUES: usize = 5;
 

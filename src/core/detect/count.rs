@@ -25,6 +25,8 @@ pub(super) struct Books<'a> {
     pub(super) history: &'a History,
     /// Whether the fleet has ever had a worker.
     pub(super) ever_seen: bool,
+    /// Whether it has been found short already.
+    pub(super) short: bool,
     /// How long a worker that said goodbye is awaited.
     pub(super) awaited_for: Duration,
 }
@@ -85,8 +87,9 @@ impl Count {
         let Some(usual) = books.history.usual() else {
             return present + open;
         };
-        // Its losses are usually replaced, and that takes a moment; half of it at once is no such loss.
-        if open < present {
+        // Its losses are usually replaced, and that takes a moment; half of it at once is no such loss, and while it is
+        // short for that reason nothing is well again before the number is.
+        if open < present && !books.short {
             self.awaited += books.slots.open_lately(rules::REPLACED_WITHIN, t);
         }
         expected_by_count(usual, present + open)

@@ -510,6 +510,7 @@ impl FleetDetector {
             flapping: &self.flapping,
             history: &self.history,
             ever_seen: self.ever_seen,
+            short: matches!(self.state, FleetState::Degraded | FleetState::Down),
             awaited_for: if self.in_rollout(t) {
                 rules::ROLLOUT_GRACE_BUSY
             } else {

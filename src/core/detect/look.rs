@@ -53,13 +53,15 @@ impl Turns {
         workers: &mut BTreeMap<CompactString, Worker>,
         outputs: &mut Vec<Output>,
     ) {
+        // A new suspect is asked at once: nothing is due while there is none.
         if now >= self.close {
-            self.close = now + rules::SUSPECT_PROBE_EVERY;
             // Where the broker no longer sees one, others may have fallen with it: they are looked at before they are late.
             let all =
                 workers.len() <= MAX_COMPANY && workers.values().any(|worker| worker.is_alive() && worker.is_unseen());
             let close = |worker: &Worker| worker.wants_close_look() || (all && worker.is_alive());
-            ask(outputs, Output::Probe, chosen(workers, close, Worker::target));
+            if ask(outputs, Output::Probe, chosen(workers, close, Worker::target)) {
+                self.close = now + rules::SUSPECT_PROBE_EVERY;
+            }
         }
         if now >= self.all {
             self.all = now + spec.rules.probe_every;

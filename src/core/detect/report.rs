@@ -1,10 +1,12 @@
 //! A fleet's account of itself: the verdict in words, made when somebody asks for it and not at each step.
 
+use super::count::Count;
 use super::fleet::FleetDetector;
 use super::missing::{self, Why};
 use super::observed::Seen;
 use super::verdict::{Finding, FleetReport, FleetVerdict};
 use super::worker::Worker;
+use crate::alert::text::Moment;
 use crate::alert::{Evidence, Scene, Shared};
 use crate::status::FleetStatus;
 use crate::time::Now;
@@ -55,7 +57,7 @@ impl FleetDetector {
         let shared = missing::shared(&lost, self.workers.values().filter(|worker| worker.is_alive()));
         let mut evidence = Vec::new();
         if matches!(finding, Finding::Trouble { .. }) {
-            evidence = self.own_evidence(shared.as_ref(), now);
+            evidence = self.own_evidence(&count, shared.as_ref(), now);
         }
         evidence.extend(
             missing
@@ -91,13 +93,21 @@ impl FleetDetector {
     }
 
     /// What the verdict rests on beside what the missing workers' signals say.
-    fn own_evidence(&self, shared: Option<&Shared>, now: Now) -> Vec<Evidence> {
+    fn own_evidence(&self, count: &Count, shared: Option<&Shared>, now: Now) -> Vec<Evidence> {
         let fleet = |says: String| Evidence {
             at: now.wall,
             subject: self.spec.name.clone(),
             signal: None,
             says,
         };
+        let short = count.expected.saturating_sub(count.up);
+        let short = (short > 0).then(|| {
+            let since = Moment(self.since);
+            format!(
+                "{short} of {} workers are missing, {} since {since}",
+                count.expected, self.state
+            )
+        });
         let usual = self
             .history
             .usual()
@@ -118,6 +128,10 @@ impl FleetDetector {
                 doubt.factor()
             )
         });
-        [usual, shared, struggling].into_iter().flatten().map(fleet).collect()
+        [short, usual, shared, struggling]
+            .into_iter()
+            .flatten()
+            .map(fleet)
+            .collect()
     }
 }

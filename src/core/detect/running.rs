@@ -179,6 +179,11 @@ mod tests {
         }
     }
 
+    fn words(running: &Running, names: &TaskNames) -> String {
+        let (count, names) = running.unfinished(names).in_words();
+        count + &names
+    }
+
     #[test]
     fn what_has_begun_and_not_ended_is_named() {
         let (mut names, mut running) = (TaskNames::default(), Running::default());
@@ -193,13 +198,12 @@ mod tests {
         for uuid in ["a", "b", "c", "e"] {
             running.fold(&mut names, &event(TaskKind::Started, uuid, None));
         }
-        let unfinished = running.unfinished(&names);
-        assert_eq!(unfinished.to_string(), "4 tasks: sms.send x2, sms.purge, 1 other");
+        assert_eq!(words(&running, &names), "4 tasks: sms.send x2, sms.purge, 1 other");
         running.fold(&mut names, &event(TaskKind::Retried, "a", None));
         running.fold(&mut names, &event(TaskKind::Succeeded, "b", None));
         running.fold(&mut names, &event(TaskKind::Succeeded, "unknown", None));
         running.fold(&mut names, &event(TaskKind::Failed, "e", None));
-        assert_eq!(running.unfinished(&names).to_string(), "1 task: sms.send");
+        assert_eq!(words(&running, &names), "1 task: sms.send");
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 //! What the event lane found out about one worker since it last told: all that a verdict needs, and nothing else.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,22 +69,23 @@ pub struct Unfinished {
     pub names: Vec<(CompactString, u32)>,
 }
 
-impl fmt::Display for Unfinished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.total, if self.total == 1 { "task" } else { "tasks" })?;
-        let mut before = ": ";
+impl Unfinished {
+    /// `3 tasks` and `: sms.send x2, sms.purge`; the second is empty where no name is known.
+    pub(super) fn in_words(&self) -> (String, String) {
+        let count = format!("{} {}", self.total, if self.total == 1 { "task" } else { "tasks" });
+        let mut names = String::new();
         for (name, count) in &self.names {
-            write!(f, "{before}{name}")?;
+            names += if names.is_empty() { ": " } else { ", " };
+            names += name;
             if *count > 1 {
-                write!(f, " x{count}")?;
+                names += &format!(" x{count}");
             }
-            before = ", ";
         }
         let named: u32 = self.names.iter().map(|(_, count)| count).sum();
-        match self.total.saturating_sub(named) {
-            0 => Ok(()),
-            _ if named == 0 => Ok(()),
-            others => write!(f, ", {others} other"),
+        let others = self.total.saturating_sub(named);
+        if others > 0 && !names.is_empty() {
+            names += &format!(", {others} other");
         }
+        (count, names)
     }
 }

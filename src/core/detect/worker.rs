@@ -285,6 +285,11 @@ impl Worker {
         }
     }
 
+    /// How long ago it was first seen.
+    pub(super) fn has_been_seen_for(&self, t: Seen) -> Duration {
+        t.since(self.first_seen)
+    }
+
     /// How long it has given no sign.
     pub(super) fn silent(&self, t: Seen) -> Duration {
         t.since(self.life)
@@ -352,6 +357,7 @@ impl Worker {
             return;
         }
         self.shares_name = sighting.shared;
+        self.tells_tasks |= sighting.tasks > 0;
         let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
         let restarted = other && !sighting.shared;
         if restarted {
@@ -397,7 +403,6 @@ impl Worker {
             self.work.beat(fresh, sighting.active, sighting.processed);
         }
         if sighting.tasks > 0 {
-            self.tells_tasks = true;
             self.work.moves(fresh);
         }
         if sighting.beats > 0 {
@@ -556,6 +561,14 @@ impl Worker {
         }
         let deadline = rules.silent_after().max(self.rhythm.patience() + rules.gone_for());
         if silent <= deadline || self.excuse(t).is_some() {
+            return None;
+        }
+        // The broker has just begun to say that its connection is gone: whether it has crashed, or reconnects after a
+        // long task, shows within moments, and then there is a better word for it.
+        if self
+            .gone
+            .is_some_and(|gone| t.since(gone.first.seen) < rules.gone_for() * 2)
+        {
             return None;
         }
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.

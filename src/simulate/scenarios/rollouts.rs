@@ -41,8 +41,8 @@ pub(super) fn rolling_deploy(stage: &mut Stage) {
 
 /// 17: the upper half of the slots is let go and taken again with goodbyes. Of the lower half, which stays, one spot
 /// machine in a while is killed without a word, and another of a new name takes its place after one to three minutes:
-/// whether that is told is a question of the count, and not scored. When most of the half is reclaimed at once, the
-/// fleet is short of what it needs, and that must be told.
+/// whether that is told is a question of the count, and not scored. When most of the half is reclaimed at once while the
+/// other is away, the fleet is short by any count, and that must be told.
 pub(super) fn autoscale(stage: &mut Stage) {
     let half = stage.count() / 2;
     let mut generation = 0;
@@ -59,7 +59,7 @@ pub(super) fn autoscale(stage: &mut Stage) {
             }
         }
         let killed = at + stage.between(3 * MIN, 5 * MIN);
-        let reclaimed = turn % 3 == 2;
+        let reclaimed = turn % 4 == 2;
         let first = Slot::try_from(stage.rng.below(u64::from(half.max(1)))).unwrap_or(0);
         let slots = if reclaimed { 0..half * 4 / 5 } else { first..first + 1 };
         let who: Vec<_> = slots.map(|slot| (slot, stage.name(slot))).collect();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 use headcount_actors::ports::{BrokerError, Inspect, Queue, Reply};
 use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
-use lapin::{ErrorKind, ExchangeKind};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, ErrorKind, ExchangeKind};
 use tokio::time::timeout_at;
 
 use super::connect::broken;
@@ -16,6 +16,8 @@ use super::{Amqp, request};
 use crate::brokers::collect::Collected;
 use crate::brokers::waiting::Call;
 
+/// As many workers are asked by a message to each; more of them by one message to all, whether they are asked or not.
+const MAX_DIRECT: usize = 50;
 /// How long all of the looking at queues may take.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,13 +40,6 @@ async fn run(
     collected: &mut Collected<'_>,
 ) -> Result<(), BrokerError> {
     let channel = control.channel().await?;
-    let exchange = short(&broker.wire.control_exchange())?;
-    // Exactly as Celery declares it. Without a worker it may not exist yet, and publishing to it would fail.
-    let options = ExchangeDeclareOptions::default();
-    channel
-        .exchange_declare(exchange.clone(), ExchangeKind::Fanout, options, FieldTable::default())
-        .await
-        .map_err(broken)?;
     let destination: Option<Vec<&str>> = ask
         .destination
         .as_ref()
@@ -55,19 +50,39 @@ async fn run(
         call.ticket(),
         control.reply_queue.as_str(),
     );
+    let (exchange, keys) = match &destination {
+        // Straight to their mailboxes. One that is not there takes nothing, and does not answer.
+        Some(few) if few.len() <= MAX_DIRECT => {
+            let mailboxes = few
+                .iter()
+                .filter_map(|hostname| short(&broker.wire.mailbox(hostname)).ok());
+            ("".into(), mailboxes.collect())
+        }
+        _ => (control_exchange(broker, &channel).await?, vec!["".into()]),
+    };
     let sent = Instant::now();
-    channel
-        .basic_publish(
-            exchange,
-            "".into(),
-            BasicPublishOptions::default(),
-            &body,
-            request::properties(ask.timeout)?,
-        )
-        .await
-        .map_err(broken)?;
+    for key in keys {
+        let properties = request::properties(ask.timeout)?;
+        let options = BasicPublishOptions::default();
+        channel
+            .basic_publish(exchange.clone(), key, options, &body, properties)
+            .await
+            .map_err(broken)?;
+    }
     collected.sent(sent);
     collected.until_complete(call).await
+}
+
+/// The exchange that brings a command to all workers.
+async fn control_exchange(broker: &Amqp, channel: &Channel) -> Result<ShortString, BrokerError> {
+    let exchange = short(&broker.wire.control_exchange())?;
+    // Exactly as Celery declares it. Without a worker it may not exist yet, and publishing to it would fail.
+    let options = ExchangeDeclareOptions::default();
+    channel
+        .exchange_declare(exchange.clone(), ExchangeKind::Fanout, options, FieldTable::default())
+        .await
+        .map_err(broken)?;
+    Ok(exchange)
 }
 
 /// See [`headcount_actors::ports::Broker::queues`].

@@ -15,7 +15,7 @@ pub(super) fn subscribers(list: &str, ours: impl Fn(u64) -> bool) -> Vec<Connect
 }
 
 /// What our own connection that takes replies calls itself.
-pub(super) const OUR_NAME: &str = "headcount";
+pub(super) const OUR_NAME: &str = "headcount-replies";
 
 /// How long after the last BRPOP a connection still counts as one that takes messages, in seconds: Celery's waits for
 /// 1 s, or as long as `polling_interval` says, and is asked again at once as long as the worker may take more.
@@ -79,7 +79,7 @@ mod tests {
                     id=8 addr=10.0.0.7:2 name= age=62 idle=40 flags=b cmd=brpop\n\
                     id=9 addr=10.0.0.7:3 name= age=62 idle=1 flags=N cmd=BRPOP\n\
                     id=10 addr=10.0.0.7:4 name= age=62 idle=30 flags=N cmd=brpop\n\
-                    id=11 addr=10.0.0.7:5 name=headcount age=62 idle=0 flags=b cmd=brpop\n\
+                    id=11 addr=10.0.0.7:5 name=headcount-replies age=62 idle=0 flags=b cmd=brpop\n\
                     id=12 addr=10.0.0.7:6 name= age=62 idle=0 flags=N cmd=llen\nnonsense\n";
         assert_eq!(takers(list), 3);
     }

@@ -45,6 +45,7 @@ async fn rabbitmq_is_watched() {
     };
     let (broker, mut listener, worker) = conformance::watches_workers(&rabbit.url(), &sight).await;
     assert_eq!(broker.connections().await.unwrap(), None);
+    assert_eq!(broker.takers().await.unwrap(), None);
 
     let (_connection, channel) = client(&rabbit).await;
     for body in conformance::hostile_bodies() {

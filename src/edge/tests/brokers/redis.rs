@@ -71,6 +71,12 @@ async fn redis_is_watched() {
         "{connections:?}"
     );
 
+    // The other worker waits for tasks; the killed one does not, and neither do we.
+    until("one connection that takes tasks", async || {
+        (broker.takers().await.unwrap() == Some(1)).then_some(())
+    })
+    .await;
+
     let mut client = client(&redis).await;
     for body in conformance::hostile_bodies() {
         let envelope = serde_json::json!({

@@ -1,0 +1,316 @@
+//! What a worker has, from its events to what is said of it: events go through the table of the lane, as in the daemon.
+
+use std::time::Duration;
+
+use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::detect::roster::Roster;
+use crate::detect::table::WorkerTable;
+use crate::detect::*;
+use crate::status::WorkerStatus;
+use crate::time::{Mono, Now, Wall};
+
+/// A lane and a fleet, 250 ms by 250 ms.
+struct Line {
+    table: WorkerTable,
+    fleet: FleetDetector,
+    ms: u64,
+    clock: u64,
+    /// Whether the worker answers, and whether the broker shows it.
+    answers: bool,
+    present: Option<bool>,
+}
+
+fn now(ms: u64) -> Now {
+    Now {
+        mono: Mono::from_micros(1_000_000_000 + ms * 1000),
+        wall: Wall::from_micros(1_790_000_000_000_000 + i64::try_from(ms).unwrap() * 1000),
+    }
+}
+
+impl Line {
+    fn new() -> Self {
+        let spec = FleetSpec {
+            name: "sms".into(),
+            broker: "main".into(),
+            expected: Expected::Auto,
+            minimum: Minimum::OneWhileExpected,
+            queues: Vec::new(),
+            rules: Rules::default(),
+        };
+        let mut line = Self {
+            table: WorkerTable::new(Roster::discovering()),
+            fleet: FleetDetector::new(spec, Vec::new(), now(0)),
+            ms: 0,
+            clock: 0,
+            answers: true,
+            present: Some(true),
+        };
+        line.step(Input::Sight(Sight::Clear));
+        line
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        self.fleet.step(now(self.ms), input, &mut outputs);
+        for output in outputs {
+            if let Output::Probe(targets) = output {
+                let probed = Probed {
+                    answer: self.answers.then_some(Duration::from_millis(2)),
+                    present: self.present,
+                };
+                let probes: Vec<_> = targets.into_iter().map(|target| (target.hostname, probed)).collect();
+                self.step(Input::Probed(&probes));
+            }
+        }
+    }
+
+    /// An event of the worker's process `pid`, that was sent `held` ms ago by a clock of its own.
+    fn say(&mut self, kind: WorkerKind, pid: u32, held: u64) {
+        self.clock += 1;
+        let event = WorkerEvent {
+            kind,
+            hostname: "sms@h1",
+            pid: Some(pid),
+            clock: Some(self.clock),
+            timestamp: Some((self.ms - held) as f64 / 1e3 + 5_000.0),
+            freq: Some(2.0),
+            active: Some(0),
+            processed: Some(7),
+            sw_ident: None,
+            sw_ver: None,
+            sw_sys: None,
+        };
+        self.table.worker(now(self.ms).mono, &event);
+    }
+
+    fn beat(&mut self) {
+        self.say(WorkerKind::Heartbeat, 1, 0);
+    }
+
+    fn task(&mut self, kind: TaskKind, uuid: &str, name: Option<&str>) {
+        let event = TaskEvent {
+            kind,
+            hostname: "sms@h1",
+            timestamp: Some(self.ms as f64 / 1e3 + 5_000.0),
+            uuid,
+            name,
+            queue: None,
+            runtime: None,
+            has_eta: false,
+        };
+        self.table.task(now(self.ms).mono, &event);
+    }
+
+    fn begin(&mut self, uuid: &str, name: &str) {
+        self.task(TaskKind::Received, uuid, Some(name));
+        self.task(TaskKind::Started, uuid, None);
+    }
+
+    /// Lets time pass, in which `every` 2 s something happens.
+    fn run(&mut self, ms: u64, mut every: impl FnMut(&mut Self)) {
+        let end = self.ms + ms;
+        while self.ms < end {
+            self.ms += 250;
+            if self.ms.is_multiple_of(2_000) {
+                every(self);
+            }
+            if self.ms.is_multiple_of(1_000) {
+                self.table.notice_silence(now(self.ms).mono);
+            }
+            let mut sightings = Vec::new();
+            self.table.drain(|_, sighting| {
+                sightings.push(sighting);
+                true
+            });
+            self.step(Input::Sighted(&sightings));
+            self.step(Input::Tick);
+        }
+    }
+
+    fn quiet(&mut self, ms: u64) {
+        self.run(ms, |_| {});
+    }
+
+    fn worker(&self) -> WorkerStatus {
+        self.fleet.report(now(self.ms)).workers.swap_remove(0)
+    }
+
+    fn evidence(&self) -> Vec<String> {
+        let verdict = self.fleet.report(now(self.ms)).verdict;
+        verdict.evidence.into_iter().map(|evidence| evidence.says).collect()
+    }
+}
+
+#[test]
+fn a_flush_of_old_beats_does_not_bring_back_who_is_gone() {
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    let last = line.ms;
+    line.answers = false;
+    line.present = None;
+    // What it had sent before it died waits on its way for 8 s, and comes at once.
+    line.quiet(8_000);
+    for held in (0..4).rev() {
+        line.say(WorkerKind::Heartbeat, 1, 6_000 + held * 500);
+    }
+    line.quiet(500);
+    assert_eq!(line.worker().state, WorkerState::Suspect);
+    let seen = line.worker().last_seen_ms(line.ms);
+    assert!(seen.abs_diff(last + 2_000) <= 250, "what its newest proves: {seen}");
+    while line.worker().state == WorkerState::Suspect {
+        line.quiet(250);
+    }
+    let fell = line.ms - (last + 2_000);
+    assert!((14_000..=16_000).contains(&fell), "{fell} ms after its last sign");
+}
+
+impl WorkerStatus {
+    fn last_seen_ms(&self, _: u64) -> u64 {
+        let micros = self.signals.heartbeat.last.unwrap().as_micros() - now(0).wall.as_micros();
+        u64::try_from(micros / 1_000).unwrap()
+    }
+}
+
+#[test]
+fn tasks_that_were_running_when_it_vanished_are_named() {
+    let mut line = Line::new();
+    line.run(20_000, Line::beat);
+    for (uuid, name) in [
+        ("a", "sms.send"),
+        ("b", "sms.send"),
+        ("c", "sms.purge"),
+        ("d", "sms.done"),
+    ] {
+        line.begin(uuid, name);
+    }
+    line.task(TaskKind::Received, "e", Some("sms.waits"));
+    line.task(TaskKind::Succeeded, "d", None);
+    line.answers = false;
+    line.present = Some(false);
+    line.quiet(15_000);
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Crashed));
+    let left = "left 3 tasks behind: sms.send x2, sms.purge";
+    assert!(line.evidence().iter().any(|says| says == left), "{:?}", line.evidence());
+    // It comes back, as another process: nothing is left of them.
+    line.answers = true;
+    line.present = Some(true);
+    line.run(20_000, |line| line.say(WorkerKind::Heartbeat, 2, 0));
+    assert_eq!(line.worker().state, WorkerState::Up);
+    assert!(!line.worker().signals.work.detail.contains("behind"));
+}
+
+#[test]
+fn who_said_goodbye_with_tasks_under_way_is_draining_until_they_end() {
+    let mut line = Line::new();
+    line.run(20_000, Line::beat);
+    line.begin("a", "sms.send");
+    line.begin("b", "sms.purge");
+    line.say(WorkerKind::Offline, 1, 0);
+    line.quiet(15_000);
+    assert_eq!(line.worker().state, WorkerState::Offline);
+    assert_eq!(line.worker().signals.work.detail, "draining, 2 tasks");
+    line.task(TaskKind::Succeeded, "a", None);
+    line.quiet(1_000);
+    assert_eq!(line.worker().signals.work.detail, "draining, 1 task");
+    line.task(TaskKind::Succeeded, "b", None);
+    line.quiet(1_000);
+    assert_eq!(line.worker().signals.work.detail, "it said goodbye");
+    assert_eq!(
+        line.worker().state,
+        WorkerState::Offline,
+        "and its tasks did not bring it back"
+    );
+}
+
+#[test]
+fn who_does_not_beat_is_judged_by_its_answers() {
+    let mut line = Line::new();
+    line.begin("a", "sms.send");
+    line.quiet(600_000);
+    assert_eq!(line.worker().state, WorkerState::Up);
+    let detail = line.worker().signals.heartbeat.detail;
+    assert_eq!(
+        detail,
+        "it does not beat (--without-heartbeat?), and is judged by its answers"
+    );
+    // Between two questions it is never suspected.
+    for _ in 0..240 {
+        line.quiet(250);
+        assert_eq!(line.worker().state, WorkerState::Up);
+    }
+    line.answers = false;
+    line.quiet(30_000);
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Frozen));
+}
+
+#[test]
+fn who_is_known_by_its_tasks_alone_is_not_missed_while_idle() {
+    let mut line = Line::new();
+    line.answers = false;
+    line.present = Some(false);
+    line.begin("a", "sms.send");
+    line.quiet(3_600_000);
+    assert_eq!(line.worker().diagnosis, None);
+    assert_eq!(
+        line.worker().signals.heartbeat.detail,
+        "it does not beat (--without-heartbeat?)"
+    );
+}
+
+#[test]
+fn remote_control_that_is_off_and_events_that_are_not_sent_are_said() {
+    let mut line = Line::new();
+    line.answers = false;
+    line.present = Some(false);
+    line.run(60_000, Line::beat);
+    let worker = line.worker();
+    assert_eq!(worker.state, WorkerState::Up);
+    assert_eq!(worker.signals.answer.ok, None);
+    assert!(
+        worker.signals.answer.detail.starts_with("it has never answered"),
+        "{worker:?}"
+    );
+}
+
+#[test]
+fn who_goes_deaf_while_its_beats_come_is_up_and_its_answer_is_missing() {
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    line.answers = false;
+    line.run(60_000, Line::beat);
+    let worker = line.worker();
+    assert_eq!((worker.state, worker.signals.answer.ok), (WorkerState::Up, Some(false)));
+    assert!(
+        worker.signals.answer.detail.ends_with("it is deaf to commands"),
+        "{worker:?}"
+    );
+}
+
+#[test]
+fn two_processes_under_one_name_are_noticed_and_a_restart_is_none() {
+    let mut line = Line::new();
+    line.run(20_000, Line::beat);
+    line.say(WorkerKind::Online, 2, 0);
+    line.run(30_000, |line| line.say(WorkerKind::Heartbeat, 2, 0));
+    assert!(!line.worker().signals.heartbeat.detail.contains("share"));
+    let mut turn = 0;
+    line.run(30_000, |line| {
+        turn += 1;
+        line.say(WorkerKind::Heartbeat, 2 + turn % 2, 0);
+    });
+    let worker = line.worker();
+    assert_eq!(worker.state, WorkerState::Up);
+    assert!(
+        worker
+            .signals
+            .heartbeat
+            .detail
+            .ends_with("two processes share this name"),
+        "{worker:?}"
+    );
+    line.run(90_000, |line| line.say(WorkerKind::Heartbeat, 2, 0));
+    assert!(
+        !line.worker().signals.heartbeat.detail.contains("share"),
+        "one of them has gone"
+    );
+}

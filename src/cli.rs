@@ -101,8 +101,8 @@ Examples:
   headcount replay monday.trace --config headcount.toml
   HEADCOUNT__DETECT__DOWN_AFTER=30s headcount replay monday.trace --json
 
-Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so a day
-takes seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are
+Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so hours
+take seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are
 used, and no secret in it needs to be set; without, fleets are discovered. It is a view: the exit
 code is 0 also when there were incidents, 1 when the trace cannot be read to its end, 2 when the
 configuration is wrong.")]

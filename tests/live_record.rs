@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headcount_core::celery::WorkerKind;
 use headcount_core::time::Wall;
 use headcount_simulate::trace::{Ending, Reader, Record};
-use headcount_testkit::{Broker, Process, Worker, WorkerOptions, run_once, send_tasks, wait_until};
+use headcount_testkit::{Broker, Headcount, Process, Worker, WorkerOptions, run_once, send_tasks, wait_until};
 use serde_json::{Value, json};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -176,6 +176,8 @@ fn a_kill_on_rabbitmq() {
 /// A worker is killed and comes back: one incident, whichever way it is replayed, and no secret of a task's.
 fn a_kill(broker: Broker) {
     let mut workers = Worker::start_all(&broker.url(), &NAMES, &WorkerOptions::default());
+    // Beside it, what the trace will be held against.
+    let daemon = Headcount::start(HEADCOUNT, &broker.config(&["sms"]));
     let recorder = Recorder::start(&broker);
     recorder.wait_known();
     send_tasks(
@@ -222,6 +224,14 @@ fn a_kill(broker: Broker) {
         "{text}"
     );
     assert_eq!(replay(&recorder.path, &[]).0, text, "the same again");
+
+    let live = daemon.get("/api/v1/incidents");
+    let live = the_one(live.as_array().unwrap());
+    for key in ["kind", "subject", "diagnosis"] {
+        assert_eq!(one[key], live[key], "the daemon said otherwise: {live:#}");
+    }
+    println!("{}: the daemon opened it at {}", broker.kind(), live["opened_at"]);
+    assert!(daemon.sigterm().success());
 
     // A configuration, on a machine that has none of its secrets.
     let config = recorder.config(

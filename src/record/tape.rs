@@ -28,6 +28,8 @@ pub(crate) struct Counts {
     pub(crate) events: u64,
     /// Answers of workers, to whatever was asked; who did not answer a probe counts too.
     pub(crate) answers: u64,
+    /// Records that no frame has room for.
+    pub(crate) left_out: u64,
 }
 
 /// The tape, while somebody writes.
@@ -59,7 +61,11 @@ impl Tape {
 
     /// How much has been recorded.
     pub(crate) fn counts(&self) -> Counts {
-        self.get().counts
+        let written = self.get();
+        Counts {
+            left_out: written.encoder.left_out(),
+            ..written.counts
+        }
     }
 
     fn get(&self) -> MutexGuard<'_, Written> {

@@ -92,6 +92,12 @@ pub(crate) async fn run(settings: &Settings, broker: SharedBroker, file: TraceFi
     }
     let bytes = writing.finish()?;
     let counts = tape.counts();
+    if counts.left_out > 0 {
+        tracing::warn!(
+            left_out = counts.left_out,
+            "answers that were too large for a trace were left out"
+        );
+    }
     why.map_or(
         Ok(Recorded {
             events: counts.events,

@@ -117,3 +117,31 @@ fn brokers_of_the_command_line_get_names() {
     let settings = read::read(text, &both, &variables(&[])).unwrap();
     assert_eq!(settings.brokers[1].config.name, "redis-2");
 }
+
+#[test]
+fn who_reaches_nothing_needs_no_secret_and_only_what_is_judged_by() {
+    let text = "[server]\ntoken = \"env:TOKEN\"\nlisten = \"0.0.0.0:1\"\n[store]\nurl = \"env:STORE\"\n\
+                [[broker]]\nname = \"main\"\nurl = \"file:/not/there\"\n\
+                [[fleet]]\nname = \"sms\"\nbroker = \"main\"\nhostnames = [\"sms@*\"]\nminimum = 2\n\
+                [[notify]]\nkind = \"slack\"\nwebhook_url = \"env:HOOK\"\n[detect]\ndown_after = \"30s\"\n";
+    assert!(read_with(text, &variables(&[])).is_err());
+    let offline = variables(&[("HEADCOUNT__SERVER__LISTEN", "nonsense")]).offline();
+    let settings = read_with(text, &offline).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(settings.fleets[0].minimum, Some(2));
+    assert_eq!(settings.fleets[0].detect.down_after.duration().as_secs(), 30);
+
+    // What is judged by has to be there, and right.
+    for (right, wrong) in [
+        ("\"30s\"", "\"env:NOT_SET\""),
+        ("\"30s\"", "\"soon\""),
+        ("sms@*", "env:NOT_SET"),
+    ] {
+        let problems = read_with(&text.replace(right, wrong), &offline)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            problems.contains("fleet[0]") || problems.contains("detect"),
+            "{problems}"
+        );
+    }
+}

@@ -583,7 +583,10 @@ impl Worker {
         }
         // The broker has just begun to say that its connection is gone: whether it has crashed, or reconnects after a
         // long task, shows within moments, and then there is a better word for it.
-        if self.gone.is_some_and(|gone| t.since(gone.first.seen) < rules.gone_for() * 2) {
+        if self
+            .gone
+            .is_some_and(|gone| t.since(gone.first.seen) < rules.gone_for() * 2)
+        {
             return None;
         }
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.

@@ -25,7 +25,10 @@ fn main() {
     for failure in &stage.failures {
         let who = failure.who.first().map_or("the broker", |(_, name)| name.as_str());
         let (from, to) = (failure.from as f64 / 1e6, failure.to as f64 / 1e6);
-        println!("{from:>10.2} to {to:>10.2}  {who} and {} more", failure.who.len().saturating_sub(1));
+        println!(
+            "{from:>10.2} to {to:>10.2}  {who} and {} more",
+            failure.who.len().saturating_sub(1)
+        );
     }
     for message in &headcount.told {
         println!("{:>10.2} {:?} {}", message.at as f64 / 1e6, message.turn, message.text);

@@ -28,6 +28,8 @@ const WORK_FRESH_FOR: Duration = Duration::from_secs(10);
 const WORK_SETTLES_IN: Duration = Duration::from_millis(500);
 /// The most workers, and queues, of which something is kept; a trace with more is a hostile one.
 const MAX_KEPT: usize = 200_000;
+/// The most that the queues of all workers come to, in bytes.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// A question that waits.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ impl<T> Open<T> {
 struct Facts {
     pool: Option<Pool>,
     means: Means,
+    /// What its queues come to in memory, in bytes.
+    weight: usize,
     queues: Option<(Mono, Vec<CompactString>)>,
     running: Option<(Mono, u32)>,
     reserved: Option<(Mono, u32)>,
@@ -102,6 +106,8 @@ pub(super) struct Answers {
     open_looks: BTreeMap<CompactString, Open<()>>,
     queues: BTreeMap<CompactString, (Mono, QueueStatus)>,
     takers: Option<(Mono, u32)>,
+    /// What the queues in `facts` come to in memory, in bytes.
+    weight: usize,
     open_queues: BTreeMap<FleetId, Open<Vec<CompactString>>>,
     /// Probes of single workers that were asked for, and those that the recording has answered.
     pub(super) asked: u64,
@@ -207,10 +213,15 @@ impl Answers {
     pub(super) fn told(&mut self, rig: &mut Rig, now: Now, told: &[(CompactString, Told)]) {
         let mut results: BTreeMap<FleetId, Known> = BTreeMap::new();
         for (hostname, told) in told {
-            if self.facts.len() >= MAX_KEPT && !self.facts.contains_key(hostname) {
+            let is_new = !self.facts.contains_key(hostname);
+            let weight = told.weight();
+            if (is_new && self.facts.len() >= MAX_KEPT) || self.weight + weight > MAX_KEPT_BYTES {
                 continue;
             }
             let facts = self.facts.entry(hostname.clone()).or_default();
+            if weight > 0 {
+                self.weight = self.weight + weight - std::mem::replace(&mut facts.weight, weight);
+            }
             facts.note(now.mono, told);
             let open = self.open_learning.get(hostname);
             if let Some(open) = open.filter(|open| open.waits(now, WAITS_FOR)) {

@@ -1,5 +1,6 @@
 //! The body of one record.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::bytes::{Bad, Cursor};
 use super::encode::{bit, kind, pool_number, told};
 use super::record::{Answer, Record, Source, Told};
 use super::tables::{Meanings, Profile};
-use super::{MAX_LIST, MAX_TEXT};
+use super::{MAX_CONNECTIONS, MAX_LIST, MAX_TEXT, MAX_WEIGHT, weight};
 
 /// What records of one file refer to.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(super) struct State {
     clock: u64,
     base: Now,
     uuid: String,
+    /// What the names of the record at hand come to so far.
+    weight: Cell<usize>,
 }
 
 /// What a record's bytes come to before they are read.
@@ -88,6 +91,7 @@ impl State {
     pub(super) fn event<'a>(&'a mut self, kind: u64, now: Now, body: &'a [u8]) -> Result<Record<'a>, Bad> {
         let mut body = Cursor::new(body);
         let body = &mut body;
+        self.weight.set(0);
         Ok(match kind {
             kind::SOURCE => {
                 let mut text = || body.text(MAX_TEXT).map(CompactString::from);
@@ -109,7 +113,7 @@ impl State {
             kind::UNPROBED => Record::Unprobed,
             kind::TOLD => Record::Told(
                 self.list(body, |state, body| {
-                    let hostname = state.name(body)?.clone();
+                    let hostname = state.name(body)?;
                     Ok(state.told(body)?.map(|told| (hostname, told)))
                 })?
                 .into_iter()
@@ -118,7 +122,7 @@ impl State {
             ),
             kind::QUEUES => Record::Queues(self.list(body, |state, body| {
                 Ok(QueueStatus {
-                    name: state.name(body)?.clone(),
+                    name: state.name(body)?,
                     length: body.uint()?,
                     consumers: body.optional_small()?,
                 })
@@ -130,8 +134,15 @@ impl State {
         })
     }
 
-    fn name(&self, body: &mut Cursor<'_>) -> Result<&CompactString, Bad> {
-        self.meanings.name(body.small()?)
+    /// A name of a list, to keep: a few bytes in a file must not become gigabytes.
+    fn name(&self, body: &mut Cursor<'_>) -> Result<CompactString, Bad> {
+        let name = self.meanings.name(body.small()?)?;
+        let weight = self.weight.get() + weight(name);
+        if weight > MAX_WEIGHT {
+            return Err("a record has too many names");
+        }
+        self.weight.set(weight);
+        Ok(name.clone())
     }
 
     /// A list whose length is told first. An entry takes a byte at least, so that a false length makes nobody take memory.
@@ -227,7 +238,7 @@ impl State {
     }
 
     fn answer(&self, body: &mut Cursor<'_>) -> Result<Answer, Bad> {
-        let hostname = self.name(body)?.clone();
+        let hostname = self.name(body)?;
         let flags = body.byte()?;
         let answers = body.small()?;
         let answer = (flags & 4 != 0).then(|| body.uint()).transpose()?;
@@ -253,7 +264,7 @@ impl State {
         let span = |micros: Option<u64>| micros.map(Duration::from_micros);
         Ok(Some(match number {
             told::POOL => Told::Pool(pool(body.uint()?)),
-            told::QUEUES => Told::Queues(self.list(body, |state, body| state.name(body).cloned())?),
+            told::QUEUES => Told::Queues(self.list(body, |state, body| state.name(body))?),
             told::RUNNING => Told::Running(body.small()?),
             told::RESERVED => Told::Reserved(body.small()?),
             told::SCHEDULED => Told::Scheduled(body.small()?),
@@ -275,7 +286,7 @@ impl State {
         open.extend(come);
         open.sort_unstable();
         open.dedup();
-        if open.len() > MAX_LIST {
+        if open.len() > MAX_CONNECTIONS {
             return Err("there are too many connections");
         }
         self.connections.clone_from(&open);
@@ -292,7 +303,7 @@ fn pool(number: u64) -> Pool {
 
 /// Numbers in ascending order, each as what it is more than the one before.
 fn ids(body: &mut Cursor<'_>) -> Result<Vec<u64>, Bad> {
-    let count = body.count(MAX_LIST.min(body.left()))?;
+    let count = body.count(MAX_CONNECTIONS.min(body.left()))?;
     let mut ids = Vec::with_capacity(count);
     let mut last = 0_u64;
     for _ in 0..count {

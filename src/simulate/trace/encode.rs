@@ -8,7 +8,10 @@ use super::bytes::{cut, put_int, put_optional, put_text, put_uint};
 use super::frame::Frame;
 use super::record::{Answer, Record, Told};
 use super::tables::{Numbers, Profile};
-use super::{CUT_AT, MAX_TEXT};
+use super::{CUT_AT, MAX_CONNECTIONS, MAX_FRAME, MAX_TEXT, MAX_WEIGHT};
+
+/// The most bytes that a record has before its body: three numbers.
+const MAX_HEAD: usize = 30;
 
 /// The number of each kind of record. Never used for another: an older reader leaves out what it does not know.
 pub(super) mod kind {
@@ -70,6 +73,9 @@ pub struct Encoder {
     frame: FrameBody,
     body: Vec<u8>,
     waiting: usize,
+    /// The tables do not say what the file does: the next frame begins them anew.
+    spoilt: bool,
+    left_out: u64,
 }
 
 /// The frame that is being written.
@@ -108,15 +114,27 @@ impl Encoder {
 
     /// Adds one record, of the moment `now`.
     pub fn write(&mut self, now: Now, record: &Record<'_>) {
+        if record.weight() > MAX_WEIGHT {
+            self.left_out += 1;
+            return;
+        }
         if !self.begun {
             self.begin(now);
         }
+        let before = self.frame.plain.len();
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         let kind = self.body(now, record, &mut body);
-        self.frame.put(now.mono, kind, &body);
+        if self.frame.plain.len() + body.len() + MAX_HEAD <= MAX_FRAME {
+            self.frame.put(now.mono, kind, &body);
+        } else {
+            // A reader would refuse the frame. Names that were defined for this record go with it.
+            self.left_out += 1;
+            self.frame.plain.truncate(before);
+            self.spoilt = true;
+        }
         self.body = body;
-        if self.frame.plain.len() >= CUT_AT || self.numbers.is_full() {
+        if self.spoilt || self.frame.plain.len() >= CUT_AT || self.numbers.is_full() {
             self.cut();
         }
     }
@@ -133,9 +151,15 @@ impl Encoder {
         self.waiting + self.frame.plain.len()
     }
 
+    /// Records that were left out because no frame, or no reader, has room for them; none that a real broker's answers make.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     fn begin(&mut self, now: Now) {
         self.begun = true;
-        self.reset = self.numbers.is_full() || !self.started();
+        self.reset = self.spoilt || self.numbers.is_full() || !self.started();
+        self.spoilt = false;
         if self.reset {
             self.numbers.clear();
             self.connections.clear();
@@ -391,6 +415,7 @@ impl Encoder {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
+        ids.truncate(MAX_CONNECTIONS);
         let missing_in = |other: &[u64]| {
             let other = other.to_vec();
             move |id: &&u64| other.binary_search(id).is_err()

@@ -39,7 +39,7 @@ pub const HEAD: [u8; 12] = {
 };
 
 /// The largest frame, unpacked, in bytes: what a reader must have room for, whatever a file claims.
-pub const MAX_FRAME: usize = 16 << 20;
+pub const MAX_FRAME: usize = 4 << 20;
 /// A frame is ended early when it has grown to this, in bytes, so that a busy second is several frames and a reader's
 /// memory stays small.
 const CUT_AT: usize = 1 << 20;
@@ -50,5 +50,16 @@ const MAX_TEXT: usize = 1_024;
 const MAX_TABLE: usize = 200_000;
 /// The most bytes of all names together.
 const MAX_TABLE_BYTES: usize = 16 << 20;
-/// The most entries in one list of a record: workers asked at once, their queues, a listing's connections.
-const MAX_LIST: usize = 1_000_000;
+/// The most entries in one list of a record: workers asked at once, their queues.
+const MAX_LIST: usize = 100_000;
+/// The most that the names in one record may weigh ([`weight`]), in bytes: each is two bytes in the file, and a thousand in
+/// memory where it is used.
+const MAX_WEIGHT: usize = 32 << 20;
+/// The most connections in one listing: two for each of more workers than one broker's table has rows. What has come and
+/// gone between two listings fits into a frame.
+const MAX_CONNECTIONS: usize = 250_000;
+
+/// What a name comes to in memory, in bytes: its text, and itself.
+const fn weight(name: &str) -> usize {
+    name.len() + 32
+}

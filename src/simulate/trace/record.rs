@@ -8,6 +8,8 @@ use headcount_core::celery::{TaskEvent, WorkerEvent};
 use headcount_core::detect::Means;
 use headcount_core::status::QueueStatus;
 
+use super::weight;
+
 /// One thing that happened, at the moment that stands beside it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
@@ -43,6 +45,31 @@ pub enum Record<'a> {
     Takers(Option<u32>),
     /// The recorder was told to stop. A trace without it was cut off.
     End,
+}
+
+impl Record<'_> {
+    /// What the names in its list come to in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Record::Probed(answers) => answers.iter().map(|answer| weight(&answer.hostname)).sum(),
+            Record::Queues(queues) => queues.iter().map(|queue| weight(&queue.name)).sum(),
+            Record::Told(told) => told
+                .iter()
+                .map(|(hostname, told)| weight(hostname) + told.weight())
+                .sum(),
+            _ => 0,
+        }
+    }
+}
+
+impl Told {
+    /// See [`Record::weight`].
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Told::Queues(queues) => queues.iter().map(|queue| weight(queue)).sum(),
+            _ => 0,
+        }
+    }
 }
 
 /// Where a trace comes from.

@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use crate::replay::Replay;
 use crate::rig::RigSpec;
 
-use super::{Answer, Encoder, Ending, Frame, HEAD, Reader, Record, Source, Told, TraceError};
+use super::bytes::put_uint;
+use super::{Answer, Encoder, Ending, Frame, HEAD, MAX_FRAME, Reader, Record, Source, Told, TraceError};
 
 /// A record that owns its texts, so that a strategy can make it.
 #[derive(Clone, Debug)]
@@ -502,6 +503,75 @@ fn tables_begin_anew_before_they_overflow() {
         number += 1;
     });
     assert_eq!((ending.unwrap(), number), (Ending::CutOff, names));
+}
+
+/// Four bytes a name in the file, a thousand in memory.
+#[test]
+fn names_that_would_fill_the_memory_are_refused() {
+    let name = "q".repeat(1_000);
+    let many = |count: usize| Record::Told(vec![("a@h".into(), Told::Queues(vec![name.as_str().into(); count]))]);
+    let mut encoder = Encoder::new();
+    encoder.write(after(0), &many(100_000));
+    assert_eq!(encoder.left_out(), 1);
+    encoder.write(after(1), &many(30_000));
+    assert_eq!(encoder.left_out(), 1);
+    let mut frames = encoder.take();
+    read_all(&file(&frames), |_, _| {}).unwrap();
+    // By another's hand: a record with the one name, number 0, a hundred thousand times.
+    let mut body = vec![1, 0, 1];
+    let mut queues = Vec::new();
+    put_uint(&mut queues, 100_000);
+    queues.resize(queues.len() + 100_000, 0);
+    put_uint(&mut body, queues.len() as u64);
+    body.extend(queues);
+    let plain = &mut frames[0].plain;
+    plain.truncate(0);
+    for (kind, body) in [(1, name.as_bytes()), (14, &body)] {
+        plain.extend([kind, 0]);
+        put_uint(plain, body.len() as u64);
+        plain.extend(body);
+    }
+    let refused = read_all(&file(&frames), |_, _| {}).unwrap_err().to_string();
+    assert!(refused.contains("too many names"), "{refused}");
+}
+
+#[test]
+fn a_record_that_no_frame_has_room_for_is_left_out_alone() {
+    let mut encoder = Encoder::new();
+    let told = |text: &str| vec![("a@h".into(), Told::Queues(vec![text.into()]))];
+    let huge = (0..MAX_FRAME / 900).map(|number| (format!("{number:0900}").into(), Told::Running(1)));
+    encoder.write(after(0), &Record::Told(told("first")));
+    encoder.write(after(1), &Record::Told(huge.collect()));
+    encoder.write(after(2), &Record::Told(told("first")));
+    encoder.write(
+        after(3),
+        &Record::Connections((0..300_000).map(|id| id * 1_000_000).collect()),
+    );
+    encoder.write(
+        after(4),
+        &Record::Connections((0..300_000).map(|id| id * 999_983).collect()),
+    );
+    assert_eq!(encoder.left_out(), 1);
+    let mut read = Vec::new();
+    let ending = read_all(&file(&encoder.take()), |now, record| {
+        read.push(match record {
+            Record::Connections(ids) => (now, ids.len(), None),
+            Record::Told(told) => (now, 0, Some(told.clone())),
+            other => panic!("{other:?}"),
+        });
+    });
+    assert_eq!(ending.unwrap(), Ending::CutOff);
+    let first = Some(told("first"));
+    let listed = 250_000;
+    assert_eq!(
+        read,
+        [
+            (after(0), 0, first.clone()),
+            (after(2), 0, first),
+            (after(3), listed, None),
+            (after(4), listed, None)
+        ]
+    );
 }
 
 /// 100 workers that beat every two seconds for a minute, in frames of a second.

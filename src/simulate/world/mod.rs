@@ -365,6 +365,9 @@ impl World {
             worker.next_send += BEAT;
             let arrives = worker.arrives;
             self.calendar.enter(arrives, What::Said(Box::new(said)));
+        } else {
+            // Nothing is on its way.
+            worker.arrives = now;
         }
     }
 
@@ -551,11 +554,13 @@ impl World {
                 }
             }
             Action::Shutdown(slot, end) => {
-                let goodbye = self.workers.get_mut(slot as usize).filter(|worker| worker.sends(now));
-                let goodbye = goodbye.map(|worker| said(worker, slot, WorkerKind::Offline, now));
+                let sends = self.workers.get(slot as usize).is_some_and(|worker| worker.sends(now));
                 self.with(slot, |worker| worker.leaving = true);
-                if let Some(said) = goodbye {
-                    self.calendar.enter(now + WAY, What::Said(Box::new(said)));
+                if let Some(worker) = self.workers.get_mut(slot as usize).filter(|_| sends) {
+                    // It is the last that its connection carries, after a beat that is on its way.
+                    let goodbye = said(worker, slot, WorkerKind::Offline, now);
+                    let arrives = (now + WAY).max(worker.arrives);
+                    self.calendar.enter(arrives, What::Said(Box::new(goodbye)));
                 }
                 let life = self.life(slot);
                 if end > now + SEC {

@@ -565,7 +565,7 @@ impl Worker {
     pub(super) fn judge_in_company(&mut self, t: Seen, now: Now, rules: &Rules) {
         let overdue = rules.crashed_after().saturating_sub(self.rhythm.interval());
         let unseen = self.gone.is_some_and(|gone| gone.checks >= rules::CHECKS_IN_COMPANY);
-        if self.is_suspect() && unseen && self.leaving.is_none() && self.silent(t) >= overdue {
+        if self.is_suspect() && unseen && self.leaving.is_none() && self.gone_silent(t) >= overdue {
             let diagnosis = Diagnosis::Crashed;
             self.enter(Stage::Down { diagnosis, signs: 0 }, now);
         }
@@ -574,7 +574,7 @@ impl Worker {
     /// Whether the silence suffices for a verdict, and which.
     fn verdict(&self, t: Seen, rules: &Rules) -> Option<Diagnosis> {
         let silent = self.silent(t);
-        if self.is_gone(t, rules) && silent >= rules.crashed_after() {
+        if self.is_gone(t, rules) && self.gone_silent(t) >= rules.crashed_after() {
             return Some(Diagnosis::Crashed);
         }
         let deadline = rules.silent_after().max(self.rhythm.patience() + rules.gone_for());
@@ -600,6 +600,13 @@ impl Worker {
         } else {
             Diagnosis::Unreachable
         })
+    }
+
+    /// How long it has been silent since its connection may have gone. Who does not beat last answered up to a whole turn
+    /// of questions before that, and needs as long as others to reconnect.
+    fn gone_silent(&self, t: Seen) -> Duration {
+        let unseen = self.gone.map_or(Duration::ZERO, |gone| t.since(gone.first.seen));
+        if self.beat.is_some() { self.silent(t) } else { unseen }
     }
 
     /// Whether the broker has said often and long enough that its connection is gone.

@@ -243,6 +243,21 @@ fn who_does_not_beat_is_judged_by_its_answers() {
         line.quiet(250);
         assert_eq!(line.worker().state, WorkerState::Up);
     }
+    // Nor is it missed while it reconnects, whenever that falls between two questions.
+    for ms in 0..20 {
+        line.quiet(5_000 + ms * 250);
+        (line.answers, line.present) = (false, Some(false));
+        line.quiet(4_000);
+        assert_eq!(line.worker().diagnosis, None);
+        (line.answers, line.present) = (true, Some(true));
+    }
+    line.quiet(10_000);
+    (line.answers, line.present) = (false, Some(false));
+    line.quiet(12_000);
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Crashed));
+    (line.answers, line.present) = (true, Some(true));
+    line.quiet(30_000);
+    assert_eq!(line.worker().state, WorkerState::Up);
     line.answers = false;
     line.quiet(30_000);
     assert_eq!(line.worker().diagnosis, Some(Diagnosis::Frozen));

@@ -22,15 +22,24 @@ use super::Flower;
 use super::bounded::{ByName, List};
 use super::http::{Http, not_flowers};
 
-/// How long one question to Flower may take. It waits 1 s for each command, with six of its threads at once on two cores,
-/// and eight commands go to a worker: 2 s (measured). Beyond this it is Flower that does not answer, not the worker.
+/// How long one question to Flower may take. It waits 1 s for each command, with six threads on two cores, and eight
+/// commands go to a worker that is asked alone: 2 s for one that is dead, 4 s for two (measured). Beyond this it is Flower
+/// that does not answer, not the worker.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long Flower may take for what it need not ask a worker for.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 
-/// Up to so many workers are asked one by one, which disturbs nobody else; of more, everybody is asked at once.
-const ONE_BY_ONE: usize = 3;
+/// Where Flower knows more workers than this, one or two are asked alone, with eight commands each: everybody else would
+/// send four replies. Where there are fewer, a round costs less, and takes 1 s instead of 2 or 4 for the dead.
+const LARGE: usize = 100;
+
+/// So many are asked alone at most: more of the dead would hold Flower's threads for longer than [`ASK_WITHIN`].
+const ALONE: usize = 2;
+
+/// So many replies a second may be provoked by asking everybody who may be dead: each worker sends four. In a large fleet
+/// of which some are gone for good, the rounds come so much apart.
+const REPLIES_A_SECOND: usize = 400;
 
 /// A round that began so lately is good enough for what changes seldom: a worker's pool and queues are asked for one after
 /// the other, and come in the same round.
@@ -45,6 +54,7 @@ pub(super) struct Asking {
     timestamps: Mutex<Option<Timestamps>>,
     /// See [`UnderWay`].
     under_way: Mutex<BTreeSet<CompactString>>,
+    answer: Mutex<Option<Instant>>,
 }
 
 /// What Flower keeps of each worker, not yet read.
@@ -58,6 +68,8 @@ type Timestamps = FxHashMap<CompactString, f64>;
 pub(super) struct Round {
     began: Instant,
     took: Duration,
+    /// How many workers Flower knows, dead ones too.
+    workers: usize,
     /// Who has answered, and what.
     answered: Replies,
 }
@@ -103,12 +115,14 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
     };
     let asked = if silent.is_empty() {
         FxHashMap::default()
-    } else if silent.len() <= ONE_BY_ONE {
+    } else if alone(flower, &silent) {
         let ours = UnderWay::begin(&flower.asking, &silent);
         let told = one_by_one(flower, &ours.mine).await?;
         told.into_iter()
             .map(|(hostname, told)| (hostname, told.map(|told| told.0)))
             .collect()
+    } else if flower.asking.rests(now).await {
+        FxHashMap::default()
     } else {
         let round = round(flower, now).await?;
         let took = |hostname: &CompactString| round.answered.contains_key(hostname).then_some(round.took);
@@ -129,6 +143,11 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
     Ok(targets.iter().filter_map(probe).collect())
 }
 
+/// Whether these are better asked alone than together with everybody.
+fn alone(flower: &Flower, hostnames: &BTreeSet<CompactString>) -> bool {
+    hostnames.len() <= ALONE && flower.beats().workers() > LARGE
+}
+
 /// See [`headcount_actors::ports::Broker::inspect`].
 pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
     if !matches!(ask.method, "ping" | "stats" | "active_queues") {
@@ -139,7 +158,7 @@ pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>
     }
     let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
     let told: Vec<(CompactString, Duration, Told)> = match named {
-        Some(named) if named.len() <= ONE_BY_ONE => {
+        Some(named) if alone(flower, &named) => {
             let told = one_by_one(flower, &named).await?;
             told.into_iter()
                 .filter_map(|(hostname, told)| told.map(|(took, told)| (hostname, took, told)))
@@ -181,10 +200,18 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
     let body = flower.http.get("api/workers", &[("refresh", "1")], ASK_WITHIN).await?;
     let took = began.elapsed();
     let mut answered = workers(&body)?;
-    let now = timestamps(&answered);
+    let (now, workers) = (timestamps(&answered), answered.len());
     answered.retain(|hostname, _| now.get(hostname).is_some_and(|now| before.get(hostname) != Some(now)));
     *flower.asking.timestamps() = Some(now);
-    let round = Arc::new(Round { began, took, answered });
+    if !answered.is_empty() {
+        flower.asking.note_answer();
+    }
+    let round = Arc::new(Round {
+        began,
+        took,
+        workers,
+        answered,
+    });
     *last = Some(Arc::clone(&round));
     Ok(round)
 }
@@ -206,6 +233,13 @@ fn timestamps(told: &Replies) -> Timestamps {
         .collect()
 }
 
+/// From the beginning of a round with so many workers to the next.
+fn rest_after(workers: usize) -> Duration {
+    /// `stats`, `active_queues`, `registered` and `conf`.
+    const REPLIES_EACH: usize = 4;
+    Duration::from_millis((workers * REPLIES_EACH * 1000 / REPLIES_A_SECOND) as u64)
+}
+
 impl Asking {
     /// Learns, once, which replies Flower has from before.
     ///
@@ -219,6 +253,25 @@ impl Asking {
         let before = timestamps(&workers(&body)?);
         self.timestamps().get_or_insert(before);
         Ok(())
+    }
+
+    /// When anybody last answered.
+    pub(super) fn last_answer(&self) -> Option<Instant> {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_answer(&self) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the last round was so large that the next has to wait.
+    async fn rests(&self, now: Instant) -> bool {
+        let last = self.round.lock().await;
+        // One that began while it was waited for is as good as a new one.
+        let is_old = |round: &&Arc<Round>| round.began < now;
+        last.as_ref()
+            .filter(is_old)
+            .is_some_and(|round| now < round.began + rest_after(round.workers))
     }
 
     fn timestamps(&self) -> MutexGuard<'_, Option<Timestamps>> {
@@ -266,6 +319,9 @@ async fn ask_one(
         flower.asking.timestamps().as_mut(),
     ) {
         known.insert(hostname.clone(), now);
+    }
+    if answer.is_some() {
+        flower.asking.note_answer();
     }
     Ok((hostname.clone(), answer.map(|told| (took, told))))
 }
@@ -338,5 +394,17 @@ impl Lengths {
         };
         let queues = self.active_queues.0.into_iter().filter_map(queue);
         queues.filter(|queue| names.contains(&queue.name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_workers_the_longer_the_rest() {
+        for (workers, millis) in [(0, 0), (3, 30), (100, 1_000), (5_000, 50_000)] {
+            assert_eq!(rest_after(workers), Duration::from_millis(millis));
+        }
     }
 }

@@ -41,6 +41,10 @@ const ALONE: usize = 2;
 /// of which some are gone for good, the rounds come so much apart.
 const REPLIES_A_SECOND: usize = 400;
 
+/// For so long it is believed that only what we asked has moved a timestamp. Raising it lets an answer to somebody else,
+/// which came before, be taken for one to us.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
+
 /// A round that began so lately is good enough for what changes seldom: a worker's pool and queues are asked for one after
 /// the other, and come in the same round.
 const GOOD_FOR: Duration = Duration::from_secs(3);
@@ -50,8 +54,8 @@ const GOOD_FOR: Duration = Duration::from_secs(3);
 pub(super) struct Asking {
     /// The last round. Locked for as long as one is being made: there is one at a time.
     round: tokio::sync::Mutex<Option<Arc<Round>>>,
-    /// The newest that are known; none before Flower has told what it knew before anything was asked.
-    timestamps: Mutex<Option<Timestamps>>,
+    /// The newest that are known, and when Flower showed them all.
+    timestamps: Mutex<Option<(Instant, Timestamps)>>,
     /// See [`UnderWay`].
     under_way: Mutex<BTreeSet<CompactString>>,
     answer: Mutex<Option<Instant>>,
@@ -113,10 +117,10 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
             .cloned()
             .collect()
     };
-    let asked = if silent.is_empty() {
+    let ours = UnderWay::begin(&flower.asking, &silent);
+    let asked = if ours.mine.is_empty() {
         FxHashMap::default()
-    } else if alone(flower, &silent) {
-        let ours = UnderWay::begin(&flower.asking, &silent);
+    } else if alone(flower, &ours.mine) {
         let told = one_by_one(flower, &ours.mine).await?;
         told.into_iter()
             .map(|(hostname, told)| (hostname, told.map(|told| told.0)))
@@ -126,7 +130,7 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
     } else {
         let round = round(flower, now).await?;
         let took = |hostname: &CompactString| round.answered.contains_key(hostname).then_some(round.took);
-        silent
+        ours.mine
             .iter()
             .map(|hostname| (hostname.clone(), took(hostname)))
             .collect()
@@ -195,14 +199,19 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
         return Ok(Arc::clone(round));
     }
     flower.asking.know_before(&flower.http).await?;
-    let before = flower.asking.timestamps().clone().unwrap_or_default();
     let began = Instant::now();
+    let before = flower
+        .asking
+        .timestamps()
+        .as_ref()
+        .map(|(_, known)| known.clone())
+        .unwrap_or_default();
     let body = flower.http.get("api/workers", &[("refresh", "1")], ASK_WITHIN).await?;
     let took = began.elapsed();
     let mut answered = workers(&body)?;
     let (now, workers) = (timestamps(&answered), answered.len());
     answered.retain(|hostname, _| now.get(hostname).is_some_and(|now| before.get(hostname) != Some(now)));
-    *flower.asking.timestamps() = Some(now);
+    *flower.asking.timestamps() = Some((Instant::now(), now));
     if !answered.is_empty() {
         flower.asking.note_answer();
     }
@@ -241,17 +250,18 @@ fn rest_after(workers: usize) -> Duration {
 }
 
 impl Asking {
-    /// Learns, once, which replies Flower has from before.
+    /// Learns which replies Flower has from before, where that is not known well enough: others may ask through it too, and
+    /// it asks everybody when it is started.
     ///
     /// # Errors
     /// Where its API cannot be used.
     pub(super) async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
-        if self.timestamps().is_some() {
+        let known = self.timestamps().as_ref().map(|(at, _)| *at);
+        if known.is_some_and(|at| at.elapsed() < KNOWN_FOR) {
             return Ok(());
         }
         let body = http.get("api/workers", &[], READ_WITHIN).await?;
-        let before = timestamps(&workers(&body)?);
-        self.timestamps().get_or_insert(before);
+        *self.timestamps() = Some((Instant::now(), timestamps(&workers(&body)?)));
         Ok(())
     }
 
@@ -274,7 +284,7 @@ impl Asking {
             .is_some_and(|round| now < round.began + rest_after(round.workers))
     }
 
-    fn timestamps(&self) -> MutexGuard<'_, Option<Timestamps>> {
+    fn timestamps(&self) -> MutexGuard<'_, Option<(Instant, Timestamps)>> {
         self.timestamps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -303,7 +313,7 @@ async fn ask_one(
             .asking
             .timestamps()
             .as_ref()
-            .and_then(|known| known.get(hostname).copied())
+            .and_then(|(_, known)| known.get(hostname).copied())
     };
     let (before, began) = (known(), Instant::now());
     let query = [("refresh", "1"), ("workername", hostname.as_str())];
@@ -314,7 +324,7 @@ async fn ask_one(
     let told = told.and_then(|mut all| all.remove(hostname));
     let told = told.and_then(|told| read(&told));
     let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
-    if let (Some(now), Some(known)) = (
+    if let (Some(now), Some((_, known))) = (
         answer.as_ref().and_then(|told| told.timestamp),
         flower.asking.timestamps().as_mut(),
     ) {
@@ -326,12 +336,12 @@ async fn ask_one(
     Ok((hostname.clone(), answer.map(|told| (took, told))))
 }
 
-/// Workers that are being asked whether they live. Flower would answer a second question with what it finds for the first,
-/// and one silence would count as two.
+/// Workers that are being asked whether they live. A second question would have the answer to the first, or share a round
+/// with a third, and one silence would count as two.
 #[derive(Debug)]
 struct UnderWay<'a> {
     asking: &'a Asking,
-    mine: Vec<CompactString>,
+    mine: BTreeSet<CompactString>,
 }
 
 impl<'a> UnderWay<'a> {

@@ -26,8 +26,8 @@ pub trait Broker: Send + Sync + 'static {
 
     /// One session of listening to events: connects, subscribes, hands every message to `lane`, and returns when the
     /// session has ended, with the reason. It never returns while events can still come. It publishes a canary of its
-    /// own through the broker every [`CANARY_EVERY`] and reports each return to the lane. Dropping the future ends the
-    /// session.
+    /// own through the broker every [`CANARY_EVERY`] and reports each return to the lane; where it cannot publish, it
+    /// reports as often that it has proof of hearing. Dropping the future ends the session.
     async fn listen(&self, lane: &mut (dyn Lane + Send)) -> SessionEnd;
 
     /// Asks each target whether it lives, all at once, and waits at most `timeout` for the answers.

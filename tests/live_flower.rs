@@ -4,7 +4,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Flower, Headcount, Message, SlackStandIn, Worker, WorkerOptions, run_once};
+use headcount_testkit::{
+    Broker, Flower, Headcount, Message, SlackStandIn, Worker, WorkerOptions, run_once, wait_until,
+};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -35,6 +37,15 @@ fn watched(broker: &Broker) {
     for name in names {
         headcount.wait_worker(name, "up", UP_WITHIN);
     }
+    // Their pools have been learned: one that is not known might be solo, and is given a minute.
+    wait_until("it is known what they consume", PATIENCE, || {
+        let learned = |name: &&str| {
+            headcount
+                .worker(name)
+                .is_some_and(|worker| worker["signals"]["work"]["ok"] == true)
+        };
+        names.iter().all(learned).then_some(())
+    });
     let alive = headcount.worker("sms@host1").unwrap();
     let presence = &alive["signals"]["presence"];
     assert!(presence["ok"].is_null(), "{alive}");
@@ -77,11 +88,33 @@ fn watched(broker: &Broker) {
     }
     slack.silent_for(AFTERWARDS);
 
+    // All workers are killed. Flower shows that it reaches a Redis, so they are what has gone; of a RabbitMQ it does not.
+    let killed = workers[0].sigkill();
+    workers[1].sigkill();
+    let last = slack.next_text("", PATIENCE);
+    report(broker, "all killed", killed, &last);
+    let expected = match broker {
+        Broker::Redis(_) => "DOWN sms",
+        Broker::RabbitMq(_) => "BROKER DOWN",
+    };
+    assert!(last.text().starts_with(expected), "{}", last.text());
+    headcount.wait_fleet(
+        "sms",
+        if expected == "DOWN sms" { "down" } else { "unknown" },
+        UP_WITHIN,
+    );
+
     assert!(headcount.sigterm().success());
     let words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
     assert_eq!(
         words,
-        ["DEGRADED sms", "RECOVERED sms", "BROKER DOWN", "RECOVERED far"],
+        [
+            "DEGRADED sms",
+            "RECOVERED sms",
+            "BROKER DOWN",
+            "RECOVERED far",
+            expected
+        ],
         "{:#?}",
         slack.texts()
     );

@@ -22,15 +22,28 @@ use super::Flower;
 use super::bounded::{ByName, List};
 use super::http::{Http, not_flowers};
 
-/// How long one question to Flower may take. It waits 1 s for each command, with six of its threads at once on two cores,
-/// and eight commands go to a worker: 2 s (measured). Beyond this it is Flower that does not answer, not the worker.
+/// How long one question to Flower may take. It waits 1 s for each command, with six threads on two cores, and eight
+/// commands go to a worker that is asked alone: 2 s for one that is dead, 4 s for two (measured). Beyond this it is Flower
+/// that does not answer, not the worker.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long Flower may take for what it need not ask a worker for.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 
-/// Up to so many workers are asked one by one, which disturbs nobody else; of more, everybody is asked at once.
-const ONE_BY_ONE: usize = 3;
+/// Where Flower knows more workers than this, one or two are asked alone, with eight commands each: everybody else would
+/// send four replies. Where there are fewer, a round costs less, and takes 1 s instead of 2 or 4 for the dead.
+const LARGE: usize = 100;
+
+/// So many are asked alone at most: more of the dead would hold Flower's threads for longer than [`ASK_WITHIN`].
+const ALONE: usize = 2;
+
+/// So many replies a second may be provoked by asking everybody who may be dead: each worker sends four. In a large fleet
+/// of which some are gone for good, the rounds come so much apart.
+const REPLIES_A_SECOND: usize = 400;
+
+/// For so long it is believed that only what we asked has moved a timestamp. Raising it lets an answer to somebody else,
+/// which came before, be taken for one to us.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
 
 /// A round that began so lately is good enough for what changes seldom: a worker's pool and queues are asked for one after
 /// the other, and come in the same round.
@@ -41,10 +54,11 @@ const GOOD_FOR: Duration = Duration::from_secs(3);
 pub(super) struct Asking {
     /// The last round. Locked for as long as one is being made: there is one at a time.
     round: tokio::sync::Mutex<Option<Arc<Round>>>,
-    /// The newest that are known; none before Flower has told what it knew before anything was asked.
-    timestamps: Mutex<Option<Timestamps>>,
+    /// The newest that are known, and when Flower showed them all.
+    timestamps: Mutex<Option<(Instant, Timestamps)>>,
     /// See [`UnderWay`].
     under_way: Mutex<BTreeSet<CompactString>>,
+    answer: Mutex<Option<Instant>>,
 }
 
 /// What Flower keeps of each worker, not yet read.
@@ -58,6 +72,8 @@ type Timestamps = FxHashMap<CompactString, f64>;
 pub(super) struct Round {
     began: Instant,
     took: Duration,
+    /// How many workers Flower knows, dead ones too.
+    workers: usize,
     /// Who has answered, and what.
     answered: Replies,
 }
@@ -101,18 +117,20 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
             .cloned()
             .collect()
     };
-    let asked = if silent.is_empty() {
+    let ours = UnderWay::begin(&flower.asking, &silent);
+    let asked = if ours.mine.is_empty() {
         FxHashMap::default()
-    } else if silent.len() <= ONE_BY_ONE {
-        let ours = UnderWay::begin(&flower.asking, &silent);
+    } else if alone(flower, &ours.mine) {
         let told = one_by_one(flower, &ours.mine).await?;
         told.into_iter()
             .map(|(hostname, told)| (hostname, told.map(|told| told.0)))
             .collect()
+    } else if flower.asking.rests(now).await {
+        FxHashMap::default()
     } else {
         let round = round(flower, now).await?;
         let took = |hostname: &CompactString| round.answered.contains_key(hostname).then_some(round.took);
-        silent
+        ours.mine
             .iter()
             .map(|hostname| (hostname.clone(), took(hostname)))
             .collect()
@@ -129,6 +147,11 @@ pub(super) async fn probe(flower: &Flower, targets: &[CompactString]) -> Result<
     Ok(targets.iter().filter_map(probe).collect())
 }
 
+/// Whether these are better asked alone than together with everybody.
+fn alone(flower: &Flower, hostnames: &BTreeSet<CompactString>) -> bool {
+    hostnames.len() <= ALONE && flower.beats().workers() > LARGE
+}
+
 /// See [`headcount_actors::ports::Broker::inspect`].
 pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
     if !matches!(ask.method, "ping" | "stats" | "active_queues") {
@@ -139,7 +162,7 @@ pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>
     }
     let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
     let told: Vec<(CompactString, Duration, Told)> = match named {
-        Some(named) if named.len() <= ONE_BY_ONE => {
+        Some(named) if alone(flower, &named) => {
             let told = one_by_one(flower, &named).await?;
             told.into_iter()
                 .filter_map(|(hostname, told)| told.map(|(took, told)| (hostname, took, told)))
@@ -176,15 +199,28 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
         return Ok(Arc::clone(round));
     }
     flower.asking.know_before(&flower.http).await?;
-    let before = flower.asking.timestamps().clone().unwrap_or_default();
     let began = Instant::now();
+    let before = flower
+        .asking
+        .timestamps()
+        .as_ref()
+        .map(|(_, known)| known.clone())
+        .unwrap_or_default();
     let body = flower.http.get("api/workers", &[("refresh", "1")], ASK_WITHIN).await?;
     let took = began.elapsed();
     let mut answered = workers(&body)?;
-    let now = timestamps(&answered);
+    let (now, workers) = (timestamps(&answered), answered.len());
     answered.retain(|hostname, _| now.get(hostname).is_some_and(|now| before.get(hostname) != Some(now)));
-    *flower.asking.timestamps() = Some(now);
-    let round = Arc::new(Round { began, took, answered });
+    *flower.asking.timestamps() = Some((Instant::now(), now));
+    if !answered.is_empty() {
+        flower.asking.note_answer();
+    }
+    let round = Arc::new(Round {
+        began,
+        took,
+        workers,
+        answered,
+    });
     *last = Some(Arc::clone(&round));
     Ok(round)
 }
@@ -206,22 +242,49 @@ fn timestamps(told: &Replies) -> Timestamps {
         .collect()
 }
 
+/// From the beginning of a round with so many workers to the next.
+fn rest_after(workers: usize) -> Duration {
+    /// `stats`, `active_queues`, `registered` and `conf`.
+    const REPLIES_EACH: usize = 4;
+    Duration::from_millis((workers * REPLIES_EACH * 1000 / REPLIES_A_SECOND) as u64)
+}
+
 impl Asking {
-    /// Learns, once, which replies Flower has from before.
+    /// Learns which replies Flower has from before, where that is not known well enough: others may ask through it too, and
+    /// it asks everybody when it is started.
     ///
     /// # Errors
     /// Where its API cannot be used.
     pub(super) async fn know_before(&self, http: &Http) -> Result<(), BrokerError> {
-        if self.timestamps().is_some() {
+        let known = self.timestamps().as_ref().map(|(at, _)| *at);
+        if known.is_some_and(|at| at.elapsed() < KNOWN_FOR) {
             return Ok(());
         }
         let body = http.get("api/workers", &[], READ_WITHIN).await?;
-        let before = timestamps(&workers(&body)?);
-        self.timestamps().get_or_insert(before);
+        *self.timestamps() = Some((Instant::now(), timestamps(&workers(&body)?)));
         Ok(())
     }
 
-    fn timestamps(&self) -> MutexGuard<'_, Option<Timestamps>> {
+    /// When anybody last answered.
+    pub(super) fn last_answer(&self) -> Option<Instant> {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_answer(&self) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the last round was so large that the next has to wait.
+    async fn rests(&self, now: Instant) -> bool {
+        let last = self.round.lock().await;
+        // One that began while it was waited for is as good as a new one.
+        let is_old = |round: &&Arc<Round>| round.began < now;
+        last.as_ref()
+            .filter(is_old)
+            .is_some_and(|round| now < round.began + rest_after(round.workers))
+    }
+
+    fn timestamps(&self) -> MutexGuard<'_, Option<(Instant, Timestamps)>> {
         self.timestamps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -250,7 +313,7 @@ async fn ask_one(
             .asking
             .timestamps()
             .as_ref()
-            .and_then(|known| known.get(hostname).copied())
+            .and_then(|(_, known)| known.get(hostname).copied())
     };
     let (before, began) = (known(), Instant::now());
     let query = [("refresh", "1"), ("workername", hostname.as_str())];
@@ -261,21 +324,24 @@ async fn ask_one(
     let told = told.and_then(|mut all| all.remove(hostname));
     let told = told.and_then(|told| read(&told));
     let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
-    if let (Some(now), Some(known)) = (
+    if let (Some(now), Some((_, known))) = (
         answer.as_ref().and_then(|told| told.timestamp),
         flower.asking.timestamps().as_mut(),
     ) {
         known.insert(hostname.clone(), now);
     }
+    if answer.is_some() {
+        flower.asking.note_answer();
+    }
     Ok((hostname.clone(), answer.map(|told| (took, told))))
 }
 
-/// Workers that are being asked whether they live. Flower would answer a second question with what it finds for the first,
-/// and one silence would count as two.
+/// Workers that are being asked whether they live. A second question would have the answer to the first, or share a round
+/// with a third, and one silence would count as two.
 #[derive(Debug)]
 struct UnderWay<'a> {
     asking: &'a Asking,
-    mine: Vec<CompactString>,
+    mine: BTreeSet<CompactString>,
 }
 
 impl<'a> UnderWay<'a> {
@@ -338,5 +404,17 @@ impl Lengths {
         };
         let queues = self.active_queues.0.into_iter().filter_map(queue);
         queues.filter(|queue| names.contains(&queue.name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_workers_the_longer_the_rest() {
+        for (workers, millis) in [(0, 0), (3, 30), (100, 1_000), (5_000, 50_000)] {
+            assert_eq!(rest_after(workers), Duration::from_millis(millis));
+        }
     }
 }

@@ -77,6 +77,11 @@ impl Beats {
         self.known.retain(|_, known| known.look == self.look);
     }
 
+    /// How many workers Flower knows, dead ones too.
+    pub(super) fn workers(&self) -> usize {
+        self.known.len()
+    }
+
     /// Whether a worker beat just now.
     pub(super) fn is_lively(&self, hostname: &str, now: Instant) -> bool {
         let beat = self.known.get(hostname).and_then(|known| known.beat);

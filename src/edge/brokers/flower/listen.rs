@@ -115,15 +115,20 @@ enum Sign {
     Broker,
 }
 
-async fn sign(flower: &Flower, since: Instant) -> Option<Sign> {
-    let (round, lengths) = tokio::join!(ask::round(flower, since), ask::queue_lengths(&flower.http));
-    if round.is_ok_and(|round| round.anybody()) {
-        Some(Sign::Answer)
-    } else if lengths.is_ok_and(|lengths| lengths.show_the_broker()) {
-        Some(Sign::Broker)
-    } else {
-        None
+/// What is quick comes first: while workers that may be dead are being asked, a round has to wait for Flower's threads.
+async fn sign(flower: &Flower, now: Instant) -> Option<Sign> {
+    let answer = flower.asking.last_answer();
+    if answer.is_some_and(|answer| now.duration_since(answer) < QUIET_AFTER) {
+        return Some(Sign::Answer);
     }
+    if ask::queue_lengths(&flower.http)
+        .await
+        .is_ok_and(|lengths| lengths.show_the_broker())
+    {
+        return Some(Sign::Broker);
+    }
+    let round = ask::round(flower, now).await;
+    round.is_ok_and(|round| round.anybody()).then_some(Sign::Answer)
 }
 
 fn deaf(quiet: Duration) -> BrokerError {

@@ -94,8 +94,8 @@ impl Broker for Flower {
         listen::listen(self, lane).await
     }
 
-    /// Flower has its own idea of how long a worker may take (`--inspect-timeout`, 1 s), so this takes up to 2 s, whatever
-    /// `timeout` says. Workers that beat are not asked.
+    /// Flower has its own idea of how long a worker may take (`--inspect-timeout`, 1 s), so this takes 1 s, whatever
+    /// `timeout` says, and up to 4 s for the dead of a large fleet. Workers that beat are not asked.
     async fn probe(&self, targets: &[CompactString], _: Duration) -> Result<Vec<Probe>, BrokerError> {
         ask::probe(self, targets).await
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use compact_str::CompactString;
-use headcount_actors::ports::{Broker, BrokerError, Presence, Probe, SessionEnd};
-use headcount_testkit::{Broker as Site, Flower, Worker, WorkerOptions, free_port, send_tasks};
-use serde_json::json;
+use headcount_actors::ports::{Broker, BrokerError, Inspect, Presence, Probe, SessionEnd};
+use headcount_testkit::{Broker as Site, Flower, Redis, Worker, WorkerOptions, free_port, send_tasks};
+use serde_json::{Value, json};
 
 use crate::conformance::{absent, broker, inspects, refused, tells_of_the_brokers_death};
 use crate::listener::{Listener, PATIENCE};
@@ -19,17 +21,18 @@ async fn probe(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
     broker.probe(&names, ANY).await.unwrap()
 }
 
-/// Probes until the one worker has an entry in the result, which it has once it does not beat.
-async fn probe_silent(broker: &Arc<dyn Broker>, hostname: &str) -> Probe {
+/// The same of workers that do not beat: probes until they are asked. Rounds rest for a moment.
+async fn probe_all(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
     let asking = async {
         loop {
-            if let Some(probe) = probe(broker, &[hostname]).await.pop() {
-                return probe;
+            let probes = probe(broker, hostnames).await;
+            if probes.len() == hostnames.len() {
+                return probes;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("it falls silent")
+    tokio::time::timeout(PATIENCE, asking).await.expect("they are asked")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,7 +53,7 @@ async fn is_watched(site: &Site) {
     assert!(broker.connections().await.unwrap().is_none());
 
     // Whom nobody listens to is asked.
-    let probes = probe(&broker, &["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]).await;
+    let probes = probe_all(&broker, &["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]).await;
     let answers: Vec<_> = probes
         .iter()
         .map(|probe| (probe.hostname.as_str(), probe.answers))
@@ -61,7 +64,7 @@ async fn is_watched(site: &Site) {
         "{probes:?}"
     );
     // Many are asked together.
-    let probes = probe(&broker, &["sms@h2", "a@h9", "b@h9", "c@h9", "sms@h1"]).await;
+    let probes = probe_all(&broker, &["sms@h2", "a@h9", "b@h9", "c@h9", "sms@h1"]).await;
     let answers: Vec<_> = probes.iter().map(|probe| probe.answers).collect();
     assert_eq!(answers, [1, 0, 0, 0, 1]);
     inspects(&broker).await;
@@ -80,7 +83,7 @@ async fn is_watched(site: &Site) {
 
     let second = workers.pop().unwrap();
     second.sigstop();
-    let frozen = probe_silent(&broker, "sms@h2").await;
+    let frozen = probe_all(&broker, &["sms@h2"]).await.remove(0);
     assert_eq!((frozen.answer, frozen.presence), (None, Presence::Unknown));
     second.sigcont();
     let probes = probe(&broker, &["sms@h2"]).await;
@@ -89,7 +92,7 @@ async fn is_watched(site: &Site) {
         "it answers, or beats already: {probes:?}"
     );
     second.sigkill();
-    let killed = probe_silent(&broker, "sms@h2").await;
+    let killed = probe_all(&broker, &["sms@h2"]).await.remove(0);
     assert_eq!((killed.answer, killed.presence), (None, Presence::Unknown));
 
     if let Site::Redis(redis) = site {
@@ -107,6 +110,70 @@ async fn is_watched(site: &Site) {
     }
     flower.kill();
     tells_of_the_brokers_death(&broker, listener).await;
+}
+
+/// In a large fleet one or two that are silent are asked by name. The large fleet is made up, and sends one beat.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_large_fleet_the_silent_are_asked_alone() {
+    let redis = Redis::start();
+    let mute = WorkerOptions {
+        extra: vec!["--without-heartbeat".to_owned()],
+        ..WorkerOptions::default()
+    };
+    let _workers = [
+        Worker::start(&redis.url(), "sms@h1", WorkerOptions::default()),
+        Worker::start(&redis.url(), "mute@h2", mute),
+    ];
+    let flower = Flower::start(&redis.url());
+    let broker = broker(&flower.url());
+    let mut listener = Listener::start(&broker).await;
+    let mut client = redis::Client::open(redis.url())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let mut beats = redis::pipe();
+    for n in 0..150 {
+        let beat = json!({ "type": "worker-heartbeat", "hostname": format!("{n}@h"), "timestamp": 1.5, "freq": 2.0, "clock": 1 });
+        let envelope = json!({
+            "body": STANDARD.encode(beat.to_string()), "content-type": "application/json", "content-encoding": "utf-8",
+            "headers": {}, "properties": { "body_encoding": "base64", "delivery_tag": "x",
+            "delivery_info": { "exchange": "celeryev", "routing_key": "worker.heartbeat" } },
+        });
+        beats
+            .publish("/0.celeryev/worker.heartbeat", envelope.to_string())
+            .ignore();
+    }
+    let () = beats.query_async(&mut client).await.unwrap();
+    let canaries = listener
+        .until("a canary", |heard| !heard.canaries.is_empty())
+        .await
+        .canaries
+        .len();
+    listener
+        .until("they are seen", |heard| heard.canaries.len() > canaries + 2)
+        .await;
+    let probes = probe(&broker, &["nobody@h9", "sms@h1", "mute@h2"]).await;
+    let answers: Vec<_> = probes
+        .iter()
+        .map(|probe| (probe.hostname.as_str(), probe.answers))
+        .collect();
+    assert_eq!(answers, [("nobody@h9", 0), ("mute@h2", 1)]);
+    // Two at once that ask for the same worker.
+    let (stats, queues) = tokio::join!(ask_mute(&broker, "stats"), ask_mute(&broker, "active_queues"));
+    assert!(stats["pid"].is_u64(), "{stats}");
+    assert_eq!(queues[0]["name"], "mute");
+}
+
+async fn ask_mute(broker: &Arc<dyn Broker>, method: &'static str) -> Value {
+    let ask = Inspect {
+        method,
+        destination: Some(vec!["mute@h2".into()]),
+        timeout: ANY,
+    };
+    let mut replies = broker.inspect(ask).await.unwrap();
+    assert_eq!(replies.len(), 1);
+    replies.remove(0).body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

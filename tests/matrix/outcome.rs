@@ -10,7 +10,7 @@ use crate::stage::{Watch, about};
 const FOUND_WITHIN: Duration = Duration::from_secs(100);
 const OVER_WITHIN: Duration = Duration::from_secs(120);
 
-/// The words that messages begin with (the contract's list), the longer of two first.
+/// The words that messages about trouble begin with: the contract's list, as far as these scenarios go.
 const WORDS: [&str; 6] = ["BROKER DOWN", "DEGRADED", "DOWN", "STALLED", "FLAPPING", "RECOVERED"];
 
 /// What is right.

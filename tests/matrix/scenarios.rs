@@ -95,7 +95,7 @@ pub(crate) const SCENARIOS: [Scenario; 10] = [
         name: "stalled",
         title: "consumer cancelled, tasks wait",
         shape: Shape::Singles,
-        truth: found("STALLED", &["consumer gone", "stalled"]),
+        truth: found("STALLED", &["stalled"]),
         spacing: Duration::from_secs(8),
         play: stalled,
     },

@@ -22,6 +22,7 @@ fn main() {
         detectors,
         workers: 100,
         days,
+        fault_days: days,
         seed: 1,
         threads: 1,
     };

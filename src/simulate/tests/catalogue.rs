@@ -15,6 +15,7 @@ fn plan(names: &[&str], detectors: &[Detector], days: f64, threads: usize) -> Pl
         detectors: detectors.to_vec(),
         workers: 100,
         days,
+        fault_days: days,
         seed: 1,
         threads,
     }

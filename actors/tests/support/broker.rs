@@ -97,7 +97,8 @@ fn amqp(body: &[u8]) -> RawMessage<'_> {
 }
 
 fn beat(hostname: &str) -> String {
-    let sent = 1_768_000_000.5 + super::age().as_secs_f64();
+    // Sent now: a worker whose clock stands still has events that are ever older.
+    let sent = 1_768_000_000.5 + age().as_secs_f64();
     format!(
         r#"{{"type":"worker-heartbeat","hostname":"{hostname}","pid":7,"clock":1,"utcoffset":0,"timestamp":{sent},
             "freq":2.0,"active":0,"processed":0,"loadavg":[0,0,0],"sw_ident":"py-celery","sw_ver":"5.7.0","sw_sys":"Linux"}}"#

@@ -23,7 +23,7 @@ pub(super) fn of(plan: &Plan, results: &Results) -> Vec<Goal> {
     let Some(own) = own else { return Vec::new() };
     let quiet = own.total(plan, |scenario| scenario.quiet);
     let all = own.total(plan, |_| true);
-    let crash = only(plan, own, &["sigkill", "solo-killed"]);
+    let crash = only(plan, own, &["sigkill"]);
     let silent = only(plan, own, &["power-loss", "sigstop", "partition"]);
     let stalled = only(plan, own, &["stalled"]);
     let absent = stalled.variants.get("consumer absent").cloned().unwrap_or_default();

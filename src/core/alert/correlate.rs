@@ -123,7 +123,7 @@ impl Correlator {
             return (fresh.to_vec(), Vec::new());
         }
         // Otherwise those who share a host with another, or with what was lost together before.
-        let hosts: Vec<Option<&str>> = fresh.iter().map(|verdict| only_host(&verdict.missing)).collect();
+        let hosts: Vec<Option<&str>> = fresh.iter().map(|verdict| host_of(verdict)).collect();
         let shares = |place: usize| {
             let own = hosts.get(place).copied().flatten();
             let others = hosts.iter().enumerate().filter(|(other, _)| *other != place);
@@ -159,6 +159,15 @@ fn only_host(missing: &[Missing]) -> Option<&str> {
     let first = host(&missing.first()?.hostname);
     let all = missing.iter().all(|one| host(&one.hostname) == first);
     (all && !first.is_empty()).then_some(first)
+}
+
+/// The host that all whom a fleet has lost were on: also where they are too many to be named.
+fn host_of(verdict: &FleetVerdict) -> Option<&str> {
+    match &verdict.shared {
+        Some(Shared::Host(host)) => Some(host),
+        _ if verdict.missing.len() >= lost(verdict) as usize => only_host(&verdict.missing),
+        _ => None,
+    }
 }
 
 /// What several fleets have lost together, so far.
@@ -229,8 +238,10 @@ impl Group {
             .flat_map(|verdict| verdict.missing.iter().cloned())
             .take(Scene::MAX_MISSING)
             .collect();
-        let on_one = only_host(&missing);
-        let shared = on_one.map(|host| Shared::Host(host.into()));
+        let mut hosts = of_it.iter().filter(still).map(|verdict| host_of(verdict));
+        let first = hosts.next().flatten();
+        let shared = first.filter(|first| hosts.all(|host| host == Some(first)));
+        let shared = shared.map(|host| Shared::Host(host.into()));
         let down = self.covers.iter().any(|cover| cover.down && cover.lost > 0);
         let severity = match lost {
             0 => None,

@@ -17,9 +17,8 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(600);
 /// Beats that arrive closer together than this, in seconds, came in a burst: the shortest interval that is believed is
 /// half a second.
 const BURST: f64 = 0.2;
-/// By what part of itself the time between two arrivals may differ from that between their timestamps, for the second
-/// to have come one by one.
-const STEADY: f64 = 0.25;
+/// And so did beats that arrive in less than this part of the time that lies between their timestamps.
+const AS_SENT: f64 = 0.75;
 
 /// One worker's delays.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +49,7 @@ impl Transit {
         if let Some((before, sent_before)) = self.newest
             && one_by_one(arrived - before, sent - sent_before)
         {
+            // Two in a row: one alone may be the first of a burst.
             let usual = delay.min(before - sent_before);
             if usual > self.usual() {
                 self.smallest = [usual, f64::INFINITY];
@@ -89,9 +89,10 @@ impl Transit {
     }
 }
 
-/// Whether two beats came one by one, as far apart as they were sent.
+/// Whether two beats came one by one, about as far apart as they were sent, and not in a burst. A clock that stands still
+/// or steps makes timestamps lie closer together than they should, which is no burst.
 fn one_by_one(arrivals: f64, timestamps: f64) -> bool {
-    arrivals >= BURST && (arrivals - timestamps).abs() <= arrivals * STEADY
+    arrivals >= BURST && arrivals >= timestamps * AS_SENT
 }
 
 fn seconds(at: Mono) -> f64 {
@@ -134,6 +135,15 @@ mod tests {
         transit.beat(at(START + 2.0), 9e9);
         assert_eq!(transit.beat(at(START + 4.0), 104.0), MAX_AGE);
         assert_eq!(transit.beat(at(START + 6.0), 106.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_makes_nobody_old() {
+        let mut transit = Transit::new(at(START));
+        for n in 0..100 {
+            let age = transit.beat(at(START + f64::from(n) * 2.0), 100.0);
+            assert!(age <= Duration::from_secs(2), "{age:?}");
+        }
     }
 
     proptest! {

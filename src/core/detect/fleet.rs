@@ -26,7 +26,7 @@ use super::worker::{Probed, Worker};
 use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
 
-/// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 500 bytes.
+/// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 1,000 bytes.
 pub const MAX_WORKERS: usize = 20_000;
 
 /// The detector of one fleet.

@@ -16,7 +16,7 @@ use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::time::Mono;
 
 /// The most workers of one broker that are kept apart; events of others are counted as refused. A row costs about
-/// 200 bytes.
+/// 400 bytes, and some for each task under way.
 pub const MAX_ROWS: usize = 100_000;
 /// The most fleets that one broker's workers make, discovered ones included: a hostile name must not start an actor
 /// without end.
@@ -90,6 +90,9 @@ struct Namesake {
     /// How often the two have taken turns, and when they last did.
     turns: u8,
     turned: Mono,
+    /// A process whose beats seem older than what is known, which its clock would make of one that lives: when the first
+    /// and the last of them came.
+    stray: Option<(u32, Mono, Mono)>,
 }
 
 impl Namesake {
@@ -99,6 +102,21 @@ impl Namesake {
         self.turns = if again { self.turns.saturating_add(1) } else { 0 };
         self.pid = old;
         self.turned = at;
+    }
+
+    /// A beat of another process was left out, because it seems to come late.
+    fn strays(&mut self, at: Mono, pid: Option<u32>) {
+        let Some(pid) = pid else { return };
+        let first = match self.stray {
+            Some((known, first, last)) if known == pid && at.since(last) < LATE_AT_MOST => first,
+            _ => at,
+        };
+        self.stray = Some((pid, first, at));
+        // Nothing comes late for so long.
+        if at.since(first) >= LATE_AT_MOST {
+            self.turns = TURNS;
+            self.turned = at;
+        }
     }
 
     fn shares(&self, at: Mono) -> bool {
@@ -332,6 +350,9 @@ impl Row {
         // way for so long, whatever the clocks say.
         let may_be_late = at.since(self.last) < LATE_AT_MOST;
         if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && may_be_late && self.is_older(event) {
+            if !same_process {
+                self.namesake.strays(at, event.pid);
+            }
             return false;
         }
         if event.kind == WorkerKind::Online || self.left {

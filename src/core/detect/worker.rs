@@ -42,6 +42,17 @@ pub(super) struct Gone {
     last: Seen,
 }
 
+/// Runs shorter than this are not remembered: five of them are less than any sensible `stuck_after`.
+const RUN_REMEMBERED: u64 = 60;
+
+/// A run as it is remembered, in seconds: coarsely, since what is remembered is written whenever it changes.
+fn remembered_run(run: Duration) -> u64 {
+    match run.as_secs() {
+        short if short < RUN_REMEMBERED => 0,
+        long => long.checked_next_power_of_two().unwrap_or(long),
+    }
+}
+
 /// What one probe brought (see the port `Broker::probe`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probed {
@@ -188,7 +199,7 @@ impl Worker {
             queues: self.work.consumed().to_vec(),
             work: WorkMemory {
                 trouble: self.work.trouble(),
-                longest_run_s: self.work.longest_run().as_secs(),
+                longest_run_s: remembered_run(self.work.longest_run()),
             },
             answers: self.ever_answered,
             shows_presence: self.ever_present,

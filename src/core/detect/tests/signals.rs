@@ -72,7 +72,7 @@ impl Line {
             hostname: "sms@h1",
             pid: Some(pid),
             clock: Some(self.clock),
-            timestamp: Some((self.ms - held) as f64 / 1e3 + 5_000.0),
+            timestamp: Some((self.ms as f64 - held as f64) / 1e3 + 5_000.0),
             freq: Some(2.0),
             active: Some(0),
             processed: Some(7),
@@ -81,6 +81,11 @@ impl Line {
             sw_sys: None,
         };
         self.table.worker(now(self.ms).mono, &event);
+    }
+
+    /// A beat of another process, whose clock goes wrong by so many ms.
+    fn skewed(&mut self, pid: u32, by: u64) {
+        self.say(WorkerKind::Heartbeat, pid, by);
     }
 
     fn beat(&mut self) {
@@ -282,6 +287,25 @@ fn who_goes_deaf_while_its_beats_come_is_up_and_its_answer_is_missing() {
     assert_eq!((worker.state, worker.signals.answer.ok), (WorkerState::Up, Some(false)));
     assert!(
         worker.signals.answer.detail.ends_with("it is deaf to commands"),
+        "{worker:?}"
+    );
+}
+
+#[test]
+fn two_processes_under_one_name_are_noticed_though_their_clocks_differ() {
+    let mut line = Line::new();
+    line.run(60_000, |line| {
+        line.beat();
+        line.skewed(2, 40_000);
+    });
+    let worker = line.worker();
+    assert_eq!(worker.state, WorkerState::Up);
+    assert!(
+        worker
+            .signals
+            .heartbeat
+            .detail
+            .ends_with("two processes share this name"),
         "{worker:?}"
     );
 }

@@ -1,5 +1,7 @@
 //! The Celery baseline against the real `celery.events.state` over the very same events, with its clock patched.
 
+#![allow(clippy::disallowed_methods, reason = "it runs the real Celery")]
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,6 +1,10 @@
 //! How fast the detector is, and what it says: `cargo run --release -p headcount-simulate --example speed -- DAYS [SCENARIO|quiet|all] [all] [THREADS]`.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "an example reads its arguments and a clock, and prints")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an example reads its arguments and a clock, and prints"
+)]
 
 use std::time::Instant;
 

@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak matrix bench lint fmt
+.PHONY: help install demo test simulate soak matrix bench lint fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: install ## real fleets, a kill, what Slack is told, and the return; until 
 
 test: install ## all tests, with real brokers and real Celery workers
 	cargo test --workspace --features fault-points --no-fail-fast -- --test-threads $(TEST_THREADS)
+
+simulate: ## 10,000 worker-days of quiet and all faults: the figures of docs/detection.md (a release build; a quarter of an hour)
+	cargo run --release --bin headcount -- simulate --days 8.4 --fault-days 1 --markdown docs/detection.md --plot docs/detection.svg
 
 soak: install ## what takes ten minutes: a long time of nothing, memory and threads flat
 	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture

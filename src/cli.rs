@@ -237,6 +237,9 @@ pub struct Simulate {
     /// How long each scenario goes on, in days; an hour at least
     #[arg(long, value_name = "D", default_value_t = 0.1, value_parser = read_days)]
     pub days: f64,
+    /// The same for the scenarios in which something fails [default: as --days]
+    #[arg(long, value_name = "D", value_parser = read_days)]
+    pub fault_days: Option<f64>,
     /// What all chance comes from
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,

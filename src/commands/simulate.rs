@@ -61,6 +61,7 @@ fn plan(command: &Simulate) -> Plan {
         detectors: Detector::ALL.into_iter().filter(wanted).collect(),
         workers: command.workers,
         days: command.days,
+        fault_days: command.fault_days.unwrap_or(command.days),
         seed: command.seed,
         threads: std::thread::available_parallelism().map_or(1, NonZero::get),
     }

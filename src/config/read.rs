@@ -18,7 +18,7 @@ use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
 use super::spot::Spot;
-use super::tree::{At, Builder, Entry, Node, Surroundings, Table, Value};
+use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER, Value};
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
@@ -236,7 +236,9 @@ impl Reader {
             if brokers.iter().any(|other| other.config.name == config.name) {
                 spot.say("name", format!("there is another broker named {:?}", config.name));
             }
-            if let Some(why) = config.check_url() {
+            // Of any kind: the one that stands for an address which is not known here is nobody's mistake.
+            let unknown = table.text("url").is_some_and(|url| url == UNKNOWN_BROKER);
+            if let Some(why) = config.check_url().filter(|_| !unknown) {
                 spot.say("url", why);
             }
             for (key, why) in config.check_names() {

@@ -122,7 +122,7 @@ pub struct Surroundings {
 }
 
 /// Stands for the address of a broker that nobody is going to reach, and that cannot be looked up here.
-const UNKNOWN_BROKER: &str = "redis://unknown.invalid";
+pub(super) const UNKNOWN_BROKER: &str = "redis://unknown.invalid";
 
 impl Surroundings {
     /// Those of this process; `file:` paths start from the folder of `config`, or the working directory.

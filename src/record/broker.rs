@@ -87,6 +87,10 @@ impl Broker for RecordingBroker {
         queues
     }
 
+    fn hides_presence(&self) -> Option<&'static str> {
+        self.broker.hides_presence()
+    }
+
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
         let connections = self.broker.connections().await;
         if let Ok(Some(connections)) = &connections {

@@ -85,6 +85,8 @@ pub struct Plan {
     pub workers: u32,
     /// How long each scenario goes on, in days; an hour at least.
     pub days: f64,
+    /// The same for those in which something fails: they come to many failures in a day, while a false alarm is rare.
+    pub fault_days: f64,
     /// All chance comes from it.
     pub seed: u64,
     /// Threads to use; changes nothing but the time that it takes.
@@ -179,17 +181,16 @@ fn index_of(episodes: &[Episode], episode: Episode) -> Option<usize> {
 }
 
 fn episodes(plan: &Plan) -> Vec<Episode> {
-    let whole = ((plan.days * 24.0 * HOUR as f64) as Moment).max(SHORTEST);
-    let count = whole.div_ceil(EPISODE);
     let mut episodes = Vec::new();
-    for number in 0..count {
-        for place in 0..plan.scenarios.len() {
-            episodes.push(Episode {
-                place,
-                number,
-                span: whole / count,
-            });
-        }
+    for (place, scenario) in plan.scenarios.iter().enumerate() {
+        let days = if scenario.quiet { plan.days } else { plan.fault_days };
+        let whole = ((days * 24.0 * HOUR as f64) as Moment).max(SHORTEST);
+        let count = whole.div_ceil(EPISODE);
+        episodes.extend((0..count).map(|number| Episode {
+            place,
+            number,
+            span: whole / count,
+        }));
     }
     episodes
 }

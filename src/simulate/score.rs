@@ -218,13 +218,16 @@ impl Conversation {
     }
 }
 
-/// A baseline's alarms of one episode, at one threshold. An alarm about any worker while the broker is out finds that.
+/// A baseline's alarms of one episode, at one threshold. They are read generously: an alarm about any worker while the
+/// broker is out finds that, and a failure of somebody who was held dead already is not missed, though nobody was told of
+/// it then and so there is no detection time.
 pub fn baseline(failures: &[Failure], alarms: &[Alarm], after_outage: Moment, worker_days: f64) -> Tally {
     let mut tally = Tally {
         worker_days,
         ..Tally::default()
     };
     let mut found = vec![None; failures.len()];
+    let mut stood = vec![false; failures.len()];
     let mut alarms = alarms.to_vec();
     alarms.sort_by_key(|alarm| (alarm.at, alarm.slot));
     for alarm in &alarms {
@@ -237,6 +240,10 @@ pub fn baseline(failures: &[Failure], alarms: &[Alarm], after_outage: Moment, wo
             Of::Broker => failure.from <= alarm.at && alarm.at <= failure.to.saturating_add(after_outage),
         };
         let mut any = false;
+        for (failure, stood) in failures.iter().zip(&mut stood) {
+            let of_it = failure.of == Of::Workers && failure.is_of(alarm.slot);
+            *stood |= of_it && alarm.at < failure.from && alarm.cleared > failure.from;
+        }
         for (failure, found) in failures.iter().zip(&mut found).filter(|(failure, _)| about(failure)) {
             any = true;
             if found.is_none() && failure.covers(alarm.at) {
@@ -251,10 +258,16 @@ pub fn baseline(failures: &[Failure], alarms: &[Alarm], after_outage: Moment, wo
             tally.example(|| format!("false at {:.1} s about slot {}", seconds(alarm.at), alarm.slot));
         }
     }
-    for (failure, found) in failures.iter().zip(&found).filter(|(failure, _)| failure.scored) {
+    for ((failure, found), stood) in failures
+        .iter()
+        .zip(&found)
+        .zip(&stood)
+        .filter(|((one, _), _)| one.scored)
+    {
         tally.failures += 1;
         match found {
             Some(at) => tally.found(failure, *at),
+            None if *stood => {}
             None => tally.missed(failure),
         }
     }

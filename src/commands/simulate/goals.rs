@@ -23,11 +23,12 @@ pub(super) fn of(plan: &Plan, results: &Results) -> Vec<Goal> {
     let Some(own) = own else { return Vec::new() };
     let quiet = own.total(plan, |scenario| scenario.quiet);
     let all = own.total(plan, |_| true);
-    let crash = only(plan, own, &["sigkill", "solo-killed"]);
+    let crash = only(plan, own, &["sigkill"]);
     let silent = only(plan, own, &["power-loss", "sigstop", "partition"]);
     let stalled = only(plan, own, &["stalled"]);
     let absent = stalled.variants.get("consumer absent").cloned().unwrap_or_default();
     let broker = only(plan, own, &["broker-out", "failover"]);
+    let flapping = only(plan, own, &["flapping"]);
     vec![
         Goal {
             what: "no false alarm in the quiet scenarios",
@@ -64,6 +65,11 @@ pub(super) fn of(plan: &Plan, results: &Results) -> Vec<Goal> {
         quantile("stalled: p99 ≤ 75 s", &stalled.detect, 75.0, |q| q.p99),
         quantile("stalled, its consumer absent: ≤ 20 s", &absent, 20.0, |q| q.max),
         quantile("broker out: ≤ 5 s", &broker.detect, 5.0, |q| q.max),
+        Goal {
+            what: "one message for each worker that flaps",
+            came: format!("{} messages, {} such workers", flapping.messages, flapping.failures),
+            reached: (flapping.failures > 0).then_some(flapping.messages <= flapping.failures),
+        },
         Goal {
             what: "one message for each incident",
             came: format!(

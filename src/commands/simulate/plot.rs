@@ -177,6 +177,8 @@ fn curve(svg: &mut String, points: &[&Point<'_>], x: &Axis, y: &Axis) {
     let Some(first) = points.first() else { return };
     let detector = first.measured.detector;
     let colour = colour(detector);
+    // Celery's is a timeout too: it is drawn below that, and wider, so that both are seen.
+    let wide = if detector == Detector::Celery { 6.0 } else { 1.5 };
     let place = |point: &Point<'_>| {
         let height = if point.rate > 0.0 { y.at(point.rate) } else { ZERO };
         (x.at(point.detect), height)
@@ -191,14 +193,18 @@ fn curve(svg: &mut String, points: &[&Point<'_>], x: &Axis, y: &Axis) {
         };
         let _ = writeln!(
             svg,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"1.5\"{dashes}/>",
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{wide}\" stroke-opacity=\"0.6\"{dashes}/>",
             from.0, from.1, to.0, to.1
         );
     }
     for point in points {
         let (cx, cy) = place(point);
         let own = detector == Detector::Headcount;
-        let radius = if own { 8.0 } else { 4.0 };
+        let radius = match detector {
+            Detector::Headcount => 8.0,
+            Detector::Celery => 6.0,
+            _ => 4.0,
+        };
         // Hollow: some failures were never found at this threshold, and the time is that of the others.
         let fill = if point.missed == 0 { colour } else { "white" };
         let title = format!(
@@ -214,7 +220,9 @@ fn curve(svg: &mut String, points: &[&Point<'_>], x: &Axis, y: &Axis) {
             "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{radius}\" fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.5\"><title>{}</title></circle>",
             escape(&title)
         );
-        if !own && point.measured.threshold == detector.usual() {
+        if own {
+            text(svg, cx, cy - 14.0, "middle", 13.0, "Headcount");
+        } else if point.measured.threshold == detector.usual() {
             text(svg, cx + 8.0, cy - 6.0, "start", 11.0, &threshold(point.measured));
         }
     }
@@ -274,7 +282,9 @@ fn escape(words: &str) -> String {
 
 /// As people write it: 0.01, 5, 1,000.
 fn number(value: f64) -> String {
-    if value >= 1_000.0 {
+    if value >= 1e6 {
+        format!("{:.0},000,000", value / 1e6)
+    } else if value >= 1_000.0 {
         format!("{:.0},000", value / 1_000.0)
     } else if value >= 1.0 {
         format!("{value:.0}")
@@ -294,7 +304,7 @@ mod tests {
         assert_eq!((axis.at(1.0), axis.at(10.0), axis.at(1_000.0)), (0.0, 100.0, 300.0));
         let empty = Axis::over(std::iter::empty(), 0.0, 1.0);
         assert!(empty.at(1.0).is_finite());
-        let shown: Vec<String> = [0.01, 0.5, 20.0, 1_000.0, 100_000.0].map(number).to_vec();
-        assert_eq!(shown, ["0.01", "0.5", "20", "1,000", "100,000"]);
+        let shown: Vec<String> = [0.01, 0.5, 20.0, 1_000.0, 1e6].map(number).to_vec();
+        assert_eq!(shown, ["0.01", "0.5", "20", "1,000", "1,000,000"]);
     }
 }

@@ -81,16 +81,18 @@ pub(super) fn claim(plan: &Plan, results: &Results) -> String {
 
 /// What was run.
 pub(super) fn run(plan: &Plan, results: &Results) -> String {
-    let days = results.measured.first().map_or(0.0, |measured| {
-        let first = measured.scenarios.first().map_or(0.0, |tally| tally.worker_days);
-        first / f64::from(plan.workers.max(1))
-    });
     let many = plan.scenarios.len();
+    let sum = |of_quiet: bool| {
+        let days = |measured: &Measured| measured.total(plan, |one| one.quiet == of_quiet).worker_days;
+        results.measured.first().map_or(0.0, days)
+    };
     format!(
-        "Seed {}: {many} scenario{} of {} workers for {days:.2} days each, {:.1} million heartbeats.",
+        "Seed {}: {many} scenario{} of {} workers; {:.0} worker-days of quiet and {:.0} of faults; {:.1} million heartbeats.",
         plan.seed,
         if many == 1 { "" } else { "s" },
         plan.workers,
+        sum(true),
+        sum(false),
         results.beats as f64 / 1e6
     )
 }

@@ -1,5 +1,11 @@
 //! What people would have been told in one episode: `cargo run --release -p headcount-simulate --example messages -- SCENARIO HOURS [SEED]`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an example reads its arguments and prints"
+)]
+
 use headcount_core::detect::Rules;
 use headcount_simulate::headcount::Headcount;
 use headcount_simulate::rng::Rng;

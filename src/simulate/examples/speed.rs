@@ -1,4 +1,10 @@
-//! How fast the detector is, and what it says: `cargo run --release -p headcount-simulate --example speed -- DAYS [SCENARIO] [all]`.
+//! How fast the detector is, and what it says: `cargo run --release -p headcount-simulate --example speed -- DAYS [SCENARIO|quiet|all] [all] [THREADS]`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an example reads its arguments and a clock, and prints"
+)]
 
 use std::time::Instant;
 
@@ -9,10 +15,11 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let days = args.first().and_then(|days| days.parse().ok()).unwrap_or(0.1);
     let scenarios: Vec<_> = match args.get(1).map(String::as_str) {
+        Some("quiet") => scenarios::CATALOGUE.iter().filter(|one| one.quiet).collect(),
         Some("all") | None => scenarios::CATALOGUE.iter().collect(),
         Some(name) => scenarios::find(name).into_iter().collect(),
     };
-    let detectors = if args.get(2).is_some() {
+    let detectors = if args.get(2).is_some_and(|who| who == "all") {
         Detector::ALL.to_vec()
     } else {
         vec![Detector::Headcount]
@@ -22,8 +29,9 @@ fn main() {
         detectors,
         workers: 100,
         days,
+        fault_days: days,
         seed: 1,
-        threads: 1,
+        threads: args.get(3).and_then(|threads| threads.parse().ok()).unwrap_or(1),
     };
     let began = Instant::now();
     let results = run(&plan, &|_| {});

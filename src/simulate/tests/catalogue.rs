@@ -15,6 +15,7 @@ fn plan(names: &[&str], detectors: &[Detector], days: f64, threads: usize) -> Pl
         detectors: detectors.to_vec(),
         workers: 100,
         days,
+        fault_days: days,
         seed: 1,
         threads,
     }
@@ -41,7 +42,7 @@ fn two_hundred_worker_days_without_a_false_alarm_and_with_nothing_missed() {
     assert!(total.failures > 100, "{}", total.failures);
     assert_eq!(total.diagnosis_right, total.diagnosed);
 
-    let crash = Quantiles::of(&of(&plan, own, &["sigkill", "solo-killed"]).detect);
+    let crash = Quantiles::of(&of(&plan, own, &["sigkill"]).detect);
     assert!(crash.p99 <= Some(6.5), "{crash:?}");
     let silent = Quantiles::of(&of(&plan, own, &["power-loss", "sigstop", "partition"]).detect);
     assert!(silent.p99 <= Some(16.0), "{silent:?}");

@@ -73,6 +73,8 @@ fn watched(broker: &Broker) {
     // A worker that says goodbye is none that is missing.
     assert!(workers[2].warm_shutdown(PATIENCE).success());
     headcount.wait_worker("sms@host3", "offline", UP_WITHIN);
+    workers[2].restart();
+    headcount.wait_worker("sms@host3", "up", UP_WITHIN);
 
     // Flower is killed, and comes back.
     let killed = flower.kill();
@@ -83,16 +85,15 @@ fn watched(broker: &Broker) {
     let back = Instant::now();
     let recovered = slack.next_text("RECOVERED far", PATIENCE);
     report(broker, "Flower is back", back, &recovered);
-    for name in &names[..2] {
+    for name in names {
         headcount.wait_worker(name, "up", UP_WITHIN);
     }
     slack.silent_for(AFTERWARDS);
 
     // All workers are killed. Flower shows that it reaches a Redis, so they are what has gone; of a RabbitMQ it does not.
-    let killed = workers[0].sigkill();
-    workers[1].sigkill();
+    let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
     let last = slack.next_text("", PATIENCE);
-    report(broker, "all killed", killed, &last);
+    report(broker, "all killed", killed[0], &last);
     let expected = match broker {
         Broker::Redis(_) => "DOWN sms",
         Broker::RabbitMq(_) => "BROKER DOWN",

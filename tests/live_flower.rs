@@ -92,13 +92,12 @@ fn watched(broker: &Broker) {
 
     // All workers are killed. Flower shows that it reaches a Redis, so they are what has gone; of a RabbitMQ it does not.
     let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
-    let last = slack.next_text("", PATIENCE);
-    report(broker, "all killed", killed[0], &last);
     let expected = match broker {
         Broker::Redis(_) => "DOWN sms",
         Broker::RabbitMq(_) => "BROKER DOWN",
     };
-    assert!(last.text().starts_with(expected), "{}", last.text());
+    let last = slack.next_text(expected, PATIENCE);
+    report(broker, "all killed", killed[0], &last);
     headcount.wait_fleet(
         "sms",
         if expected == "DOWN sms" { "down" } else { "unknown" },
@@ -106,19 +105,19 @@ fn watched(broker: &Broker) {
     );
 
     assert!(headcount.sigterm().success());
-    let words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
-    assert_eq!(
-        words,
-        [
-            "DEGRADED sms",
-            "RECOVERED sms",
-            "BROKER DOWN",
-            "RECOVERED far",
-            expected
-        ],
-        "{:#?}",
-        slack.texts()
-    );
+    let mut words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
+    // Their last beats were up to 2 s apart, and so are their deadlines: it may begin as DEGRADED.
+    if words.get(4).is_some_and(|word| word == "DEGRADED sms") {
+        words.remove(4);
+    }
+    let told = [
+        "DEGRADED sms",
+        "RECOVERED sms",
+        "BROKER DOWN",
+        "RECOVERED far",
+        expected,
+    ];
+    assert_eq!(words, told, "{:#?}", slack.texts());
     let all = format!(
         "{:?}{:?}{:?}",
         slack.requests(),

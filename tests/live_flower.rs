@@ -73,6 +73,8 @@ fn watched(broker: &Broker) {
     // A worker that says goodbye is none that is missing.
     assert!(workers[2].warm_shutdown(PATIENCE).success());
     headcount.wait_worker("sms@host3", "offline", UP_WITHIN);
+    workers[2].restart();
+    headcount.wait_worker("sms@host3", "up", UP_WITHIN);
 
     // Flower is killed, and comes back.
     let killed = flower.kill();
@@ -83,21 +85,19 @@ fn watched(broker: &Broker) {
     let back = Instant::now();
     let recovered = slack.next_text("RECOVERED far", PATIENCE);
     report(broker, "Flower is back", back, &recovered);
-    for name in &names[..2] {
+    for name in names {
         headcount.wait_worker(name, "up", UP_WITHIN);
     }
     slack.silent_for(AFTERWARDS);
 
     // All workers are killed. Flower shows that it reaches a Redis, so they are what has gone; of a RabbitMQ it does not.
-    let killed = workers[0].sigkill();
-    workers[1].sigkill();
-    let last = slack.next_text("", PATIENCE);
-    report(broker, "all killed", killed, &last);
+    let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
     let expected = match broker {
         Broker::Redis(_) => "DOWN sms",
         Broker::RabbitMq(_) => "BROKER DOWN",
     };
-    assert!(last.text().starts_with(expected), "{}", last.text());
+    let last = slack.next_text(expected, PATIENCE);
+    report(broker, "all killed", killed[0], &last);
     headcount.wait_fleet(
         "sms",
         if expected == "DOWN sms" { "down" } else { "unknown" },
@@ -105,19 +105,19 @@ fn watched(broker: &Broker) {
     );
 
     assert!(headcount.sigterm().success());
-    let words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
-    assert_eq!(
-        words,
-        [
-            "DEGRADED sms",
-            "RECOVERED sms",
-            "BROKER DOWN",
-            "RECOVERED far",
-            expected
-        ],
-        "{:#?}",
-        slack.texts()
-    );
+    let mut words: Vec<String> = slack.texts().iter().map(|text| first_two(text)).collect();
+    // Their last beats were up to 2 s apart, and so are their deadlines: it may begin as DEGRADED.
+    if words.get(4).is_some_and(|word| word == "DEGRADED sms") {
+        words.remove(4);
+    }
+    let told = [
+        "DEGRADED sms",
+        "RECOVERED sms",
+        "BROKER DOWN",
+        "RECOVERED far",
+        expected,
+    ];
+    assert_eq!(words, told, "{:#?}", slack.texts());
     let all = format!(
         "{:?}{:?}{:?}",
         slack.requests(),

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::discovery::{self, DISCOVER_EVERY};
 use crate::fleets::FleetDirectory;
 use crate::lane::{EventLane, LaneParts};
 use crate::messages::{BrokerReported, TasksCounted};
@@ -27,6 +28,8 @@ use crate::session::{Hearing, SharedSession};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the broker's connections are listed, where presence is read from them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When all workers are asked for the first time: those that beat are known by then.
+const FIRST_DISCOVERY: Duration = Duration::from_secs(5);
 /// How often it reports even if nothing has changed, so that an aggregator that was restarted knows soon.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,8 @@ pub struct BrokerListener {
     next_look: Mono,
     next_report: Mono,
     looking: bool,
+    next_discovery: Mono,
+    discovering: bool,
 }
 
 impl BrokerListener {
@@ -80,6 +85,8 @@ impl BrokerListener {
             next_look: now.mono,
             next_report: now.mono,
             looking: false,
+            next_discovery: now.mono + FIRST_DISCOVERY,
+            discovering: false,
             with,
         }
     }
@@ -113,6 +120,14 @@ impl BrokerListener {
         if hearing == Hearing::Heard && now.mono >= self.next_look && !self.looking {
             self.next_look = now.mono + LOOK_EVERY;
             self.look(context);
+        }
+        if hearing == Hearing::Heard
+            && now.mono >= self.next_discovery
+            && !self.discovering
+            && self.with.broker.may_ask_all()
+        {
+            self.next_discovery = now.mono + DISCOVER_EVERY;
+            self.discover(context);
         }
     }
 
@@ -158,6 +173,20 @@ impl BrokerListener {
         };
         // What the aggregator does not take now is offered again at the next tick.
         self.last = self.with.aggregator.try_send(message).is_ok().then_some(report);
+    }
+
+    /// Asks all who they are, for those that never speak by themselves.
+    fn discover(&mut self, context: &mut Context<Self>) {
+        self.discovering = true;
+        let asked = discovery::ask_all(self.with.broker.clone());
+        context.spawn(asked.into_actor(self).map(|replies, actor, _| {
+            actor.discovering = false;
+            let with = &actor.with;
+            match replies {
+                Ok(replies) => discovery::pass_on(replies, with.broker.name(), &with.roster, &with.directory),
+                Err(error) => tracing::debug!(broker = with.broker.name(), %error, "its workers cannot all be asked"),
+            }
+        }));
     }
 
     /// Looks at the broker's connections, where it has no mailboxes that show presence.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::inspection;
-use crate::messages::{FleetReported, Sighted};
+use crate::messages::{FleetReported, Found, Sighted};
 use crate::meters::{FleetLabel, Meters};
 use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
 
@@ -435,5 +435,13 @@ impl Handler<Sighted> for FleetProber {
 
     fn handle(&mut self, message: Sighted, context: &mut Context<Self>) {
         self.step(Input::Sighted(&message.0), context);
+    }
+}
+
+impl Handler<Found> for FleetProber {
+    type Result = ();
+
+    fn handle(&mut self, message: Found, context: &mut Context<Self>) {
+        self.step(Input::Found(&message.0), context);
     }
 }

@@ -80,13 +80,19 @@ impl FleetDirectory {
     /// The name of a fleet, and where its sightings go. A fleet that is heard of for the first time gets its prober;
     /// if another broker has one of that name, the broker's name is added to it.
     pub fn of(&self, broker: &str, fleet: &str) -> (CompactString, Recipient<Sighted>) {
+        let (name, prober) = self.prober(broker, fleet);
+        (name, prober.recipient())
+    }
+
+    /// The name of a fleet and its prober, likewise.
+    pub fn prober(&self, broker: &str, fleet: &str) -> (CompactString, Addr<FleetProber>) {
         // A panic cannot leave it half changed: each call makes one push.
         let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = fleets
             .iter()
             .find(|entry| entry.broker == broker && entry.heard_as == fleet)
         {
-            return (known.name.clone(), known.prober.clone().recipient());
+            return (known.name.clone(), known.prober.clone());
         }
         let taken = fleets.iter().any(|entry| entry.name == fleet);
         let name = if taken {
@@ -101,6 +107,6 @@ impl FleetDirectory {
             name: name.clone(),
             prober: prober.clone(),
         });
-        (name, prober.recipient())
+        (name, prober)
     }
 }

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod broker_listener;
 pub mod clock;
 pub mod debouncer;
+mod discovery;
 #[cfg(feature = "fault-points")]
 pub mod faults;
 pub mod fleet_prober;

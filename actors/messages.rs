@@ -1,7 +1,10 @@
 //! Every message that one actor sends another. One struct a message; all are sent with `try_send`, which respects the
 //! receiver's bound, and every sender keeps what was not taken and offers it again.
 
+use std::time::Duration;
+
 use actix::Message;
+use compact_str::CompactString;
 use headcount_core::alert::Incident;
 use headcount_core::detect::{FleetReport, Sighting};
 use headcount_core::stats::TaskCount;
@@ -11,6 +14,11 @@ use headcount_core::status::BrokerStatus;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Sighted(pub Vec<Sighting>);
+
+/// Broker listener → fleet prober: these workers of the fleet answered a question to all, so fast.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Found(pub Vec<(CompactString, Duration)>);
 
 /// Broker listener → health aggregator: how the broker stands.
 #[derive(Debug, Message)]

@@ -58,6 +58,11 @@ pub trait Broker: Send + Sync + 'static {
         None
     }
 
+    /// Whether a question to all workers is cheap enough to be asked each minute.
+    fn may_ask_all(&self) -> bool {
+        true
+    }
+
     /// Leaves nothing behind in the broker, before the program ends; for a moment at most. A broker that is dropped
     /// does so too, if its runtime lives on.
     async fn close(&self) {}

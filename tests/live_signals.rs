@@ -18,10 +18,11 @@ fn on_redis() {
         ..WorkerOptions::default()
     };
     let start = |hostname, options| Worker::launch(&broker.url(), hostname, options);
-    let headcount = Headcount::start(HEADCOUNT, &broker.config(&["pale", "mute", "twin"]));
+    let headcount = Headcount::start(HEADCOUNT, &broker.config(&["pale", "mute", "shade", "twin"]));
     let workers = [
         start("pale@h1", of(&["--without-heartbeat"], true)),
         start("mute@h1", of(&[], false)),
+        start("shade@h1", of(&["--without-heartbeat"], false)),
         start("twin@h1", of(&[], true)),
         start("twin@h1", of(&[], true)),
     ];
@@ -49,6 +50,8 @@ fn on_redis() {
         "heartbeat",
         "it does not beat (--without-heartbeat?), and is judged by its answers",
     );
+    // One that neither beats nor sends events is found by a question to all.
+    headcount.wait_worker("shade@h1", "up", PATIENCE);
     for hostname in ["pale@h1", "mute@h1", "twin@h1"] {
         assert_eq!(headcount.worker(hostname).unwrap()["state"], "up", "{hostname}");
     }
@@ -56,6 +59,8 @@ fn on_redis() {
 
     let killed = workers[0].sigkill();
     headcount.wait_worker("pale@h1", "down", PATIENCE);
+    workers[2].sigkill();
+    headcount.wait_worker("shade@h1", "down", PATIENCE);
     println!("without heartbeats: down after {:.1} s", killed.elapsed().as_secs_f64());
     assert!(headcount.sigterm().success());
 }

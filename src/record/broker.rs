@@ -91,6 +91,10 @@ impl Broker for RecordingBroker {
         self.broker.hides_presence()
     }
 
+    fn may_ask_all(&self) -> bool {
+        self.broker.may_ask_all()
+    }
+
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
         let connections = self.broker.connections().await;
         if let Ok(Some(connections)) = &connections {

@@ -107,7 +107,8 @@ impl Count {
             FleetState::Unknown
         } else if perhaps + self.stalled < self.minimum {
             FleetState::Down
-        } else if (perhaps < self.expected || self.stalled > 0) && alive >= self.minimum {
+        } else if (perhaps < self.expected || self.stalled > 0) && (alive >= self.minimum || self.unknown == 0) {
+            // Under the minimum only if those who said goodbye a moment ago do not come back: the loss is sure.
             FleetState::Degraded
         } else if perhaps < self.expected || self.unknown > 0 {
             FleetState::Unknown

@@ -184,6 +184,13 @@ impl FleetDetector {
                 self.probed(t, now, probes);
                 true
             }
+            Input::Found(answers) => {
+                let mut any = false;
+                for (hostname, latency) in answers {
+                    any |= self.found(t, now, hostname, *latency);
+                }
+                any
+            }
             Input::Unprobed => {
                 self.suffered(t);
                 true
@@ -262,14 +269,32 @@ impl FleetDetector {
         if sighting.word == Word::Goodbye || !sighting.is_sign() {
             return false;
         }
+        let mut worker = Worker::new(sighting.hostname.clone(), t, now);
+        worker.sighted(t, now, sighting);
+        self.take_up(t, worker)
+    }
+
+    /// Somebody answered a question to all: who is not known neither beats nor sends events.
+    fn found(&mut self, t: Seen, now: Now, hostname: &CompactString, latency: Duration) -> bool {
+        if self.workers.contains_key(hostname) {
+            return false;
+        }
+        let answered = Probed {
+            answer: Some(latency),
+            present: None,
+        };
+        let mut worker = Worker::new(hostname.clone(), t, now);
+        worker.probed(t, now, answered);
+        self.take_up(t, worker)
+    }
+
+    fn take_up(&mut self, t: Seen, worker: Worker) -> bool {
         if self.workers.len() >= MAX_WORKERS {
             self.refused += 1;
             return false;
         }
         self.ever_seen = true;
-        let mut worker = Worker::new(sighting.hostname.clone(), t, now);
-        worker.sighted(t, now, sighting);
-        self.workers.insert(sighting.hostname.clone(), worker);
+        self.workers.insert(worker.hostname().clone(), worker);
         // Those that are met at a first look have been there before.
         if self.was_known || !self.in_grace(t) {
             self.history.came();

@@ -28,6 +28,8 @@ pub enum Input<'a> {
     Worked(&'a [(CompactString, WorkLook)]),
     /// A probe could not be made: our own way to the broker failed, which says nothing of any worker.
     Unprobed,
+    /// These answered a question to all, so fast: those who are not known yet neither beat nor send events.
+    Found(&'a [(CompactString, Duration)]),
     /// The fleet's queues, as the broker sees them.
     Queues(Vec<QueueStatus>),
     /// Headcount sees the broker's events, or ceases to.

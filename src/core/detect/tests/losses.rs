@@ -207,6 +207,21 @@ fn a_fixed_count_misses_who_said_goodbye_for_good() {
 }
 
 #[test]
+fn a_goodbye_does_not_hide_that_others_crashed() {
+    let mut world = World::new(spec(Expected::Auto, Some(1)), 3);
+    world.run(60_000);
+    world.goodbye("sms@h0");
+    world.set("sms@h1", Truth::Dead);
+    world.set("sms@h2", Truth::Dead);
+    world.run(20_000);
+    // Whether all are gone is not sure yet; that two are is.
+    let found = world.entered(FleetState::Degraded, 60_000).unwrap();
+    assert!(found <= 12_000, "{found} ms");
+    world.run(60_000);
+    assert_eq!(world.state(), FleetState::Down);
+}
+
+#[test]
 fn who_never_came_is_missed_after_the_cold_start() {
     let mut world = World::new(spec(Expected::Count(4), None), 3);
     world.run(9_000);

@@ -215,6 +215,7 @@ enum Nonsense {
     Takers(Option<u32>),
     Worked(Vec<(CompactString, WorkLook)>),
     Unprobed,
+    Found(Vec<(CompactString, Duration)>),
     Queues(Vec<QueueStatus>),
     Sight(Sight),
     Restart,
@@ -326,6 +327,7 @@ fn nonsense() -> impl Strategy<Value = Nonsense> {
         1 => any::<Option<u32>>().prop_map(Nonsense::Takers),
         2 => of_each(look).prop_map(Nonsense::Worked),
         1 => Just(Nonsense::Unprobed),
+        1 => of_each(span()).prop_map(Nonsense::Found),
         1 => prop::collection::vec(queue(), 0..4).prop_map(Nonsense::Queues),
         2 => sight.prop_map(Nonsense::Sight),
         1 => Just(Nonsense::Restart),
@@ -365,6 +367,7 @@ proptest! {
                 Nonsense::Takers(takers) => Input::Takers(*takers),
                 Nonsense::Worked(all) => Input::Worked(all),
                 Nonsense::Unprobed => Input::Unprobed,
+                Nonsense::Found(all) => Input::Found(all),
                 Nonsense::Queues(queues) => Input::Queues(queues.clone()),
                 Nonsense::Sight(sight) => {
                     seeing = *sight != Sight::Blind;

@@ -264,6 +264,22 @@ fn who_does_not_beat_is_judged_by_its_answers() {
 }
 
 #[test]
+fn who_neither_beats_nor_sends_events_is_found_by_its_answer_and_missed_like_others() {
+    let mut line = Line::new();
+    line.quiet(60_000);
+    let found = [("sms@h1".into(), Duration::from_millis(3))];
+    line.step(Input::Found(&found));
+    line.quiet(600_000);
+    assert_eq!(line.worker().state, WorkerState::Up);
+    (line.answers, line.present) = (false, Some(false));
+    line.quiet(15_000);
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Crashed));
+    // An answer to all that was on its way is not one of three in a row.
+    line.step(Input::Found(&found));
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Crashed));
+}
+
+#[test]
 fn who_is_known_by_its_tasks_alone_is_not_missed_while_idle() {
     let mut line = Line::new();
     line.answers = false;

@@ -113,6 +113,11 @@ impl Broker for Flower {
         Ok(None)
     }
 
+    /// An answer costs a worker eight commands here, and Flower lists all of whom it has heard.
+    fn may_ask_all(&self) -> bool {
+        false
+    }
+
     fn hides_presence(&self) -> Option<&'static str> {
         Some("seen through Flower, which does not show connections")
     }

@@ -1,0 +1,51 @@
+//! Discovery: a question to all workers of a broker now and then, for those that neither beat nor send events and of
+//! whom nothing would ever be heard otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use headcount_core::detect::roster::Roster;
+use headcount_core::detect::table::MAX_FLEETS;
+
+use crate::fleets::FleetDirectory;
+use crate::messages::Found;
+use crate::ports::{BrokerError, Inspect, Reply, SharedBroker};
+
+/// How often all are asked. Whoever beats is known at once, so this is only how long one that does not stays unseen;
+/// asking oftener costs each worker a reply.
+pub(crate) const DISCOVER_EVERY: Duration = Duration::from_secs(60);
+
+/// How long answers are collected. One that is busy for longer answers another time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Asks everybody whether they live. Only an answer's existence matters: `ping` is the least that can be asked.
+pub(crate) async fn ask_all(broker: SharedBroker) -> Result<Vec<Reply>, BrokerError> {
+    let ask = Inspect {
+        method: "ping",
+        destination: None,
+        timeout: ANSWER_WITHIN,
+    };
+    broker.inspect(ask).await
+}
+
+/// Passes the answers on to the fleets that they belong to.
+pub(crate) fn pass_on(replies: Vec<Reply>, broker: &str, roster: &Roster, directory: &FleetDirectory) {
+    let mut found: BTreeMap<CompactString, Vec<(CompactString, Duration)>> = BTreeMap::new();
+    for reply in replies {
+        let Some(fleet) = roster.fleet_of(&reply.hostname) else {
+            continue;
+        };
+        // As in the event lane: made-up names must not start actors without end.
+        if found.len() < MAX_FLEETS || found.contains_key(&fleet) {
+            found.entry(fleet).or_default().push((reply.hostname, reply.latency));
+        }
+    }
+    for (fleet, answers) in found {
+        // Who is left out because a mailbox is full is found the next time.
+        let (_, prober) = directory.prober(broker, &fleet);
+        if prober.try_send(Found(answers)).is_err() {
+            tracing::debug!(broker, %fleet, "the fleet's prober is busy; its answers are asked for again");
+        }
+    }
+}

@@ -171,6 +171,34 @@ fn what_the_debouncer_does_not_take_is_offered_again_as_it_is_then() {
 }
 
 #[test]
+fn what_several_fleets_lose_at_once_is_one_incident() {
+    live(async {
+        let (debouncer, tape) = Recorder::start();
+        let scene = Scene::new(debouncer.recipient());
+        scene.broker(BrokerState::Heard, false).await;
+        // They are suspected before they fall, and their reports do not come in one moment.
+        for (missing, suspect) in [(0, 1), (1, 0), (0, 0)] {
+            for name in ["a", "b", "c"] {
+                let mut reported = reports::fleet(name, "main", missing);
+                reported.0.verdict.fleet.suspect = suspect;
+                scene.aggregator.send(reported).await.unwrap();
+                pass(ms(200)).await;
+            }
+            pass(secs(1)).await;
+        }
+        let changes = tape.take();
+        let of_all = |change: &IncidentChanged| {
+            (change.incident.kind, change.incident.subject.as_str()) == (Kind::Fleets, "main")
+        };
+        assert!(changes.iter().all(of_all), "{changes:?}");
+        assert!(changes.first().unwrap().incident.is_open() && !changes.last().unwrap().incident.is_open());
+        let covers = &changes[0].incident.scene.covers;
+        assert_eq!(covers.iter().map(|cover| cover.lost).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(scene.store.all_incidents().len(), 1);
+    });
+}
+
+#[test]
 fn a_restart_goes_on_with_the_same_incident() {
     live(async {
         let (debouncer, tape) = Recorder::start();

@@ -1,7 +1,7 @@
 //! What was lost together is told together: one incident for the workers of several fleets that went at once, such as
 //! all on one host.
 //!
-//! A fleet that is found in trouble while others of its broker are about to be waits a moment for them. If what they
+//! A fleet that is found in trouble while workers of others of its broker are suspected waits a moment for them. If what they
 //! lost then shares a host, or is all that the broker's fleets had, one incident of the broker's fleets stands for it:
 //! for each fleet it says how many losses it covers. A fleet's own incident is opened only for losses beyond those. The
 //! covers are part of the incident, so they survive a restart with it.
@@ -74,9 +74,11 @@ impl Correlator {
 
         let more_may_come = |among: &FleetVerdict| {
             let is_waiting = |verdict: &FleetVerdict| fresh.iter().any(|one| one.fleet.name == verdict.fleet.name);
-            fleets
-                .iter()
-                .any(|other| other.fleet.name != among.fleet.name && other.unsettled && !is_waiting(other))
+            fleets.iter().any(|other| {
+                other.fleet.name != among.fleet.name
+                    && (other.unsettled || other.fleet.suspect > 0)
+                    && !is_waiting(other)
+            })
         };
         let held = fresh
             .iter()

@@ -11,7 +11,8 @@ use crate::time::{Mono, Wall};
 pub const HOLD: Duration = Duration::from_secs(2);
 
 /// The same for workers that are alive and of no use: their work is looked at every 3 s, so those that ceased together
-/// are found as far apart. Raising it delays news that are a minute old by as much.
+/// are found as far apart. Those that are stuck, which is found after minutes, are always waited for. Raising it delays
+/// the message by as much.
 pub const WORK_HOLD: Duration = Duration::from_secs(4);
 
 /// How long a partial improvement must stand before it is told: workers that return do so one after the other, and the
@@ -35,7 +36,11 @@ pub fn decide(now: Mono, incident: &Incident, unsettled: bool, waiting_since: Mo
     let Some(turn) = turn(incident) else {
         return Decision::Nothing;
     };
-    let of_no_use = matches!(incident.severity, Severity::Stalled | Severity::Stuck);
+    let of_no_use = match incident.severity {
+        Severity::Stuck => true,
+        Severity::Stalled => unsettled,
+        _ => false,
+    };
     let hold = match turn {
         Turn::Opened | Turn::Worsened if of_no_use => WORK_HOLD,
         Turn::Opened | Turn::Worsened if unsettled => HOLD,
@@ -214,9 +219,13 @@ mod tests {
 
     #[test]
     fn of_those_that_are_of_no_use_more_are_waited_for() {
+        for (severity, unsettled) in [(Severity::Stalled, true), (Severity::Stuck, false)] {
+            let one = incident(severity, 2, None);
+            assert_eq!(decide(at(3_999), &one, unsettled, at(0)), Decision::Hold);
+            assert_eq!(decide(at(4_000), &one, unsettled, at(0)), Decision::Tell(Turn::Opened));
+        }
         let one = incident(Severity::Stalled, 2, None);
-        assert_eq!(decide(at(3_999), &one, false, at(0)), Decision::Hold);
-        assert_eq!(decide(at(4_000), &one, false, at(0)), Decision::Tell(Turn::Opened));
+        assert_eq!(decide(at(0), &one, false, at(0)), Decision::Tell(Turn::Opened));
     }
 
     #[test]

@@ -19,8 +19,8 @@ const HALF_LIFE: Duration = Duration::from_secs(600);
 const SUPPRESS: f64 = 2.7;
 /// Below this it is steady again: about a quarter of an hour after the last of three falls.
 const REUSE: f64 = 1.0;
-/// The most that a penalty grows to, so that it is forgotten within about half an hour however long it flapped.
-const MOST: f64 = 6.0;
+/// The most that a penalty grows to, so that it is steady again within twenty minutes however long it flapped.
+const MOST: f64 = 3.5;
 /// A penalty below this is forgotten altogether.
 const NOTHING: f64 = 0.1;
 /// A worker that stays down for so long does not flap, it is lost. Raising it delays the news of a loss that was

@@ -288,7 +288,8 @@ impl FleetDetector {
             };
             if worker.beats_on_time(t) && worker.has_answered() {
                 on_time += 1;
-                missed += usize::from(probed.answer.is_none());
+                // Where the broker itself says that it is gone, the question arrived.
+                missed += usize::from(probed.answer.is_none() && probed.present != Some(false));
             }
             let standing = Standing::of(worker);
             worker.probed(t, now, *probed);
@@ -465,7 +466,7 @@ impl FleetDetector {
             finding,
             count,
             missing,
-            unsettled: count.suspect > 0 && self.workers.values().any(Worker::may_fall),
+            unsettled: self.is_unsettled(&count),
         };
         if sees && !in_grace {
             self.history.advance(t, count.up);
@@ -487,6 +488,12 @@ impl FleetDetector {
         let each = self.workers.values().map(|worker| worker.rests_until(t).unwrap_or(t));
         self.rests_until = each.fold(end.min(grace), Seen::min);
         self.asks_from = now.mono + rules::JUDGED_EVERY.min(self.spec.rules.probe_every);
+    }
+
+    /// Whether more of what has been found may be found within moments.
+    pub(super) fn is_unsettled(&self, count: &Count) -> bool {
+        let any = |may: fn(&Worker) -> bool| self.workers.values().any(may);
+        (count.suspect > 0 && any(Worker::may_fall)) || (count.stalled > 0 && any(Worker::may_stall))
     }
 
     fn in_grace(&self, t: Seen) -> bool {

@@ -74,8 +74,9 @@ pub const ROLLOUT_WITHIN: Duration = Duration::from_secs(60);
 /// a pod that is evicted is scheduled and started elsewhere. Raising it delays the news of a loss that nobody replaces.
 pub const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 /// How long a silent worker of a solo pool is believed to be busy, while its connection stands. It neither beats nor
-/// answers during a task (measured), so nothing distinguishes it from a frozen one until then.
-pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(600);
+/// answers during a task (measured), so nothing distinguishes it from a frozen one until then: a task of ten minutes, and
+/// the beats before and after it.
+pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(610);
 /// The same for a worker that has never answered, and of whose connection the broker tells nothing.
 pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);
 /// How long a fleet must have been whole without a vanished worker, under new names, before that one is let go.

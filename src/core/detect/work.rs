@@ -3,6 +3,10 @@
 //! Its beats and answers say nothing of that. What does: the counts in its beats, what it says when asked, and what the
 //! broker shows of its queues. Time counts only while it has reason to take something: an idle worker is never late.
 
+mod judge;
+mod row;
+mod words;
+
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -11,6 +15,7 @@ use super::board::{Board, Line};
 use super::observed::Seen;
 use super::rules::{self, Rules};
 use super::state::Trouble;
+use row::Row;
 
 /// A closer look at a worker's work: what it said when asked, none where it did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,40 +96,6 @@ impl Backlog {
             length: line.length,
             peers_go_on: line.moved > moved,
         }
-    }
-}
-
-/// Looks in a row that found the same.
-#[derive(Clone, Debug)]
-struct Row<T> {
-    what: T,
-    first: Seen,
-    last: Seen,
-    looks: u32,
-}
-
-impl<T> Row<T> {
-    /// One more look, which found `what` or nothing.
-    fn add(row: &mut Option<Self>, t: Seen, what: Option<T>) {
-        *row = what.map(|what| match row.take() {
-            Some(row) => Row {
-                what,
-                last: t,
-                looks: row.looks + 1,
-                ..row
-            },
-            None => Row {
-                what,
-                first: t,
-                last: t,
-                looks: 1,
-            },
-        });
-    }
-
-    /// Whether that is enough to believe it.
-    fn suffices(&self) -> bool {
-        self.looks >= rules::CHECKS && self.last.since(self.first) >= rules::LOOK_EVERY.mul_f64(1.5)
     }
 }
 
@@ -338,6 +309,11 @@ impl Work {
 
     /// The broker has shown the queues.
     pub(super) fn shown(&mut self, t: Seen, board: &Board) {
+        // Nobody has to consume a queue that is no longer there, such as one of an earlier connection's own.
+        if let Some(now) = &self.now {
+            self.consumed
+                .retain(|queue| now.contains(queue) || board.line(queue).is_some());
+        }
         let line = self.waiting(board);
         self.queue_waits = line.is_some();
         self.empty_since = if line.is_some() {
@@ -417,242 +393,13 @@ impl Work {
         self.asked_means = Some(t);
     }
 
-    // ------------------------------------------------------------ judgement
-
-    /// Judges its work: true if a trouble began, changed or ended. `answers`: whether it can be asked at all. `solo`: a
-    /// pool that says nothing while a task runs, so that its counts say nothing of a task that hangs.
-    pub(super) fn judge(&mut self, t: Seen, rules: &Rules, answers: bool, solo: bool) -> bool {
-        let before = self.trouble();
-        if self.trouble.as_ref().is_some_and(|troubled| self.is_over(t, troubled)) {
-            // And what it was found by does not find it again.
-            self.trouble = None;
-            self.absent = None;
-            self.free = None;
-        }
-        let found = if self.has_begun(t) {
-            self.finding(t, rules, answers, solo)
-        } else {
-            None
-        };
-        if let Some((how, queue)) = found {
-            let replaces = match self.trouble() {
-                None => true,
-                // What is known of before gets its reason again, and who only seemed not to take has lost its consumer.
-                Some(Trouble::NotTaking) => how.trouble() == Trouble::ConsumerGone,
-                Some(_) => matches!(self.trouble.as_ref().map(|old| old.how), Some(How::Remembered(_))),
-            };
-            if replaces {
-                self.trouble = Some(Troubled { how, queue, since: t });
-            }
-        }
-        self.trouble() != before
-    }
-
-    fn finding(&self, t: Seen, rules: &Rules, answers: bool, solo: bool) -> Option<(How, CompactString)> {
-        let fresh = |last: Seen| t.since(last) <= rules::LOOK_FRESH_FOR;
-        if let Some(absent) = &self.absent
-            && absent.suffices()
-            && fresh(absent.last)
-        {
-            return Some(absent.what.clone());
-        }
-        let may_take = if answers {
-            self.free
-                .as_ref()
-                .is_some_and(|free| free.suffices() && fresh(free.last))
-        } else {
-            self.active == Some(0)
-        };
-        if may_take && self.has_waited(self.stalled_after(rules, answers)) {
-            return Some((How::NotTaking, CompactString::default()));
-        }
-        let (looked, look) = self.looked.as_ref()?;
-        let holds = look.running.unwrap_or(0) > 0 || look.reserved.unwrap_or(0) > 0;
-        let more = self.queue_waits || look.reserved.unwrap_or(0) > 0;
-        let stuck = self.is_flat(*looked, self.stuck_after(rules));
-        (!solo && fresh(*looked) && holds && more && stuck).then(|| (How::Stuck, CompactString::default()))
-    }
-
-    /// Why one of the queues that it should consume is not consumed by it, if so.
-    fn absence(&self, t: Seen, look: &WorkLook, board: &Board) -> Option<(How, CompactString)> {
-        let says = look.queues.as_ref()?;
-        let could_take = self.could_take(look) && self.has_waited(self.patience(rules::FLAT_WHEN_ABSENT));
-        let how = |queue: &CompactString| {
-            let line = board.waiting(queue)?;
-            if !says.contains(queue) {
-                return Some(How::Unsubscribed);
-            }
-            match line.consumers {
-                Some(0) => Some(How::NoConsumer),
-                Some(consumers) if consumers < line.claimed && could_take => Some(How::FewConsumers),
-                None if could_take && board.nobody_takes(t) => Some(How::NobodyTakes),
-                _ => None,
-            }
-        };
-        self.claims(board)
-            .iter()
-            .find_map(|queue| Some((how(queue)?, queue.clone())))
-    }
-
-    fn is_over(&self, t: Seen, troubled: &Troubled) -> bool {
-        let moved = self.moved.is_some_and(|moved| moved > troubled.since);
-        let nothing_waits = || {
-            self.empty_since
-                .is_some_and(|empty| t.since(empty) >= rules::STALLED_AND_EMPTY_FOR)
-        };
-        match troubled.how {
-            How::Unsubscribed => self.says_it_consumes(&troubled.queue) || nothing_waits(),
-            How::NoConsumer => {
-                // The look that saw a consumer ends it, unless it found something else.
-                self.absent.is_none()
-                    && self.looked.as_ref().is_some_and(|(at, _)| *at > troubled.since)
-                    && (moved || !self.deprived)
-                    || nothing_waits()
-            }
-            How::Stuck => moved,
-            How::FewConsumers | How::NobodyTakes | How::NotTaking => moved || nothing_waits(),
-            How::Remembered(Trouble::Stuck) => moved,
-            How::Remembered(_) => (moved && !self.deprived) || nothing_waits(),
-        }
-    }
-
-    // ------------------------------------------------------------ parts of it
-
-    /// The queues that it should consume: those that it has consumed; if it never consumed any, those of its fleet.
-    fn claims<'a>(&'a self, board: &'a Board) -> &'a [CompactString] {
-        if self.consumed.is_empty() && self.now.is_some() {
-            board.configured()
-        } else {
-            &self.consumed
-        }
-    }
-
-    /// The longest of its queues in which messages wait. Where it has not said which are its queues, it may consume any
-    /// of the fleet's, so messages wait for it only where all of them hold some.
-    fn waiting<'a>(&self, board: &'a Board) -> Option<&'a Line> {
-        let known = self.now.is_some() || !self.consumed.is_empty();
-        let queues = if known { self.claims(board) } else { board.configured() };
-        let waiting = || queues.iter().filter_map(|queue| board.waiting(queue));
-        if !known && waiting().count() < queues.len() {
-            return None;
-        }
-        waiting().max_by_key(|line| line.length)
-    }
-
-    fn says_it_consumes(&self, queue: &CompactString) -> bool {
-        self.now.as_ref().is_some_and(|now| now.contains(queue))
-    }
-
-    /// Whether all of its slots are taken, as far as its beats tell.
-    fn is_busy(&self) -> bool {
-        let active = self.active.unwrap_or(0);
-        match self.means.slots {
-            Some(slots) => active >= u64::from(slots.max(1)),
-            None => active > 0,
-        }
-    }
-
-    /// Whether it could take a message, by what it says: a slot is free, and it may hold more than it does.
-    fn could_take(&self, look: &WorkLook) -> bool {
-        let (Some(running), Some(reserved), Some(scheduled)) = (look.running, look.reserved, look.scheduled) else {
-            return false;
-        };
-        let slot_free = self.means.slots.map_or(running == 0, |slots| running < slots);
-        let may_hold_more = match self.means.prefetch {
-            Some(0) => true,
-            Some(prefetch) => u64::from(running) + u64::from(reserved) + u64::from(scheduled) < prefetch,
-            None => reserved == 0 && scheduled == 0,
-        };
-        slot_free && may_hold_more
-    }
-
-    fn has_begun(&self, t: Seen) -> bool {
-        t.since(self.begun) >= rules::BEGINS_WITHIN
-    }
-
-    /// Whether it has had reason to take something for so long, shown by beats that came in that time.
-    fn has_waited(&self, at_least: Duration) -> bool {
-        matches!((self.waits, self.counted), (Some(since), Some(counted)) if counted.since(since) >= at_least)
-    }
-
-    /// Whether it has had tasks, and none moved, for so long before `t`.
-    fn is_flat(&self, t: Seen, at_least: Duration) -> bool {
-        let moved = self.moved.unwrap_or(self.begun);
-        let counted = self
-            .counted
-            .map_or(Duration::ZERO, |counted| counted.min(t).since(moved));
-        self.active.is_some_and(|active| active > 0) && counted >= at_least
-    }
-
-    /// `least`, or what its own habits and rate limits make of it.
-    fn patience(&self, least: Duration) -> Duration {
-        let rate = self.means.slowest_rate.unwrap_or(Duration::ZERO);
-        least.max(self.gap.max(rate).saturating_mul(rules::GAPS))
-    }
-
-    /// After so long in which it takes nothing it is stalled: longer where it cannot be asked for what may explain it.
-    fn stalled_after(&self, rules: &Rules, answers: bool) -> Duration {
-        self.patience(rules.stalled_after * if answers { 1 } else { rules::GAPS })
-    }
-
-    fn stuck_after(&self, rules: &Rules) -> Duration {
-        let limit = self
-            .means
-            .time_limit
-            .map_or(Duration::ZERO, |limit| limit + rules::LIMIT_GRACE);
-        rules.stuck_after.max(self.run.saturating_mul(rules::GAPS)).max(limit)
+    /// Whether its consumer has been seen to be absent, and not yet often enough to say so.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.trouble.is_none() && self.absent.is_some()
     }
 
     /// Since when it has done nothing, though it had reason to.
     pub(super) fn idle_since(&self) -> Seen {
         self.waits.or(self.moved).unwrap_or(self.begun)
-    }
-
-    // ------------------------------------------------------------ words
-
-    /// What its trouble rests on, for a person.
-    pub(super) fn account(&self, t: Seen) -> Option<String> {
-        let troubled = self.trouble.as_ref()?;
-        let queue = if troubled.queue.is_empty() {
-            &self.backlog.queue
-        } else {
-            &troubled.queue
-        };
-        let messages = match self.backlog.length {
-            0 => "nothing waits there now".to_owned(),
-            1 => "1 message waits there".to_owned(),
-            many => format!("{many} messages wait there"),
-        };
-        let trouble = troubled.how.trouble();
-        let idle = super::account::seconds(t.since(self.moved.unwrap_or(self.begun)));
-        let says = match troubled.how {
-            How::Unsubscribed => format!("it says that it consumes {queue} no longer; {messages}"),
-            How::NoConsumer => {
-                format!("it believes that it consumes {queue}, and the broker sees no consumer; {messages}")
-            }
-            How::FewConsumers => format!(
-                "{queue} has fewer consumers than workers, and this one has taken nothing for {idle}; {messages}"
-            ),
-            How::NobodyTakes => {
-                format!("it believes that it consumes {queue}, and nobody takes messages from the broker; {messages}")
-            }
-            How::NotTaking => {
-                let peers = if self.backlog.peers_go_on {
-                    "its peers go on"
-                } else {
-                    "nobody else takes them"
-                };
-                format!("it has free slots, and has taken nothing from {queue} for {idle}; {messages}; {peers}")
-            }
-            How::Stuck => {
-                let tasks = match self.active.unwrap_or(0) {
-                    1 => "1 task runs".to_owned(),
-                    more => format!("{more} tasks run"),
-                };
-                format!("{tasks}, and none has begun or ended for {idle}")
-            }
-            How::Remembered(_) => "found before Headcount was restarted".to_owned(),
-        };
-        Some(format!("{trouble}: {says}"))
     }
 }

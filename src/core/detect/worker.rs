@@ -314,7 +314,9 @@ impl Worker {
     /// Whether its pool and queues still have to be learned, or may have changed since they were.
     pub(super) fn wants_learning(&self, t: Seen) -> bool {
         let unlearned = self.pool.is_none() || self.work.queues().is_none();
-        self.is_alive() && (unlearned || (self.ever_answered && self.work.wants_refreshing(t)))
+        // Who has not answered anything for so long may never do.
+        let may_answer = self.ever_answered || self.has_been_seen_for(t) < rules::MEANS_EVERY;
+        self.is_alive() && ((unlearned && may_answer) || self.work.wants_refreshing(t))
     }
 
     /// Whether it should be asked about its work.
@@ -355,6 +357,11 @@ impl Worker {
     /// Whether it may soon be found down: what is told of its fleet can wait a moment for it.
     pub(super) fn may_fall(&self) -> bool {
         self.is_suspect() && self.gone.is_some()
+    }
+
+    /// The same of its work.
+    pub(super) fn may_stall(&self) -> bool {
+        self.works() && self.work.is_in_doubt()
     }
 
     // ------------------------------------------------------------ inputs

@@ -82,3 +82,19 @@ fn a_late_tick_and_a_late_canary_are_noticed() {
         "an outage of the broker's is not ours"
     );
 }
+
+#[test]
+fn workers_that_fall_together_are_no_trouble_of_ours() {
+    let mut world = World::new(spec(Expected::Auto, None), 8);
+    world.run(60_000);
+    for n in 0..8 {
+        world.set(&format!("sms@h{n}"), Truth::Dead);
+    }
+    world.run(20_000);
+    assert_eq!(world.state(), FleetState::Down);
+    assert_eq!(
+        world.fleet.spec().rules.doubt.score(),
+        0,
+        "the broker answered, and said so"
+    );
+}

@@ -443,7 +443,7 @@ fn what_was_stalled_before_a_restart_is_stalled_after_it_without_a_recovery_betw
 #[test]
 fn who_is_idle_or_busy_by_right_is_left_in_peace() {
     type Case = (&'static str, fn(&mut World));
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         ("an empty queue", |world| world.arrives = 0),
         ("an empty queue that nobody consumes", |world| {
             world.arrives = 0;
@@ -496,6 +496,13 @@ fn who_is_idle_or_busy_by_right_is_left_in_peace() {
         ("a queue of its own that it took up later", |world| {
             world.queues.insert("mine".into(), 0);
             world.worker(0).believes.push("mine".into());
+        }),
+        ("a queue of its own that is gone", |world| {
+            world.queues.insert("mine".into(), 7);
+            world.worker(0).believes.push("mine".into());
+            world.run(5_000);
+            world.worker(0).believes.pop();
+            world.queues.remove("mine");
         }),
         ("a backlog that goes down", |world| {
             world.arrives = 0;

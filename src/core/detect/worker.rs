@@ -646,7 +646,8 @@ impl Worker {
                 "it neither beats nor answers, and tells of tasks alone: silence is all that it has while idle",
             );
         }
-        if silent > rules::SOLO_BUSY_MAX {
+        // Its silence begins with its last beat, which was up to an interval before the task.
+        if silent > rules::SOLO_BUSY_MAX + self.rhythm.patience() {
             return None;
         }
         if solo {

@@ -26,10 +26,12 @@ use self::telling::Telling;
 
 /// How often the lane tells what has changed, at most (`actors/lane.rs`).
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How often the listener looks at its session, and a prober ticks (`actors/broker_listener.rs`, `fleet_prober.rs`).
+/// How often the listener looks at its session (`actors/broker_listener.rs`).
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Probers tick between the listener's looks, as far from them as can be.
-const PROBERS_LATER: Duration = Duration::from_millis(125);
+/// How often a prober ticks (`actors/fleet_prober.rs`).
+const TICK_EVERY: Duration = Duration::from_millis(100);
+/// Probers tick between the aggregator's ticks, as far from them as can be.
+const PROBERS_LATER: Duration = Duration::from_millis(50);
 /// How often the aggregator and the debouncer work (`actors/health_aggregator.rs`, `debouncer.rs`).
 const JUDGE_EVERY: Duration = Duration::from_millis(100);
 /// How often a prober reports a verdict that stands (`actors/fleet_prober.rs`).
@@ -198,7 +200,7 @@ impl Rig {
             self.listen(now);
         }
         if now.mono >= self.probers_due {
-            self.probers_due = next(self.probers_due, LOOK_EVERY, now.mono);
+            self.probers_due = next(self.probers_due, TICK_EVERY, now.mono);
             for fleet in 0..self.fleets.len() {
                 self.probe(fleet, now);
             }

@@ -41,6 +41,9 @@ impl Default for Rules {
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 /// Bounds of a believable heartbeat interval: a hostile `freq` must neither blind us nor make us nervous.
 pub const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// How long an event may wait for the lane's next flush to its fleet, which comes every 100 ms: what an event says is of
+/// when it arrived.
+pub const FLUSH_WAIT_MAX: Duration = Duration::from_millis(200);
 /// The least that a beat may be late before its worker is looked at. No alert comes from it, only pings.
 pub const MIN_MARGIN: Duration = Duration::from_secs(1);
 /// The most that a worker's own unsteadiness widens that margin.

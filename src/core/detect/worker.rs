@@ -393,7 +393,9 @@ impl Worker {
             self.software.clone_from(&sighting.software);
         }
         // What waited on its way proves that its worker lived when it was sent, and no more.
-        let fresh = t - sighting.age;
+        // So does what waited for its flush by the lane; longer waits are pauses, which the observed clock leaves out itself.
+        let waited = now.mono.since(sighting.last).min(rules::FLUSH_WAIT_MAX);
+        let fresh = t - sighting.age - waited;
         let heard = sighting.last - sighting.age;
         let spoke = Spoke {
             seen: fresh,

@@ -535,6 +535,10 @@ impl Worker {
             }
             Stage::Unknown if !in_grace => {
                 if let Some(diagnosis) = self.verdict(t, rules) {
+        // Who is down has been away all along, however often the broker is out.
+        if self.diagnosis().is_some() {
+            self.away_before = self.away(t);
+        }
                     self.enter(Stage::Down { diagnosis, signs: 0 }, now);
                 }
             }

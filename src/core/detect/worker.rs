@@ -377,7 +377,7 @@ impl Worker {
         self.shares_name = sighting.shared;
         self.tells_tasks |= sighting.tasks > 0;
         let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
-        let restarted = other && !sighting.shared;
+        let restarted = (other || sighting.anew) && !sighting.shared;
         if restarted {
             // A new process: what the old one had need not be there.
             self.pool = None;

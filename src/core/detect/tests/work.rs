@@ -248,6 +248,7 @@ impl World {
         Sighting {
             hostname: name.clone(),
             pid: Some(worker.pid),
+            anew: false,
             word: Word::Nothing,
             beats: 1,
             tasks: 0,
@@ -398,7 +399,6 @@ fn runs_that_have_been_seen_to_end_are_no_hang() {
 }
 
 #[test]
-#[test]
 fn a_long_run_is_remembered_through_ordinary_work() {
     let mut world = World::new(1, 1);
     world.flood("sms");
@@ -412,6 +412,7 @@ fn a_long_run_is_remembered_through_ordinary_work() {
     assert_eq!(world.stalled, []);
 }
 
+#[test]
 fn a_stalled_worker_may_fall_and_is_then_down() {
     let mut world = World::new(1, 2);
     world.run(60_000);

@@ -66,6 +66,7 @@ impl Bench {
         let beat = |n: usize| Sighting {
             hostname: format_compact!("sms@host{n}"),
             pid: Some(n as u32),
+            anew: false,
             beats: 1,
             interval: Some(Duration::from_millis(BEAT)),
             active: Some(0),

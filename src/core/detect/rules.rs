@@ -20,7 +20,7 @@ pub struct Rules {
     /// consumer is gone is seen within 20 s whatever it is.
     pub stalled_after: Duration,
     /// How long a worker may get on with none of its tasks. Tasks that run longer without any other moving look like a
-    /// pool that hangs until such a run has been seen once, so raise it beyond the longest of them.
+    /// pool that hangs unless such a run has been seen to end within the last day, so raise it beyond the longest of them.
     pub stuck_after: Duration,
 }
 

@@ -26,6 +26,8 @@ pub struct Sighting {
     pub hostname: CompactString,
     /// Process id of its main process.
     pub pid: Option<u32>,
+    /// Whether a new process has taken the old one's place under the same pid, as in a container.
+    pub anew: bool,
     /// Its last word about coming and going, if there was one since the last flush.
     pub word: Word,
     /// How many beats and onlines there were.

@@ -56,6 +56,8 @@ struct Row {
     hostname: CompactString,
     fleet: FleetIndex,
     pid: Option<u32>,
+    /// Another process has taken its place under the same pid since the last flush.
+    anew: bool,
     clock: Option<u64>,
     timestamp: f64,
     last: Mono,
@@ -302,6 +304,7 @@ impl Row {
             hostname: hostname.to_compact_string(),
             fleet,
             pid: None,
+            anew: false,
             clock: None,
             timestamp: f64::NEG_INFINITY,
             last: at,
@@ -328,7 +331,8 @@ impl Row {
 
     /// Folds an event in; false if it says nothing new.
     fn fold(&mut self, at: Mono, event: &WorkerEvent<'_>) -> bool {
-        let same_process = self.pid.is_none() || event.pid.is_none() || self.pid == event.pid;
+        let began_anew = self.begins_anew(event);
+        let same_process = self.pid.is_none() || event.pid.is_none() || (self.pid == event.pid && !began_anew);
         // Celery's own always say which process they are of. One that does not is a sign that somebody beats, and has no
         // say over a process that does.
         if event.pid.is_none() && self.pid.is_some() && event.kind != WorkerKind::Heartbeat {
@@ -370,8 +374,12 @@ impl Row {
         if !same_process {
             // Another process, perhaps on another host: what its clock shows has to be learned anew.
             self.transit = Transit::new(at);
-            self.namesake.turn(at, self.pid, event.pid);
             self.running.clear();
+            if began_anew {
+                self.anew = true;
+            } else {
+                self.namesake.turn(at, self.pid, event.pid);
+            }
         } else if event.active == Some(0) && self.running.begun() > 0 && at.since(self.last_task) > ENDS_WITHIN {
             self.running.clear();
         }
@@ -389,6 +397,17 @@ impl Row {
 
     fn freshen(&mut self, sent: Mono) {
         self.fresh = Some(self.fresh.map_or(sent, |fresh| fresh.max(sent)));
+    }
+
+    /// Whether it is of a new process under the pid of the old one: the first of a container is always 1. What a process
+    /// has accepted only grows, and its clock goes on when it merely reconnects.
+    fn begins_anew(&self, event: &WorkerEvent<'_>) -> bool {
+        if self.pid.is_none() || self.pid != event.pid || event.kind == WorkerKind::Offline || self.is_older(event) {
+            return false;
+        }
+        let fell = matches!((self.processed, event.processed), (Some(before), Some(now)) if now < before);
+        let clock_fell = matches!((self.clock, event.clock), (Some(before), Some(now)) if now < before);
+        fell || (event.kind == WorkerKind::Online && clock_fell)
     }
 
     /// Whether it was sent before the newest that is known of this worker, by the worker's own reckoning. Its Lamport
@@ -466,6 +485,7 @@ impl Row {
         Sighting {
             hostname: self.hostname.clone(),
             pid: self.pid,
+            anew: self.anew,
             word: self.word,
             beats: self.beats,
             tasks: self.tasks,
@@ -484,6 +504,7 @@ impl Row {
     fn told(&mut self) {
         self.dirty = false;
         self.fresh = None;
+        self.anew = false;
         self.word = Word::Nothing;
         self.beats = 0;
         self.tasks = 0;
@@ -585,6 +606,31 @@ mod tests {
         );
         // Its online was missed: a beat shows that it is back all the same.
         assert_eq!(say(WorkerKind::Heartbeat, 2, 120.0), Some(Word::Online));
+    }
+
+    #[test]
+    fn a_new_process_under_the_same_pid_is_told_once_and_a_reconnect_is_none() {
+        let say = |table: &mut WorkerTable, kind, clock, timestamp, processed| {
+            let event = WorkerEvent {
+                processed: Some(processed),
+                ..event(kind, 1, clock, timestamp)
+            };
+            table.worker(at(timestamp as u64 * 1_000), &event);
+            drained(table).first().map(|sighting| sighting.anew)
+        };
+        let mut table = WorkerTable::new(Roster::discovering());
+        assert_eq!(say(&mut table, WorkerKind::Heartbeat, 50_000, 100.0, 7), Some(false));
+        // Its clock goes on over a reconnect, and what it has accepted too.
+        assert_eq!(say(&mut table, WorkerKind::Offline, 50_001, 101.0, 7), Some(false));
+        assert_eq!(say(&mut table, WorkerKind::Online, 50_002, 102.0, 7), Some(false));
+        // By its clock, though the old one had accepted nothing more than the new one; by its count, where peers have
+        // set its clock.
+        assert_eq!(say(&mut table, WorkerKind::Online, 3, 104.0, 7), Some(true));
+        assert_eq!(say(&mut table, WorkerKind::Heartbeat, 50_100, 106.0, 8), Some(false));
+        assert_eq!(say(&mut table, WorkerKind::Heartbeat, 50_200, 108.0, 0), Some(true));
+        assert_eq!(say(&mut table, WorkerKind::Heartbeat, 50_202, 110.0, 9), Some(false));
+        // A beat that was overtaken is none.
+        assert_eq!(say(&mut table, WorkerKind::Heartbeat, 50_201, 109.0, 8), Some(false));
     }
 
     #[test]

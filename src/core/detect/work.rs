@@ -4,6 +4,8 @@
 //! broker shows of its queues. Time counts only while it has reason to take something: an idle worker is never late.
 
 mod judge;
+mod longest;
+mod means;
 mod row;
 mod words;
 
@@ -15,6 +17,8 @@ use super::board::{Board, Line};
 use super::observed::Seen;
 use super::rules::{self, Rules};
 use super::state::Trouble;
+use longest::Longest;
+pub use means::Means;
 use row::Row;
 
 /// A closer look at a worker's work: what it said when asked, none where it did not say.
@@ -28,19 +32,6 @@ pub struct WorkLook {
     pub reserved: Option<u32>,
     /// Tasks that wait for their time: an ETA or a countdown (`scheduled`).
     pub scheduled: Option<u32>,
-}
-
-/// With what a worker works, as it says itself; none where it has not said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Means {
-    /// How many tasks it runs at once.
-    pub slots: Option<u32>,
-    /// How many messages it holds at most, those that run among them; 0 is no limit.
-    pub prefetch: Option<u64>,
-    /// A task that runs longer is ended by its pool.
-    pub time_limit: Option<Duration>,
-    /// The longest time between two runs of one task that its rate limits enforce.
-    pub slowest_rate: Option<Duration>,
 }
 
 /// What a worker's trouble rests on.
@@ -124,8 +115,8 @@ pub(super) struct Work {
     deprived: bool,
     /// The longest that it has let a queue wait and then went on, lately.
     gap: Duration,
-    /// The longest that it ran a task without another moving, lately.
-    run: Duration,
+    /// How long it ran a task without another moving.
+    run: Longest,
     looked: Option<(Seen, WorkLook)>,
     absent: Option<Row<(How, CompactString)>>,
     free: Option<Row<()>>,
@@ -136,7 +127,7 @@ pub(super) struct Work {
     asked_means: Option<Seen>,
 }
 
-/// How much of the longest gap or run is kept when the next is over.
+/// How much of the longest gap is kept when the next is over.
 const DECAY: f64 = 0.9;
 
 impl Work {
@@ -156,7 +147,7 @@ impl Work {
             empty_since: None,
             deprived: false,
             gap: Duration::ZERO,
-            run: Duration::ZERO,
+            run: Longest::new(t),
             looked: None,
             absent: None,
             free: None,
@@ -172,7 +163,7 @@ impl Work {
         Self {
             now: (!queues.is_empty()).then(|| queues.clone()),
             consumed: queues,
-            run,
+            run: Longest::remembered(run, t),
             trouble: trouble.map(|trouble| Troubled {
                 how: How::Remembered(trouble),
                 queue: CompactString::default(),
@@ -211,7 +202,7 @@ impl Work {
 
     /// The longest that it ran a task without another moving, lately.
     pub(super) fn longest_run(&self) -> Duration {
-        self.run
+        self.run.get()
     }
 
     /// What is wrong with its work, if anything is.
@@ -276,7 +267,7 @@ impl Work {
         if self.active.is_some_and(|active| active > 0)
             && let Some(moved) = self.moved
         {
-            self.run = self.run.mul_f64(DECAY).max(t.since(moved));
+            self.run.add(t, t.since(moved));
         }
         self.moved = self.moved.max(Some(t));
         // Whoever takes something was not the one who took nothing. (Of another queue it may still have lost its consumer.)
@@ -288,13 +279,8 @@ impl Work {
     }
 
     /// With what it works.
-    pub(super) fn means(&mut self, means: Means) {
-        self.means = Means {
-            slots: means.slots.or(self.means.slots),
-            prefetch: means.prefetch.or(self.means.prefetch),
-            time_limit: means.time_limit.or(self.means.time_limit),
-            slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
-        };
+    pub(super) fn means(&mut self, said: Means) {
+        self.means.update(said);
     }
 
     /// The queues that it says it consumes.

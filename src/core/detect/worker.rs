@@ -42,6 +42,10 @@ pub(super) struct Gone {
     last: Seen,
 }
 
+/// So many beats, heard while the broker said that its connection was gone, show that it did not mean the connection
+/// that it beats over. One may have been on its way when its worker crashed.
+const BEATS_UNSEEN: u32 = 2;
+
 /// Runs shorter than this are not remembered: five of them are less than any sensible `stuck_after`.
 const RUN_REMEMBERED: u64 = 60;
 
@@ -90,6 +94,8 @@ pub struct Worker {
     stage: Stage,
     since: Wall,
     first_seen: Seen,
+    /// When its process was first heard.
+    process_seen: Seen,
     /// The moment that silence is counted from: the last sign of life, or when Headcount began to look.
     life: Seen,
     /// A goodbye that is not believed yet.
@@ -102,8 +108,12 @@ pub struct Worker {
     probed: Option<Seen>,
     pub(super) presence: Option<Spoke>,
     pub(super) gone: Option<Gone>,
+    /// Whether this process has ever answered.
     ever_answered: bool,
+    /// Whether the broker has shown the connection of this process, so that it can be missed.
     ever_present: bool,
+    /// Beats that came while the broker said that it was gone, since it last said otherwise.
+    beats_unseen: u32,
     last_seen: Option<Wall>,
     /// How long it had been away when Headcount started.
     away_before: Duration,
@@ -130,6 +140,7 @@ impl Worker {
             stage: Stage::Starting,
             since: now.wall,
             first_seen: t,
+            process_seen: t,
             life: t,
             leaving: None,
             rhythm: Rhythm::default(),
@@ -141,6 +152,7 @@ impl Worker {
             gone: None,
             ever_answered: false,
             ever_present: false,
+            beats_unseen: 0,
             last_seen: None,
             away_before: Duration::ZERO,
             last_heard: None,
@@ -315,7 +327,7 @@ impl Worker {
     pub(super) fn wants_learning(&self, t: Seen) -> bool {
         let unlearned = self.pool.is_none() || self.work.queues().is_none();
         // Who has not answered anything for so long may never do.
-        let may_answer = self.ever_answered || self.has_been_seen_for(t) < rules::MEANS_EVERY;
+        let may_answer = self.ever_answered || t.since(self.process_seen) < rules::MEANS_EVERY;
         self.is_alive() && ((unlearned && may_answer) || self.work.wants_refreshing(t))
     }
 
@@ -377,13 +389,9 @@ impl Worker {
         self.shares_name = sighting.shared;
         self.tells_tasks |= sighting.tasks > 0;
         let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
-        let restarted = other && !sighting.shared;
+        let restarted = (other || sighting.anew) && !sighting.shared;
         if restarted {
-            // A new process: what the old one had need not be there.
-            self.pool = None;
-            self.work.restart(t);
-            self.gone = None;
-            self.missed_pings = 0;
+            self.restarted(t);
         }
         if sighting.pid.is_some() {
             self.pid = sighting.pid;
@@ -426,6 +434,7 @@ impl Worker {
             self.work.moves(fresh);
         }
         if sighting.beats > 0 {
+            self.beats_unseen(fresh);
             // A gap in which it was away says nothing of its rhythm.
             if let Some(previous) = self.beat
                 && self.is_alive()
@@ -443,6 +452,33 @@ impl Worker {
         }
     }
 
+    /// Another process took its place: what the old one had need not be there.
+    fn restarted(&mut self, t: Seen) {
+        self.process_seen = t;
+        self.pool = None;
+        self.work.restart(t);
+        self.gone = None;
+        self.missed_pings = 0;
+        self.answer = None;
+        self.ever_answered = false;
+        self.presence = None;
+        self.ever_present = false;
+        self.beats_unseen = 0;
+    }
+
+    /// It beats. If it did so although the broker said that it is gone, what the broker sees is not the connection that it
+    /// beats over, such as a mailbox that was lost alone: it is not missed by that until it is seen again.
+    fn beats_unseen(&mut self, sent: Seen) {
+        if self.gone.is_some_and(|gone| sent > gone.first.seen) {
+            self.beats_unseen += 1;
+            if self.beats_unseen >= BEATS_UNSEEN {
+                self.ever_present = false;
+                self.presence = None;
+                self.gone = None;
+            }
+        }
+    }
+
     /// What a probe of it brought.
     pub(super) fn probed(&mut self, t: Seen, now: Now, probed: Probed) {
         self.probed = Some(t);
@@ -454,6 +490,7 @@ impl Worker {
             Some(true) => {
                 self.presence = Some(spoke);
                 self.ever_present = true;
+                self.beats_unseen = 0;
                 self.gone = None;
             }
             // Only who has been seen connected can be missed: a worker without remote control has no mailbox at all.
@@ -503,6 +540,10 @@ impl Worker {
 
     /// Headcount could not see, and begins anew: silence counts from here, and whoever was alive is unknown until heard.
     pub(super) fn look_anew(&mut self, t: Seen, now: Now) {
+        // Who is down has been away all along, however often the broker is out.
+        if self.diagnosis().is_some() {
+            self.away_before = self.away(t);
+        }
         self.life = t;
         self.gone = None;
         self.missed_pings = 0;

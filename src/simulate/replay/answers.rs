@@ -308,12 +308,7 @@ impl Facts {
                 return;
             }
             Told::Means(means) => {
-                self.means = Means {
-                    slots: means.slots.or(self.means.slots),
-                    prefetch: means.prefetch.or(self.means.prefetch),
-                    time_limit: means.time_limit.or(self.means.time_limit),
-                    slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
-                };
+                self.means.update(*means);
                 return;
             }
             Told::Queues(queues) => self.queues = Some((at, queues.clone())),

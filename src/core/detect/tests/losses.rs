@@ -344,3 +344,19 @@ fn a_worker_that_died_while_headcount_was_away_is_told_once() {
     again.run(10_000);
     assert_eq!(again.state(), FleetState::Degraded);
 }
+
+#[test]
+fn a_broker_that_restarts_every_night_keeps_nobody_on_the_list() {
+    let mut spec = spec(Expected::Auto, None);
+    spec.rules.forget_after = Duration::from_secs(600);
+    let mut world = World::new(spec, 3);
+    world.run(60_000);
+    world.set("sms@h1", Truth::Dead);
+    for _ in 0..7 {
+        world.run(100_000);
+        world.sight(Sight::Blind);
+        world.run(5_000);
+        world.sight(Sight::ClearAfterOutage(Duration::from_secs(5)));
+    }
+    assert_eq!(world.fleet.report(now(world.ms)).workers.len(), 2);
+}

@@ -253,11 +253,20 @@ fn sighting() -> impl Strategy<Value = Sighting> {
     let word = prop_oneof![Just(Word::Nothing), Just(Word::Online), Just(Word::Goodbye)];
     let counts = (any::<u32>(), any::<u32>(), any::<Option<u64>>(), any::<Option<u64>>());
     let spans = (span(), prop::option::of(span()), prop::option::of(span()), mono());
-    (name(), any::<Option<u32>>(), word, counts, spans, any::<bool>()).prop_map(
-        |(hostname, pid, word, (beats, tasks, active, processed), (age, interval, longest_gap, last), shared)| {
+    let process = (any::<Option<u32>>(), any::<bool>());
+    (name(), process, word, counts, spans, any::<bool>()).prop_map(
+        |(
+            hostname,
+            (pid, anew),
+            word,
+            (beats, tasks, active, processed),
+            (age, interval, longest_gap, last),
+            shared,
+        )| {
             Sighting {
                 hostname,
                 pid,
+                anew,
                 word,
                 beats,
                 tasks,

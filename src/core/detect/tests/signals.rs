@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
+use proptest::prelude::*;
+
+use crate::celery::inspect::Pool;
 use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::detect::roster::Roster;
 use crate::detect::table::WorkerTable;
 use crate::detect::*;
-use crate::status::WorkerStatus;
+use crate::status::{QueueStatus, WorkerStatus};
 use crate::time::{Mono, Now, Wall};
 
 /// A lane and a fleet, 250 ms by 250 ms.
@@ -18,6 +22,12 @@ struct Line {
     /// Whether the worker answers, and whether the broker shows it.
     answers: bool,
     present: Option<bool>,
+    /// What its beats say that it has accepted.
+    processed: u64,
+    /// What it says it consumes, if it says anything. Messages wait in every queue.
+    consumes: Option<CompactString>,
+    /// How often it was asked.
+    probes: u32,
 }
 
 fn now(ms: u64) -> Now {
@@ -44,6 +54,9 @@ impl Line {
             clock: 0,
             answers: true,
             present: Some(true),
+            processed: 7,
+            consumes: None,
+            probes: 0,
         };
         line.step(Input::Sight(Sight::Clear));
         line
@@ -53,15 +66,55 @@ impl Line {
         let mut outputs = Vec::new();
         self.fleet.step(now(self.ms), input, &mut outputs);
         for output in outputs {
-            if let Output::Probe(targets) = output {
-                let probed = Probed {
-                    answer: self.answers.then_some(Duration::from_millis(2)),
-                    present: self.present,
-                };
-                let probes: Vec<_> = targets.into_iter().map(|target| (target.hostname, probed)).collect();
-                self.step(Input::Probed(&probes));
+            match (output, self.consumes.clone()) {
+                (Output::Probe(targets), _) => {
+                    self.probes += 1;
+                    let probed = Probed {
+                        answer: self.answers.then_some(Duration::from_millis(2)),
+                        present: self.present,
+                    };
+                    let probes: Vec<_> = targets.into_iter().map(|target| (target.hostname, probed)).collect();
+                    self.step(Input::Probed(&probes));
+                }
+                (Output::Learn(names), Some(queue)) => {
+                    let learned = Learned {
+                        pool: Some(Pool::Prefork),
+                        queues: Some(vec![queue]),
+                    };
+                    self.step(Input::Learned(&[(names[0].clone(), learned)]));
+                }
+                (Output::LookAtWork(names), Some(queue)) => {
+                    let look = WorkLook {
+                        queues: Some(vec![queue]),
+                        running: Some(0),
+                        reserved: Some(0),
+                        scheduled: Some(0),
+                    };
+                    self.step(Input::Worked(&[(names[0].clone(), look)]));
+                }
+                (Output::AskQueues(names), Some(_)) => {
+                    let waiting = |name| QueueStatus {
+                        name,
+                        length: 5,
+                        consumers: Some(1),
+                    };
+                    self.step(Input::Queues(names.into_iter().map(waiting).collect()));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Lets time pass without a word, and says when in that time it was found down.
+    fn falls_within(&mut self, ms: u64) -> Option<u64> {
+        let from = self.ms;
+        while self.ms < from + ms {
+            self.quiet(250);
+            if self.worker().state == WorkerState::Down {
+                return Some(self.ms - from);
+            }
+        }
+        None
     }
 
     /// An event of the worker's process `pid`, that was sent `held` ms ago by a clock of its own.
@@ -75,7 +128,7 @@ impl Line {
             timestamp: Some((self.ms as f64 - held as f64) / 1e3 + 5_000.0),
             freq: Some(2.0),
             active: Some(0),
-            processed: Some(7),
+            processed: Some(self.processed),
             sw_ident: None,
             sw_ver: None,
             sw_sys: None,
@@ -368,4 +421,145 @@ fn two_processes_under_one_name_are_noticed_and_a_restart_is_none() {
         !line.worker().signals.heartbeat.detail.contains("share"),
         "one of them has gone"
     );
+}
+
+#[test]
+fn whose_mailbox_is_gone_and_who_beats_is_not_missed_by_its_mailbox() {
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    (line.answers, line.present) = (false, Some(false));
+    line.run(20_000, Line::beat);
+    let presence = line.worker().signals.presence.detail;
+    assert_eq!(presence, "the broker does not show its connection");
+    let before = line.probes;
+    line.run(60_000, Line::beat);
+    let probes = line.probes - before;
+    assert!(
+        probes <= 14,
+        "asked {probes} times in a minute, as others are every 5 s"
+    );
+    assert_eq!(line.falls_within(8_000), None, "a pause");
+    line.run(20_000, Line::beat);
+    assert_eq!(line.worker().state, WorkerState::Up);
+    // Its silence is found all the same, later.
+    assert!(line.falls_within(20_000).is_some());
+}
+
+#[test]
+fn whose_mailbox_is_back_is_missed_by_it_again() {
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    (line.answers, line.present) = (false, Some(false));
+    line.run(60_000, Line::beat);
+    (line.answers, line.present) = (true, Some(true));
+    line.run(10_000, Line::beat);
+    (line.answers, line.present) = (false, Some(false));
+    let fell = line.falls_within(20_000).unwrap();
+    assert!(fell <= 7_000, "{fell} ms");
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Crashed));
+}
+
+#[test]
+fn a_connection_that_was_wrongly_charged_for_a_moment_costs_no_time_later() {
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    for _ in 0..3 {
+        (line.answers, line.present) = (false, Some(false));
+        line.quiet(4_000);
+        (line.answers, line.present) = (true, Some(true));
+        line.run(10_000, Line::beat);
+    }
+    (line.answers, line.present) = (false, Some(false));
+    let fell = line.falls_within(20_000).unwrap();
+    assert!(fell <= 7_000, "{fell} ms");
+}
+
+#[test]
+fn who_crashes_just_after_its_beat_is_found_as_soon_as_others() {
+    for after in (250..2_000).step_by(250) {
+        let mut line = Line::new();
+        line.run(60_000, Line::beat);
+        (line.answers, line.present) = (false, Some(false));
+        // Its last beat is heard after the broker has first said that it is gone.
+        line.quiet(after);
+        line.beat();
+        let fell = line.falls_within(20_000).unwrap();
+        assert!(fell <= 7_000, "{fell} ms");
+    }
+}
+
+#[test]
+fn a_new_process_without_remote_control_is_not_missed_by_the_mailbox_of_the_old_one() {
+    for pid in [2, 1] {
+        let mut line = Line::new();
+        line.run(60_000, Line::beat);
+        (line.answers, line.present) = (false, Some(false));
+        line.clock = 0;
+        line.processed = 0;
+        line.say(WorkerKind::Online, pid, 0);
+        line.run(4_000, |line| line.say(WorkerKind::Heartbeat, pid, 0));
+        assert_eq!(line.falls_within(8_000), None, "pid {pid}");
+    }
+}
+
+/// A process that takes the place of another, under the same pid (as in a container), and consumes another queue.
+#[test]
+fn what_an_old_process_consumed_is_not_asked_of_a_new_one_under_the_same_pid() {
+    for (online, processed) in [(true, 7), (true, 0), (false, 0)] {
+        let mut line = Line::new();
+        line.consumes = Some("old".into());
+        line.run(30_000, |line| {
+            line.processed += 1;
+            line.beat();
+        });
+        line.clock = 0;
+        line.processed = processed;
+        line.consumes = Some("new".into());
+        if online {
+            line.say(WorkerKind::Online, 1, 0);
+        }
+        line.run(50_000, |line| {
+            line.processed += 1;
+            line.beat();
+        });
+        assert_eq!(
+            line.worker().state,
+            WorkerState::Up,
+            "{online} {processed}: {:?}",
+            line.worker()
+        );
+    }
+}
+
+#[test]
+fn a_reconnect_is_no_new_process() {
+    let mut line = Line::new();
+    line.consumes = Some("old".into());
+    line.run(30_000, Line::beat);
+    line.say(WorkerKind::Offline, 1, 0);
+    line.quiet(1_000);
+    line.say(WorkerKind::Online, 1, 0);
+    // After it, it consumes another queue: nobody meant that.
+    line.consumes = Some("other".into());
+    line.run(60_000, Line::beat);
+    assert_eq!(line.worker().state, WorkerState::Stalled, "{:?}", line.worker());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Who goes on beating while the broker says it is gone, and pauses for no more than 10 s, is never down.
+    #[test]
+    fn pauses_are_no_crash_though_the_mailbox_is_gone(
+        pauses in prop::collection::vec((1_u64..10, 1_u64..=32), 1..12),
+    ) {
+        let mut line = Line::new();
+        line.run(60_000, Line::beat);
+        (line.answers, line.present) = (false, Some(false));
+        line.run(20_000, Line::beat);
+        for (beats, pause) in pauses {
+            line.run(beats * 2_000, Line::beat);
+            prop_assert_eq!(line.falls_within(pause * 250), None);
+        }
+    }
 }

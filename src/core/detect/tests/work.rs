@@ -248,6 +248,7 @@ impl World {
         Sighting {
             hostname: name.clone(),
             pid: Some(worker.pid),
+            anew: false,
             word: Word::Nothing,
             beats: 1,
             tasks: 0,
@@ -394,6 +395,20 @@ fn runs_that_have_been_seen_to_end_are_no_hang() {
     world.run(600_000);
     world.worker(0).task = 1_500_000;
     world.run(4_000_000);
+    assert_eq!(world.stalled, []);
+}
+
+#[test]
+fn a_long_run_is_remembered_through_ordinary_work() {
+    let mut world = World::new(1, 1);
+    world.flood("sms");
+    world.worker(0).task = 500_000;
+    world.run(520_000);
+    world.worker(0).task = 300;
+    world.run(1_200_000);
+    // The nightly one again, and longer.
+    world.worker(0).task = 1_500_000;
+    world.run(1_600_000);
     assert_eq!(world.stalled, []);
 }
 

@@ -210,6 +210,7 @@ impl World {
         let sighting = Sighting {
             hostname: name.into(),
             pid: self.workers.get(name).map(|worker| worker.pid),
+            anew: false,
             word,
             beats: u32::from(word != Word::Goodbye),
             tasks: 0,

@@ -190,6 +190,9 @@ impl Work {
             .means
             .time_limit
             .map_or(Duration::ZERO, |limit| limit.saturating_add(rules::LIMIT_GRACE));
-        rules.stuck_after.max(self.run.saturating_mul(rules::GAPS)).max(limit)
+        rules
+            .stuck_after
+            .max(self.run.get().saturating_mul(rules::GAPS))
+            .max(limit)
     }
 }

@@ -1,0 +1,85 @@
+//! With what a worker works.
+
+use std::time::Duration;
+
+/// With what a worker works, as it says itself; none where it has not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Means {
+    /// How many tasks it runs at once.
+    pub slots: Option<u32>,
+    /// How many messages it holds at most, those that run among them; 0 is no limit.
+    pub prefetch: Option<u64>,
+    /// A task that runs longer is ended by its pool; none also where it has no such limit.
+    pub time_limit: Option<Duration>,
+    /// The longest time between two runs of one task that its rate limits enforce; zero if it has none.
+    pub slowest_rate: Option<Duration>,
+}
+
+impl Means {
+    /// Takes what it has said last. Two replies tell of it: `stats` of all but the rate limits, and what it leaves out is no
+    /// longer so; `registered` of these alone.
+    pub fn update(&mut self, said: Means) {
+        if said.slots.is_some() || said.prefetch.is_some() || said.time_limit.is_some() {
+            *self = Means {
+                slowest_rate: self.slowest_rate,
+                ..said
+            };
+        }
+        if said.slowest_rate.is_some() {
+            self.slowest_rate = said.slowest_rate;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn each_reply_replaces_what_it_tells_of_and_nothing_else() {
+        let mut means = Means::default();
+        let stats = Means {
+            slots: Some(2),
+            prefetch: Some(8),
+            time_limit: Some(SECOND),
+            slowest_rate: None,
+        };
+        let rates = |rate| Means {
+            slowest_rate: Some(rate),
+            ..Means::default()
+        };
+        means.update(stats);
+        means.update(rates(SECOND));
+        assert_eq!(
+            means,
+            Means {
+                slowest_rate: Some(SECOND),
+                ..stats
+            }
+        );
+        // Its limits are gone.
+        let fewer = Means {
+            slots: Some(4),
+            ..Means::default()
+        };
+        means.update(fewer);
+        assert_eq!(
+            means,
+            Means {
+                slowest_rate: Some(SECOND),
+                ..fewer
+            }
+        );
+        means.update(rates(Duration::ZERO));
+        means.update(Means::default());
+        assert_eq!(
+            means,
+            Means {
+                slowest_rate: Some(Duration::ZERO),
+                ..fewer
+            }
+        );
+    }
+}

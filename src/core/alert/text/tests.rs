@@ -223,6 +223,7 @@ fn what_the_lost_share_is_named_before_their_names() {
     let cover = |fleet: &str, down| Cover {
         fleet: fleet.into(),
         lost: 1,
+        workers: Vec::new(),
         down,
     };
     together.scene.covers = vec![cover("sms", false), cover("mail", false), cover("cron", true)];

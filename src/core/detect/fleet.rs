@@ -169,7 +169,7 @@ impl FleetDetector {
     pub fn step(&mut self, now: Now, input: Input<'_>, outputs: &mut Vec<Output>) {
         let t = self.clock.advance(now.mono);
         if self.clock.take_late() {
-            self.suffered(t);
+            self.health.suffered(t);
         }
         let happened = match input {
             Input::Tick => false,
@@ -192,7 +192,7 @@ impl FleetDetector {
                 any
             }
             Input::Unprobed => {
-                self.suffered(t);
+                self.health.suffered(t);
                 true
             }
             Input::Learned(replies) => {
@@ -311,7 +311,7 @@ impl FleetDetector {
             let Some(worker) = self.workers.get_mut(hostname) else {
                 continue;
             };
-            if worker.beats_on_time(t) && worker.has_answered() {
+            if worker.beats_on_time(t) && worker.is_listening() {
                 on_time += 1;
                 // Where the broker itself says that it is gone, the question arrived.
                 missed += usize::from(probed.answer.is_none() && probed.present != Some(false));
@@ -322,7 +322,7 @@ impl FleetDetector {
         }
         // Most of those that beat on time are silent when we ask: it is our question that did not arrive.
         if on_time >= MANY && missed * 2 > on_time {
-            self.suffered(t);
+            self.health.suffered(t);
         }
     }
 
@@ -347,7 +347,7 @@ impl FleetDetector {
             Sight::Clear => {
                 // The broker and the workers' connections stood: it was our own ear that was late.
                 if self.has_seen && !self.clock.sees() {
-                    self.suffered(t);
+                    self.health.suffered(t);
                 }
                 Duration::ZERO
             }
@@ -372,11 +372,6 @@ impl FleetDetector {
         }
     }
 
-    fn suffered(&mut self, t: Seen) {
-        self.health.suffered(t);
-        self.spec.rules.doubt = self.health.doubt();
-    }
-
     // ------------------------------------------------------------ judgement
 
     fn judge(&mut self, t: Seen, now: Now) {
@@ -384,12 +379,12 @@ impl FleetDetector {
             return;
         }
         self.health.advance(t);
-        self.spec.rules.doubt = self.health.doubt();
+        let doubt = self.health.doubt();
         let in_grace = self.in_grace(t);
         let mut moved: Vec<(CompactString, Standing)> = Vec::new();
         for (hostname, worker) in &mut self.workers {
             let before = (Standing::of(worker), worker.diagnosis());
-            worker.judge(t, now, &self.spec.rules, in_grace);
+            worker.judge(t, now, &self.spec.rules, doubt, in_grace);
             if !in_grace {
                 worker.judge_work(t, now, &self.spec.rules);
             }
@@ -491,7 +486,7 @@ impl FleetDetector {
             finding,
             count,
             missing,
-            unsettled: self.is_unsettled(&count),
+            unsettled: self.is_unsettled(&count, t),
         };
         if sees && !in_grace {
             self.history.advance(t, count.up);
@@ -516,9 +511,11 @@ impl FleetDetector {
     }
 
     /// Whether more of what has been found may be found within moments.
-    pub(super) fn is_unsettled(&self, count: &Count) -> bool {
-        let any = |may: fn(&Worker) -> bool| self.workers.values().any(may);
-        (count.suspect > 0 && any(Worker::may_fall)) || (count.stalled > 0 && any(Worker::may_stall))
+    pub(super) fn is_unsettled(&self, count: &Count, t: Seen) -> bool {
+        let (rules, doubt) = (&self.spec.rules, self.health.doubt());
+        let may_fall = |worker: &Worker| worker.may_fall(t, rules, doubt);
+        (count.suspect > 0 && self.workers.values().any(may_fall))
+            || (count.stalled > 0 && self.workers.values().any(Worker::may_stall))
     }
 
     fn in_grace(&self, t: Seen) -> bool {

@@ -33,7 +33,10 @@ fn it_is_told_once_and_then_that_it_is_over() {
     world.run(3_600_000);
     let heard = world.told.heard();
     assert_eq!(first_words(&heard), ["RECOVERED"], "{heard:?}");
-    assert!(heard[0].starts_with("RECOVERED sms: 3 of 3 workers up"), "{heard:?}");
+    assert!(
+        heard[0].starts_with("RECOVERED sms: 3 of 3 workers up, and steady again"),
+        "{heard:?}"
+    );
 }
 
 #[test]

@@ -170,6 +170,7 @@ mod tests {
             let cover = |fleet: &&str| Cover {
                 fleet: (*fleet).into(),
                 lost: 1,
+                workers: Vec::new(),
                 down: false,
             };
             incident.scene.covers = fleets.iter().map(cover).collect();

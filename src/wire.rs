@@ -586,7 +586,6 @@ pub(crate) fn rules(detect: &Detect) -> Rules {
         forget_after: detect.forget_after.duration(),
         stalled_after: detect.stalled_after.duration(),
         stuck_after: detect.stuck_after.duration(),
-        ..Rules::default()
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! A fleet that is found in trouble while workers of others of its broker are suspected waits a moment for them. If what they
 //! lost then shares a host, or is all that the broker's fleets had, one incident of the broker's fleets stands for it:
-//! for each fleet it says how many losses it covers. A fleet's own incident is opened only for losses beyond those. The
-//! covers are part of the incident, so they survive a restart with it.
+//! for each fleet it says whose losses it covers. A fleet's own incident is opened only for losses beyond those. The covers
+//! are part of the incident, so they survive a restart with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use super::book::IncidentBook;
+use super::cover::{host_of, is_loss, lost};
 use super::debounce::HOLD;
 use super::incident::{Cover, Evidence, Incident, Kind, Missing, Scene, Severity, Shared};
-use crate::detect::missing::host;
 use crate::detect::{Finding, FleetVerdict};
 use crate::time::{Mono, Now};
 
@@ -55,8 +55,7 @@ impl Correlator {
         for verdict in fleets {
             let name = &verdict.fleet.name;
             let has_own = book.find(Kind::Fleet, name).is_some();
-            let lost = lost(verdict);
-            if !has_own && is_loss(verdict) && lost <= group.covered(name) {
+            if !has_own && is_loss(verdict) && group.stands_for_all(verdict) {
                 // What has happened to it is told already.
                 self.waiting.remove(name);
             } else if !has_own && is_loss(verdict) {
@@ -141,37 +140,6 @@ impl Correlator {
     }
 }
 
-/// Whether a fleet has lost somebody for good.
-fn is_loss(verdict: &FleetVerdict) -> bool {
-    matches!(verdict.finding, Finding::Trouble { severity, .. } if severity >= Severity::Degraded)
-}
-
-/// How many.
-fn lost(verdict: &FleetVerdict) -> u32 {
-    match verdict.finding {
-        Finding::Trouble { severity, up } if severity >= Severity::Degraded => {
-            verdict.fleet.expected.saturating_sub(up)
-        }
-        _ => 0,
-    }
-}
-
-/// The host that all of these were on.
-fn only_host(missing: &[Missing]) -> Option<&str> {
-    let first = host(&missing.first()?.hostname);
-    let all = missing.iter().all(|one| host(&one.hostname) == first);
-    (all && !first.is_empty()).then_some(first)
-}
-
-/// The host that all whom a fleet has lost were on: also where they are too many to be named.
-fn host_of(verdict: &FleetVerdict) -> Option<&str> {
-    match &verdict.shared {
-        Some(Shared::Host(host)) => Some(host),
-        _ if verdict.missing.len() >= lost(verdict) as usize => only_host(&verdict.missing),
-        _ => None,
-    }
-}
-
 /// What several fleets have lost together, so far.
 #[derive(Clone, Debug, Default)]
 struct Group {
@@ -187,9 +155,10 @@ impl Group {
         }
     }
 
-    fn covered(&self, fleet: &CompactString) -> u32 {
-        let cover = self.covers.iter().find(|cover| cover.fleet == *fleet);
-        cover.map_or(0, |cover| cover.lost)
+    /// Whether all that a fleet has lost is covered.
+    fn stands_for_all(&self, verdict: &FleetVerdict) -> bool {
+        let cover = self.covers.iter().find(|cover| cover.fleet == verdict.fleet.name);
+        cover.is_some_and(|cover| cover.stands_for_all(verdict))
     }
 
     /// Whoever has returned is covered no more: what the fleet loses afterwards is another loss.
@@ -197,18 +166,13 @@ impl Group {
         for cover in &mut self.covers {
             let verdict = fleets.iter().find(|verdict| verdict.fleet.name == cover.fleet);
             if let Some(verdict) = verdict.filter(|verdict| verdict.finding != Finding::Unknown) {
-                cover.lost = cover.lost.min(lost(verdict));
-                cover.down &= is_down(verdict);
+                cover.shrink(verdict);
             }
         }
     }
 
     fn take(&mut self, verdict: &FleetVerdict) {
-        let cover = Cover {
-            fleet: verdict.fleet.name.clone(),
-            lost: lost(verdict),
-            down: is_down(verdict),
-        };
+        let cover = Cover::of(verdict);
         match self.covers.iter_mut().find(|known| known.fleet == cover.fleet) {
             Some(known) => *known = cover,
             None => self.covers.push(cover),
@@ -228,19 +192,21 @@ impl Group {
             };
             return (Some(open.severity), scene, Vec::new());
         }
-        let of_it: Vec<&FleetVerdict> = self.covers.iter().filter_map(verdict).collect();
+        let of_it: Vec<(&Cover, &FleetVerdict)> = self
+            .covers
+            .iter()
+            .filter_map(|cover| Some((cover, verdict(cover)?)))
+            .collect();
         let expected = of_it
             .iter()
-            .map(|verdict| verdict.fleet.expected)
+            .map(|(_, verdict)| verdict.fleet.expected)
             .fold(0, u32::saturating_add);
-        let still = |verdict: &&&FleetVerdict| self.covered(&verdict.fleet.name) > 0;
-        let missing: Vec<Missing> = of_it
-            .iter()
-            .filter(still)
-            .flat_map(|verdict| verdict.missing.iter().cloned())
+        let still = || of_it.iter().filter(|(cover, _)| cover.lost > 0);
+        let missing: Vec<Missing> = still()
+            .flat_map(|(cover, verdict)| cover.missing(verdict).cloned())
             .take(Scene::MAX_MISSING)
             .collect();
-        let mut hosts = of_it.iter().filter(still).map(|verdict| host_of(verdict));
+        let mut hosts = still().map(|(cover, verdict)| cover.host(verdict));
         let first = hosts.next().flatten();
         let shared = first.filter(|first| hosts.all(|host| host == Some(first)));
         let shared = shared.map(|host| Shared::Host(host.into()));
@@ -250,8 +216,16 @@ impl Group {
             _ if down => Some(Severity::Down),
             _ => Some(Severity::Degraded),
         };
+        // In the end all is counted that is there: a fleet may miss others.
+        let short = match severity {
+            Some(_) => lost,
+            None => of_it
+                .iter()
+                .map(|(_, verdict)| self::lost(verdict))
+                .fold(0, u32::saturating_add),
+        };
         let scene = Scene {
-            up: expected.saturating_sub(lost),
+            up: expected.saturating_sub(short),
             expected,
             minimum: 0,
             missing,
@@ -259,22 +233,13 @@ impl Group {
             covers: self.covers.clone(),
             ..Scene::default()
         };
-        let evidence = of_it
-            .iter()
-            .filter(still)
-            .flat_map(|verdict| verdict.evidence.iter().cloned());
+        let evidence = still().flat_map(|(cover, verdict)| {
+            let is_missing = |subject: &CompactString| verdict.missing.iter().any(|one| one.hostname == *subject);
+            let of_it = move |one: &&Evidence| !is_missing(&one.subject) || cover.may_be(&one.subject);
+            verdict.evidence.iter().filter(of_it).cloned()
+        });
         (severity, scene, evidence.take(Incident::MAX_EVIDENCE).collect())
     }
-}
-
-fn is_down(verdict: &FleetVerdict) -> bool {
-    matches!(
-        verdict.finding,
-        Finding::Trouble {
-            severity: Severity::Down,
-            ..
-        }
-    )
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ impl std::fmt::Display for IncidentId {
 pub enum Kind {
     /// A fleet has fewer workers than expected.
     Fleet,
-    /// One worker is in trouble of its own, such as being alive and not consuming.
+    /// One worker is in trouble of its own, whatever its fleet. Nothing opens one today: a worker that is alive and does not
+    /// work is told with its fleet. The kind is part of the API and of `headcount_incidents_open`, where it shows a zero.
     Worker,
     /// A broker cannot be reached.
     Broker,
@@ -108,13 +109,17 @@ pub enum Shared {
     Queue(CompactString),
 }
 
-/// Of an incident of several fleets: how many losses of one of them it stands for.
+/// Of an incident of several fleets: which losses of one of them it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cover {
     /// The fleet.
     pub fleet: CompactString,
-    /// How many of its workers. Those that it loses beyond them are an incident of its own.
+    /// How many of its workers.
     pub lost: u32,
+    /// Who they are; at most [`Scene::MAX_MISSING`], the count tells the rest. Whoever else it loses is an incident of its
+    /// own.
+    #[serde(default)]
+    pub workers: Vec<CompactString>,
     /// Whether it is under its minimum.
     pub down: bool,
 }

@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod correlate;
+mod cover;
 pub mod debounce;
 pub mod incident;
 pub mod notice;

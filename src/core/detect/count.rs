@@ -45,6 +45,8 @@ pub(super) struct Count {
     awaited: u32,
     flaps_up: u32,
     flaps_down: u32,
+    /// Of those that flap and are down, the ones for whom somebody stands in: they are counted by whoever does.
+    flaps_replaced: u32,
     pub(super) expected: u32,
     pub(super) minimum: u32,
 }
@@ -126,7 +128,7 @@ impl Count {
         };
         let severity = match steady.state(sees, in_grace) {
             FleetState::Unknown => return Finding::Unknown,
-            FleetState::Healthy if self.flaps_up + self.flaps_down == 0 => return Finding::Well,
+            FleetState::Healthy if self.flaps_up + self.flaps_down + self.flaps_replaced == 0 => return Finding::Well,
             FleetState::Healthy => Severity::Flapping,
             FleetState::Down => Severity::Down,
             FleetState::Degraded if steady.up + self.unknown + self.awaited + self.stalled < self.expected => {
@@ -159,7 +161,9 @@ impl Count {
             self.flaps_up += u32::from(flaps);
         } else if down {
             self.down += 1;
-            self.flaps_down += u32::from(flaps);
+            let replaced = flaps && books.slots.is_replaced(worker.hostname());
+            self.flaps_down += u32::from(flaps && !replaced);
+            self.flaps_replaced += u32::from(replaced);
         } else if let Some(at) = worker.offline_since() {
             self.awaited += u32::from(t.since(at) < books.awaited_for);
         } else {

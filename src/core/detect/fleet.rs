@@ -1,7 +1,6 @@
 //! One fleet: its workers, how many there should be, and when to look closer.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use compact_str::CompactString;
 
@@ -16,15 +15,16 @@ use super::look::Turns;
 use super::memory::{FleetHistory, FleetMemory};
 use super::missing;
 use super::observed::{ObservedClock, Seen};
-use super::own_health::{MANY, OwnHealth};
+use super::own_health::OwnHealth;
 use super::rules;
-use super::sighting::{Sighting, Word};
 use super::slots::Slots;
 use super::state::{Diagnosis, FleetState, WorkerState};
 use super::verdict::Finding;
-use super::worker::{Probed, Worker};
+use super::worker::Worker;
 use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
+
+mod intake;
 
 /// The most workers that one fleet keeps: beyond it new names are refused and counted. Each costs about 1,000 bytes.
 pub const MAX_WORKERS: usize = 20_000;
@@ -169,69 +169,9 @@ impl FleetDetector {
     pub fn step(&mut self, now: Now, input: Input<'_>, outputs: &mut Vec<Output>) {
         let t = self.clock.advance(now.mono);
         if self.clock.take_late() {
-            self.suffered(t);
+            self.health.suffered(t);
         }
-        let happened = match input {
-            Input::Tick => false,
-            Input::Sighted(sightings) => {
-                let mut happened = false;
-                for sighting in sightings {
-                    happened |= self.sighted(t, now, sighting);
-                }
-                happened
-            }
-            Input::Probed(probes) => {
-                self.probed(t, now, probes);
-                true
-            }
-            Input::Found(answers) => {
-                let mut any = false;
-                for (hostname, latency) in answers {
-                    any |= self.found(t, now, hostname, *latency);
-                }
-                any
-            }
-            Input::Unprobed => {
-                self.suffered(t);
-                true
-            }
-            Input::Learned(replies) => {
-                for (hostname, learned) in replies {
-                    if let Some(worker) = self.workers.get_mut(hostname) {
-                        worker.learned(learned.clone());
-                    }
-                }
-                true
-            }
-            Input::Means(means) => {
-                for (hostname, means) in means {
-                    if let Some(worker) = self.workers.get_mut(hostname) {
-                        worker.has(*means);
-                    }
-                }
-                true
-            }
-            Input::Takers(takers) => {
-                self.board.take(t, takers);
-                true
-            }
-            Input::Worked(looks) => {
-                for (hostname, look) in looks {
-                    if let Some(worker) = self.workers.get_mut(hostname) {
-                        worker.worked(t, look, &self.board);
-                    }
-                }
-                true
-            }
-            Input::Queues(queues) => {
-                self.shown(t, queues);
-                true
-            }
-            Input::Sight(sight) => {
-                self.sight(t, now, sight);
-                true
-            }
-        };
+        let happened = self.take(t, now, input);
         if !happened && t < self.rests_until && now.mono < self.asks_from {
             return;
         }
@@ -243,140 +183,6 @@ impl FleetDetector {
         self.rest(t, now);
     }
 
-    // ------------------------------------------------------------ inputs
-
-    /// Returns whether more has happened than that a worker went on living.
-    fn sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
-        let Some(worker) = self.workers.get_mut(&sighting.hostname) else {
-            return self.first_sighted(t, now, sighting);
-        };
-        let before = (worker.state(), worker.wants_learning(t), worker.is_unseen());
-        let standing = Standing::of(worker);
-        worker.sighted(t, now, sighting);
-        let after = (worker.state(), worker.wants_learning(t), worker.is_unseen());
-        if let Some(until) = worker.rests_until(t) {
-            self.rests_until = self.rests_until.min(until);
-        }
-        let changed = before != after || sighting.word != Word::Nothing;
-        if changed {
-            self.keep_books(&sighting.hostname, standing, t);
-        }
-        changed || after.0 != WorkerState::Up
-    }
-
-    fn first_sighted(&mut self, t: Seen, now: Now, sighting: &Sighting) -> bool {
-        // Who is first heard of by its goodbye was never counted. One that does not beat may be known by its tasks.
-        if sighting.word == Word::Goodbye || !sighting.is_sign() {
-            return false;
-        }
-        let mut worker = Worker::new(sighting.hostname.clone(), t, now);
-        worker.sighted(t, now, sighting);
-        self.take_up(t, worker)
-    }
-
-    /// Somebody answered a question to all: who is not known neither beats nor sends events.
-    fn found(&mut self, t: Seen, now: Now, hostname: &CompactString, latency: Duration) -> bool {
-        if self.workers.contains_key(hostname) {
-            return false;
-        }
-        let answered = Probed {
-            answer: Some(latency),
-            present: None,
-        };
-        let mut worker = Worker::new(hostname.clone(), t, now);
-        worker.probed(t, now, answered);
-        self.take_up(t, worker)
-    }
-
-    fn take_up(&mut self, t: Seen, worker: Worker) -> bool {
-        if self.workers.len() >= MAX_WORKERS {
-            self.refused += 1;
-            return false;
-        }
-        self.ever_seen = true;
-        self.workers.insert(worker.hostname().clone(), worker);
-        // Those that are met at a first look have been there before.
-        if self.was_known || !self.in_grace(t) {
-            self.history.came();
-            if self.slots.came(t) {
-                self.history.went();
-            }
-        }
-        true
-    }
-
-    fn probed(&mut self, t: Seen, now: Now, probes: &[(CompactString, Probed)]) {
-        let (mut on_time, mut missed) = (0_usize, 0_usize);
-        for (hostname, probed) in probes {
-            let Some(worker) = self.workers.get_mut(hostname) else {
-                continue;
-            };
-            if worker.beats_on_time(t) && worker.has_answered() {
-                on_time += 1;
-                // Where the broker itself says that it is gone, the question arrived.
-                missed += usize::from(probed.answer.is_none() && probed.present != Some(false));
-            }
-            let standing = Standing::of(worker);
-            worker.probed(t, now, *probed);
-            self.keep_books(hostname, standing, t);
-        }
-        // Most of those that beat on time are silent when we ask: it is our question that did not arrive.
-        if on_time >= MANY && missed * 2 > on_time {
-            self.suffered(t);
-        }
-    }
-
-    fn shown(&mut self, t: Seen, queues: Vec<QueueStatus>) {
-        self.board.show(t, &queues);
-        self.queues = queues;
-        self.workers
-            .values()
-            .filter(|worker| worker.is_alive())
-            .for_each(|worker| self.board.claim(&worker.work));
-        for worker in self.workers.values_mut() {
-            worker.work.shown(t, &self.board);
-        }
-    }
-
-    fn sight(&mut self, t: Seen, now: Now, sight: Sight) {
-        let grace = match sight {
-            Sight::Blind => {
-                self.clock.set_sight(now.mono, false);
-                return;
-            }
-            Sight::Clear => {
-                // The broker and the workers' connections stood: it was our own ear that was late.
-                if self.has_seen && !self.clock.sees() {
-                    self.suffered(t);
-                }
-                Duration::ZERO
-            }
-            Sight::ClearAfterOutage(outage) => self.spec.rules.reconnect_grace(outage),
-        };
-        self.clock.set_sight(now.mono, true);
-        if !self.has_seen {
-            // A first look: three intervals of the slowest, and at least ten seconds.
-            self.has_seen = true;
-            let slowest = self
-                .workers
-                .values()
-                .map(|w| w.rhythm.interval())
-                .max()
-                .unwrap_or(rules::DEFAULT_INTERVAL);
-            self.grace_until = t + rules::COLD_START.max(slowest * 3).max(grace);
-        } else if !grace.is_zero() {
-            self.grace_until = self.grace_until.max(t + grace);
-            for worker in self.workers.values_mut() {
-                worker.look_anew(t, now);
-            }
-        }
-    }
-
-    fn suffered(&mut self, t: Seen) {
-        self.health.suffered(t);
-        self.spec.rules.doubt = self.health.doubt();
-    }
-
     // ------------------------------------------------------------ judgement
 
     fn judge(&mut self, t: Seen, now: Now) {
@@ -384,12 +190,12 @@ impl FleetDetector {
             return;
         }
         self.health.advance(t);
-        self.spec.rules.doubt = self.health.doubt();
+        let doubt = self.health.doubt();
         let in_grace = self.in_grace(t);
         let mut moved: Vec<(CompactString, Standing)> = Vec::new();
         for (hostname, worker) in &mut self.workers {
             let before = (Standing::of(worker), worker.diagnosis());
-            worker.judge(t, now, &self.spec.rules, in_grace);
+            worker.judge(t, now, &self.spec.rules, doubt, in_grace);
             if !in_grace {
                 worker.judge_work(t, now, &self.spec.rules);
             }
@@ -491,7 +297,7 @@ impl FleetDetector {
             finding,
             count,
             missing,
-            unsettled: self.is_unsettled(&count),
+            unsettled: self.is_unsettled(&count, t),
         };
         if sees && !in_grace {
             self.history.advance(t, count.up);
@@ -516,9 +322,11 @@ impl FleetDetector {
     }
 
     /// Whether more of what has been found may be found within moments.
-    pub(super) fn is_unsettled(&self, count: &Count) -> bool {
-        let any = |may: fn(&Worker) -> bool| self.workers.values().any(may);
-        (count.suspect > 0 && any(Worker::may_fall)) || (count.stalled > 0 && any(Worker::may_stall))
+    pub(super) fn is_unsettled(&self, count: &Count, t: Seen) -> bool {
+        let (rules, doubt) = (&self.spec.rules, self.health.doubt());
+        let may_fall = |worker: &Worker| worker.may_fall(t, rules, doubt);
+        (count.suspect > 0 && self.workers.values().any(may_fall))
+            || (count.stalled > 0 && self.workers.values().any(Worker::may_stall))
     }
 
     fn in_grace(&self, t: Seen) -> bool {

@@ -75,7 +75,7 @@ impl FleetDetector {
                 .chain(missing::never_seen(&self.spec, &self.workers))
                 .take(Scene::MAX_MISSING)
                 .collect(),
-            unsettled: self.is_unsettled(&count),
+            unsettled: self.is_unsettled(&count, t),
             fleet: FleetStatus {
                 name: self.spec.name.clone(),
                 broker: self.spec.broker.clone(),

@@ -13,9 +13,6 @@ pub struct Rules {
     pub down_after: Duration,
     /// How long a worker that vanished stays expected, if nothing else settles it.
     pub forget_after: Duration,
-    /// How much Headcount doubts itself: it stretches the deadlines of silence. Not to be configured; the detector sets
-    /// it as it goes.
-    pub doubt: Doubt,
     /// How long a worker with free slots may leave its queues' messages alone. Raising it delays `not taking`; that a
     /// consumer is gone is seen within 20 s whatever it is.
     pub stalled_after: Duration,
@@ -30,7 +27,6 @@ impl Default for Rules {
             probe_every: Duration::from_secs(5),
             down_after: Duration::from_secs(10),
             forget_after: Duration::from_secs(24 * 3600),
-            doubt: Doubt::default(),
             stalled_after: Duration::from_secs(60),
             stuck_after: Duration::from_secs(600),
         }
@@ -131,15 +127,15 @@ impl Rules {
     /// Silence after which a worker is down although its connection stands, or nobody can tell: 1.5 × `down_after`,
     /// 15 s by default. A pause of up to 10 s is healthy (garbage collection, a host that swaps), and a beat may have
     /// been due at its beginning. Up to four times as much while Headcount itself is struggling.
-    pub fn silent_after(&self) -> Duration {
-        self.doubt.stretch(self.down_after.mul_f64(1.5))
+    pub fn silent_after(&self, doubt: Doubt) -> Duration {
+        doubt.stretch(self.down_after.mul_f64(1.5))
     }
 
     /// Silence after which a worker is down although it could not be asked: twice as much, and no more than four times
     /// as much as usual in all.
-    pub fn unasked_after(&self) -> Duration {
+    pub fn unasked_after(&self, doubt: Doubt) -> Duration {
         let longest = self.down_after.mul_f64(1.5 * Doubt::LONGEST);
-        (self.silent_after() * 2).min(longest)
+        (self.silent_after(doubt) * 2).min(longest)
     }
 
     /// How long workers may take to come back after their broker was out for `outage`: Celery retries after 2, 4, 6 …
@@ -159,12 +155,12 @@ mod tests {
         let rules = Rules::default();
         assert_eq!(rules.crashed_after(), Duration::from_secs(6));
         assert_eq!(rules.gone_for(), Duration::from_secs(3));
-        assert_eq!(rules.silent_after(), Duration::from_secs(15));
+        assert_eq!(rules.silent_after(Doubt::default()), Duration::from_secs(15));
         let slow = Rules {
             down_after: Duration::from_secs(60),
             ..rules
         };
-        assert_eq!(slow.silent_after(), Duration::from_secs(90));
+        assert_eq!(slow.silent_after(Doubt::default()), Duration::from_secs(90));
     }
 
     #[test]

@@ -8,11 +8,13 @@ use compact_str::CompactString;
 use super::board::Board;
 use super::memory::{WorkMemory, WorkerMemory};
 use super::observed::Seen;
+use super::own_health::Doubt;
 use super::rhythm::Rhythm;
 use super::rules::{self, Rules};
 use super::sighting::{Sighting, Unfinished, Word};
 use super::state::{Diagnosis, Trouble, WorkerState};
 use super::work::{Means, Work, WorkLook};
+use crate::alert::debounce::HOLD;
 use crate::celery::inspect::Pool;
 use crate::time::{Mono, Now, Wall};
 
@@ -366,9 +368,11 @@ impl Worker {
         self.gone.is_some()
     }
 
-    /// Whether it may soon be found down: what is told of its fleet can wait a moment for it.
-    pub(super) fn may_fall(&self) -> bool {
-        self.is_suspect() && self.gone.is_some()
+    /// Whether it may be found down within moments: the broker no longer sees it, or its silence is about to be too long.
+    /// What is told of its fleet can wait so long for it.
+    pub(super) fn may_fall(&self, t: Seen, rules: &Rules, doubt: Doubt) -> bool {
+        let nearly = || self.silent(t) + HOLD > self.silent_deadline(rules, doubt) && self.excuse(t).is_none();
+        self.is_suspect() && (self.gone.is_some() || nearly())
     }
 
     /// The same of its work.
@@ -559,7 +563,7 @@ impl Worker {
     // ------------------------------------------------------------ judgement
 
     /// Judges its silence. Whoever is unknown is not judged before `grace` has passed.
-    pub(super) fn judge(&mut self, t: Seen, now: Now, rules: &Rules, in_grace: bool) {
+    pub(super) fn judge(&mut self, t: Seen, now: Now, rules: &Rules, doubt: Doubt, in_grace: bool) {
         if let Some(left) = self.leaving {
             if t.since(left) >= rules::GOODBYE_BELIEVED_AFTER {
                 self.leaving = None;
@@ -572,12 +576,12 @@ impl Worker {
         match self.stage {
             Stage::Starting | Stage::Up if self.silent(t) > self.rhythm.patience() => self.enter(Stage::Suspect, now),
             Stage::Suspect => {
-                if let Some(diagnosis) = self.verdict(t, rules) {
+                if let Some(diagnosis) = self.verdict(t, rules, doubt) {
                     self.enter(Stage::Down { diagnosis, signs: 0 }, now);
                 }
             }
             Stage::Unknown if !in_grace => {
-                if let Some(diagnosis) = self.verdict(t, rules) {
+                if let Some(diagnosis) = self.verdict(t, rules, doubt) {
                     self.enter(Stage::Down { diagnosis, signs: 0 }, now);
                 }
             }
@@ -615,12 +619,12 @@ impl Worker {
     }
 
     /// Whether the silence suffices for a verdict, and which.
-    fn verdict(&self, t: Seen, rules: &Rules) -> Option<Diagnosis> {
+    fn verdict(&self, t: Seen, rules: &Rules, doubt: Doubt) -> Option<Diagnosis> {
         let silent = self.silent(t);
         if self.is_gone(t, rules) && self.gone_silent(t) >= rules.crashed_after() {
             return Some(Diagnosis::Crashed);
         }
-        let deadline = rules.silent_after().max(self.rhythm.patience() + rules.gone_for());
+        let deadline = self.silent_deadline(rules, doubt);
         if silent <= deadline || self.excuse(t).is_some() {
             return None;
         }
@@ -633,9 +637,9 @@ impl Worker {
             return None;
         }
         // Pings that could not even be sent were not missed; a silence of twice the length needs none.
-        let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after());
+        let asked_lately = self.probed.is_some_and(|at| t.since(at) < rules.silent_after(doubt));
         let waits_for_pings = self.ever_answered && self.missed_pings < rules::CHECKS;
-        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after())) {
+        if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after(doubt))) {
             return None;
         }
         Some(if self.is_present() {
@@ -643,6 +647,11 @@ impl Worker {
         } else {
             Diagnosis::Unreachable
         })
+    }
+
+    /// After how long a silence it is down although its connection stands, or nobody can tell.
+    fn silent_deadline(&self, rules: &Rules, doubt: Doubt) -> Duration {
+        rules.silent_after(doubt).max(self.rhythm.patience() + rules.gone_for())
     }
 
     /// How long it has been silent since its connection may have gone. Who does not beat last answered up to a whole turn
@@ -675,6 +684,12 @@ impl Worker {
     /// Whether it has ever answered a ping.
     pub(super) fn has_answered(&self) -> bool {
         self.ever_answered
+    }
+
+    /// Whether it has answered a ping before, and is not known to have gone deaf since, as when its remote control is
+    /// switched off.
+    pub(super) fn is_listening(&self) -> bool {
+        self.ever_answered && self.missed_pings < rules::CHECKS
     }
 
     /// Why its silence may be innocent.

@@ -90,6 +90,18 @@ impl House {
         fleet.missing = hosts.iter().map(missing).collect();
     }
 
+    /// Nothing is known of any fleet, for so long; afterwards they are as they were.
+    fn blind(&mut self, ms: u64) {
+        let known: Vec<_> = self.fleets.values().map(|fleet| fleet.finding).collect();
+        self.fleets
+            .values_mut()
+            .for_each(|fleet| fleet.finding = Finding::Unknown);
+        self.run(ms);
+        for (fleet, finding) in self.fleets.values_mut().zip(known) {
+            fleet.finding = finding;
+        }
+    }
+
     fn unsettled(&mut self, name: &str) {
         self.fleets.get_mut(name).unwrap().unsettled = true;
     }
@@ -271,22 +283,135 @@ fn covers_survive_a_restart_and_blindness() {
     house.run(3_000);
     assert_eq!(house.heard().len(), 1);
     house.restart();
-    let known: Vec<_> = house.fleets.values().map(|fleet| fleet.finding).collect();
-    house
-        .fleets
-        .values_mut()
-        .for_each(|fleet| fleet.finding = Finding::Unknown);
-    house.run(10_000);
-    for (fleet, finding) in house.fleets.values_mut().zip(known) {
-        fleet.finding = finding;
-        let _ = fleet;
-    }
+    house.blind(10_000);
     house.run(10_000);
     assert_eq!(house.heard(), [""; 0], "nothing is told twice");
     house.lost("sms", &[]);
     house.lost("mail", &[]);
     house.run(3_000);
     assert_eq!(house.heard(), ["RECOVERED main: 6 of 6 workers up"]);
+}
+
+/// `sms` and `mail` have lost a worker each on web3, and people know.
+fn lost_together() -> House {
+    let mut house = House::new(&["mail", "sms"]);
+    house.run(1_000);
+    house.lost("sms", &["web3"]);
+    house.lost("mail", &["web3"]);
+    house.run(3_000);
+    assert_eq!(house.heard().len(), 1);
+    house
+}
+
+#[test]
+fn another_that_falls_while_nobody_looks_is_another_loss() {
+    for restarted in [false, true] {
+        let mut house = lost_together();
+        if restarted {
+            house.restart();
+        }
+        house.blind(10_000);
+        house.lost("sms", &["web4"]);
+        house.run(3_000);
+        assert_eq!(
+            house.heard(),
+            ["DEGRADED sms: 2 of 3 workers up; sms@web4 crashed 8 s ago"]
+        );
+        house.lost("mail", &[]);
+        house.run(3_000);
+        assert_eq!(house.heard(), ["RECOVERED main: 5 of 6 workers up"]);
+        house.lost("sms", &[]);
+        house.run(3_000);
+        assert_eq!(house.heard(), ["RECOVERED sms: 3 of 3 workers up"]);
+    }
+}
+
+#[test]
+fn what_was_lost_together_ends_with_the_return_of_those_who_were() {
+    let mut house = lost_together();
+    house.lost("sms", &["web3", "web4"]);
+    house.run(3_000);
+    house.heard();
+    house.lost("sms", &["web4"]);
+    house.run(3_000);
+    let group = house.book.find(Kind::Fleets, &"main".into()).unwrap();
+    let named: Vec<_> = group.scene.missing.iter().map(|one| one.hostname.as_str()).collect();
+    assert_eq!(named, ["mail@web3"], "the fleet's own loss is not its");
+    house.lost("mail", &[]);
+    house.run(3_000);
+    assert_eq!(house.heard(), ["RECOVERED main: 5 of 6 workers up"]);
+    house.lost("sms", &[]);
+    house.run(3_000);
+    assert_eq!(house.heard(), ["RECOVERED sms: 3 of 3 workers up"]);
+}
+
+#[test]
+fn who_is_forgotten_and_still_counted_is_no_new_loss() {
+    let mut house = lost_together();
+    house.fleets.get_mut("sms").unwrap().missing.clear();
+    house.run(20_000);
+    assert_eq!(house.heard(), [""; 0]);
+    house.lost("sms", &[]);
+    house.lost("mail", &[]);
+    house.run(3_000);
+    assert_eq!(house.heard(), ["RECOVERED main: 6 of 6 workers up"]);
+}
+
+#[test]
+fn a_cover_from_before_it_had_names_counts() {
+    let text = r#"{"fleet":"sms","lost":1,"down":false}"#;
+    let cover: Cover = serde_json::from_str(text).unwrap();
+    assert!(cover.workers.is_empty());
+    let mut house = lost_together();
+    let mut open = house.book.open();
+    for cover in &mut open[0].scene.covers {
+        cover.workers.clear();
+    }
+    house.book = IncidentBook::resume(open);
+    house.run(20_000);
+    assert_eq!(house.heard(), [""; 0]);
+    house.lost("sms", &["web3", "web4"]);
+    house.run(3_000);
+    assert_eq!(house.heard().len(), 1);
+}
+
+#[test]
+fn more_than_can_be_named_are_counted() {
+    let many = |from: usize, to: usize| -> Vec<Missing> {
+        let one = |n: usize| Missing {
+            hostname: format!("sms@{n}").into(),
+            state: WorkerState::Down,
+            diagnosis: Some(Diagnosis::Crashed),
+            last_seen: None,
+            since: None,
+        };
+        (from..to).take(Scene::MAX_MISSING).map(one).collect()
+    };
+    let mut house = House::new(&["mail", "sms"]);
+    let lost = |house: &mut House, from, to| {
+        let sms = house.fleets.get_mut("sms").unwrap();
+        sms.fleet.expected = 100;
+        let gone = u32::try_from(to - from).unwrap();
+        sms.finding = Finding::Trouble {
+            severity: Severity::Degraded,
+            up: 100 - gone,
+        };
+        sms.missing = many(from, to);
+        sms.shared = Some(Shared::Host("web3".into()));
+    };
+    house.run(1_000);
+    lost(&mut house, 0, 80);
+    house.lost("mail", &["web3"]);
+    house.run(3_000);
+    assert_eq!(house.heard().len(), 1);
+    // The first thirty return: others than before are named, and none of them is new.
+    lost(&mut house, 30, 80);
+    house.run(20_000);
+    assert_eq!(house.heard(), [""; 0]);
+    lost(&mut house, 30, 81);
+    house.fleets.get_mut("sms").unwrap().shared = None;
+    house.run(3_000);
+    assert_eq!(house.heard().len(), 1, "one more than were left");
 }
 
 proptest::proptest! {
@@ -315,5 +440,37 @@ proptest::proptest! {
         let recovered = count(&["RECOVERED"]);
         let opened = house.pending.values().filter(|(change, _)| change.incident.told.is_some()).count();
         proptest::prop_assert_eq!(recovered, opened, "{:#?}", house.told);
+    }
+
+    /// Whoever falls and returns in whatever company: as long as it is missing an open incident names it, and the one
+    /// that stands for several fleets is open for nobody else.
+    #[test]
+    fn whoever_is_missing_is_named(steps in proptest::collection::vec((0_usize..3, 0_u8..8, 0_u8..8), 1..40)) {
+        let names = ["mail", "sms", "web"];
+        let mut house = House::new(&names);
+        for (fleet, lost, special) in steps {
+            let at = |n: &usize| lost & (1 << n) != 0;
+            let hosts: Vec<&str> = (0..3).filter(at).map(|n| ["web1", "web2", "web3"][n]).collect();
+            house.lost(names[fleet], &hosts);
+            match special {
+                0 => house.blind(3_000),
+                1 => house.restart(),
+                2 => house.run(500),
+                _ => house.run(5_000),
+            }
+        }
+        house.run(5_000);
+        let group = house.book.find(Kind::Fleets, &"main".into());
+        let covers = group.map_or(&[][..], |group| &group.scene.covers);
+        for (name, verdict) in &house.fleets {
+            let missing: Vec<_> = verdict.missing.iter().map(|one| &one.hostname).collect();
+            let own = house.book.find(Kind::Fleet, name).map_or(&[][..], |own| &own.scene.missing);
+            let covered = covers.iter().find(|cover| cover.fleet == *name).map_or(&[][..], |cover| &cover.workers);
+            for one in &missing {
+                let told = covered.contains(one) || own.iter().any(|own| own.hostname == **one);
+                proptest::prop_assert!(told, "{one}: {:?}", house.book.open());
+            }
+            proptest::prop_assert!(covered.iter().all(|one| missing.contains(&one)), "{:?}", house.book.open());
+        }
     }
 }

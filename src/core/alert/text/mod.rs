@@ -84,7 +84,7 @@ fn trouble(notice: &Notice) -> String {
         tasks => format!("{tasks} tasks wait"),
     }));
     if incident.severity == Severity::Flapping && !says.is_empty() {
-        says.push("nothing more is told until that ends".to_owned());
+        says.push("told again only when that ends, or if it stays down".to_owned());
     }
     says.extend(covered(incident));
     if says.is_empty() {
@@ -109,6 +109,8 @@ fn whole(incident: &Incident) -> String {
         Kind::Broker => "reachable again".to_owned(),
         Kind::Worker if incident.scene.expected == 0 => "working again".to_owned(),
         Kind::Fleet if incident.scene.expected == 0 => "no worker is expected any more".to_owned(),
+        // Its workers were up at most turns before, and nobody was told.
+        _ if incident.severity == Severity::Flapping => format!("{}, and steady again", count(incident)),
         Kind::Fleet | Kind::Worker | Kind::Fleets => count(incident),
     }
 }

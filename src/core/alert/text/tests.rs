@@ -195,7 +195,13 @@ fn alive_and_of_no_use() {
     };
     assert_eq!(
         opened(fleet(Severity::Flapping, 2, 3, vec![flaps])),
-        "FLAPPING sms: 2 of 3 workers up; sms@host2 down and up again and again; nothing more is told until that ends"
+        "FLAPPING sms: 2 of 3 workers up; sms@host2 down and up again and again; told again only when that ends, or if it stays down"
+    );
+    let mut steady = fleet(Severity::Flapping, 3, 3, Vec::new());
+    steady.resolved_at = Some(NOW);
+    assert_eq!(
+        text(Turn::Recovered, steady),
+        "RECOVERED sms: 3 of 3 workers up, and steady again; incident k3f9, lasted 2 s"
     );
 }
 
@@ -223,6 +229,7 @@ fn what_the_lost_share_is_named_before_their_names() {
     let cover = |fleet: &str, down| Cover {
         fleet: fleet.into(),
         lost: 1,
+        workers: Vec::new(),
         down,
     };
     together.scene.covers = vec![cover("sms", false), cover("mail", false), cover("cron", true)];

@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::alert::{Severity, Turn};
+use crate::celery::inspect::Pool;
 use crate::detect::*;
 
 fn flapping(world: &mut World) {
@@ -32,7 +33,10 @@ fn it_is_told_once_and_then_that_it_is_over() {
     world.run(3_600_000);
     let heard = world.told.heard();
     assert_eq!(first_words(&heard), ["RECOVERED"], "{heard:?}");
-    assert!(heard[0].starts_with("RECOVERED sms: 3 of 3 workers up"), "{heard:?}");
+    assert!(
+        heard[0].starts_with("RECOVERED sms: 3 of 3 workers up, and steady again"),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -122,4 +126,44 @@ fn it_survives_a_restart() {
     }
     assert_eq!(world.told.heard(), [""; 0]);
     assert!(world.told.turns.iter().all(|(_, turn, _)| *turn != Turn::Recovered));
+}
+
+#[test]
+fn one_that_is_replaced_hides_nobody_elses_loss() {
+    let mut world = World::new(spec(Expected::Auto, None), 3);
+    flapping(&mut world);
+    world.told.heard();
+    world.set("sms@h1", Truth::Dead);
+    world.run(10_000);
+    world.start("sms@h9", Pool::Prefork);
+    world.run(5_000);
+    assert_eq!(world.told.heard(), [""; 0], "it may yet come back");
+    world.set("sms@h2", Truth::Dead);
+    world.run(10_000);
+    let heard = world.told.heard();
+    assert_eq!(first_words(&heard), ["DEGRADED"], "{heard:?}");
+    assert!(heard[0].contains("sms@h2 crashed"), "{heard:?}");
+}
+
+#[test]
+fn nothing_follows_but_its_end_also_across_restarts() {
+    let mut world = World::new(spec(Expected::Auto, None), 3);
+    flapping(&mut world);
+    world.told.heard();
+    for _ in 0..4 {
+        world.set("sms@h1", Truth::Dead);
+        world.run(10_000);
+        world.restart();
+        world.run(15_000);
+        world.set("sms@h1", Truth::Well);
+        world.run(20_000);
+        world.restart();
+        world.run(20_000);
+    }
+    assert_eq!(world.told.heard(), [""; 0]);
+    world.run(600_000);
+    world.restart();
+    world.run(3_600_000);
+    let heard = world.told.heard();
+    assert_eq!(first_words(&heard), ["RECOVERED"], "{heard:?}");
 }

@@ -360,3 +360,42 @@ fn a_broker_that_restarts_every_night_keeps_nobody_on_the_list() {
     }
     assert_eq!(world.fleet.report(now(world.ms)).workers.len(), 2);
 }
+
+/// What was told, and how long after `from`, in milliseconds.
+fn told_after(world: &mut World, from: u64) -> Vec<(u64, String)> {
+    let told = std::mem::take(&mut world.told.turns).into_iter();
+    told.map(|(ms, _, text)| (ms - from, text)).collect()
+}
+
+#[test]
+fn a_fleet_that_falls_silent_at_once_is_told_once_where_nobody_shows_connections() {
+    for truth in [Truth::Dead, Truth::Frozen] {
+        let mut world = World::new(spec(Expected::Auto, None), 6);
+        world.mailboxes = truth == Truth::Frozen;
+        world.run(60_000);
+        for n in 0..6 {
+            world.set(&format!("sms@h{n}"), truth);
+        }
+        world.run(40_000);
+        let told = told_after(&mut world, 60_000);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].1.starts_with("DOWN sms: 0 of 6 workers up"), "{told:?}");
+        assert!(told[0].0 <= 18_000, "{told:?}");
+    }
+}
+
+#[test]
+fn one_that_falls_silent_alone_is_told_at_its_deadline() {
+    let mut world = World::new(spec(Expected::Auto, None), 6);
+    world.mailboxes = false;
+    world.run(60_000);
+    world.set("sms@h1", Truth::Dead);
+    // Another is suspected, and its deadline is far.
+    world.run(8_000);
+    world.set("sms@h2", Truth::Dead);
+    world.run(9_000);
+    let found = world.entered(FleetState::Degraded, 60_000).unwrap();
+    let told = told_after(&mut world, 60_000);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, found);
+}

@@ -58,9 +58,16 @@ fn many_that_beat_on_time_and_miss_one_round_together_are_our_own_trouble() {
     };
     let round: Vec<_> = world.workers.keys().map(|name| (name.clone(), nothing)).collect();
     world.step(Input::Probed(&round[..3]));
-    assert_eq!(world.fleet.spec().rules.doubt.score(), 0, "three may be busy");
-    (0..4).for_each(|_| world.step(Input::Probed(&round)));
-    assert_eq!(world.fleet.spec().rules.doubt.score(), 4);
+    assert_eq!(world.fleet.health.doubt().score(), 0, "three may be busy");
+    world.run(10_000);
+    (0..3).for_each(|_| world.step(Input::Probed(&round)));
+    assert_eq!(world.fleet.health.doubt().score(), 3);
+    world.step(Input::Probed(&round));
+    assert_eq!(
+        world.fleet.health.doubt().score(),
+        3,
+        "by now they are known to be deaf"
+    );
     assert!(world.quiet_since(0));
 }
 
@@ -70,14 +77,14 @@ fn a_late_tick_and_a_late_canary_are_noticed() {
     world.run(60_000);
     world.ms += 5_000;
     world.step(Input::Tick);
-    assert_eq!(world.fleet.spec().rules.doubt.score(), 1);
+    assert_eq!(world.fleet.health.doubt().score(), 1);
     world.sight(Sight::Blind);
     world.sight(Sight::Clear);
-    assert_eq!(world.fleet.spec().rules.doubt.score(), 2);
+    assert_eq!(world.fleet.health.doubt().score(), 2);
     world.sight(Sight::Blind);
     world.sight(Sight::ClearAfterOutage(std::time::Duration::from_secs(5)));
     assert_eq!(
-        world.fleet.spec().rules.doubt.score(),
+        world.fleet.health.doubt().score(),
         2,
         "an outage of the broker's is not ours"
     );
@@ -93,8 +100,19 @@ fn workers_that_fall_together_are_no_trouble_of_ours() {
     world.run(20_000);
     assert_eq!(world.state(), FleetState::Down);
     assert_eq!(
-        world.fleet.spec().rules.doubt.score(),
+        world.fleet.health.doubt().score(),
         0,
         "the broker answered, and said so"
     );
+}
+
+#[test]
+fn workers_that_stay_deaf_say_nothing_of_us() {
+    let mut world = World::new(spec(Expected::Auto, None), 8);
+    world.run(60_000);
+    world.deaf = true;
+    world.run(300_000);
+    assert_eq!(world.fleet.health.doubt().score(), 0);
+    let found = frozen_found(&mut world);
+    assert!(found < 16_500, "{found} ms");
 }

@@ -117,6 +117,8 @@ pub(super) struct World {
     /// Whether the broker shows presence, as RabbitMQ does.
     pub(super) mailboxes: bool,
     pub(super) seeing: bool,
+    /// No worker answers anything any more: remote control has been switched off.
+    pub(super) deaf: bool,
     /// So many messages wait in the fleet's queue.
     pub(super) backlog: u64,
     /// What comes at one moment comes in the reverse order.
@@ -157,6 +159,7 @@ impl World {
             ms: 0,
             mailboxes: true,
             seeing: true,
+            deaf: false,
             backwards: false,
             backlog: 0,
             states: Vec::new(),
@@ -289,7 +292,8 @@ impl World {
     }
 
     pub(super) fn answering(&self, name: &str) -> Option<&Actual> {
-        self.workers.get(name).filter(|worker| worker.truth == Truth::Well)
+        let answers = |worker: &&Actual| worker.truth == Truth::Well && !self.deaf;
+        self.workers.get(name).filter(answers)
     }
 
     pub(super) fn answer(&mut self, targets: &[Target]) {

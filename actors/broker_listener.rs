@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, Supervised, WrapFuture};
 use headcount_core::detect::broker::BrokerDetector;
 use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::periods::{LOOK_EVERY, TICK};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::session;
 use headcount_core::detect::table::WorkerTable;
@@ -24,10 +25,6 @@ use crate::meters::Meters;
 use crate::ports::{BrokerError, SessionEnd, SharedBroker};
 use crate::session::{Hearing, SharedSession};
 
-/// How often it looks at its session.
-const TICK: Duration = Duration::from_millis(250);
-/// How often the broker's connections are listed, where presence is read from them.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When all workers are asked for the first time: those that beat are known by then.
 const FIRST_DISCOVERY: Duration = Duration::from_secs(5);
 /// How often it reports even if nothing has changed, so that an aggregator that was restarted knows soon.

@@ -10,14 +10,13 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Su
 use compact_str::CompactString;
 use headcount_core::alert::debounce::{self, Decision};
 use headcount_core::alert::{Incident, IncidentId, Notice, Told, Turn};
+use headcount_core::detect::periods::JUDGE_EVERY;
 use headcount_core::time::Mono;
 
 use crate::clock::Clock;
 use crate::messages::{IncidentChanged, OutboxGrew};
 use crate::ports::{Act, Owed, SharedStore};
 
-/// How often held messages are looked at.
-const TICK: Duration = Duration::from_millis(100);
 /// How long after a failure of the store it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the store is asked for incidents that did not arrive as a message.
@@ -237,7 +236,7 @@ impl Actor for Debouncer {
 
     fn started(&mut self, context: &mut Context<Self>) {
         self.work(context);
-        context.run_interval(TICK, Self::work);
+        context.run_interval(JUDGE_EVERY, Self::work);
     }
 }
 

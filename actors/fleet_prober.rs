@@ -7,6 +7,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Su
 use compact_str::CompactString;
 use headcount_core::detect::fleet::MAX_WORKERS;
 use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::periods::{MAX_PROBES, REPORT_EVERY, TICK};
 use headcount_core::detect::rules::PROBE_TIMEOUT;
 use headcount_core::detect::{
     FleetDetector, FleetHistory, FleetMemory, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory,
@@ -21,15 +22,8 @@ use crate::messages::{FleetReported, Found, Sighted};
 use crate::meters::{FleetLabel, Meters};
 use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
 
-/// How often time passes for the detector: a verdict is late by half of it on average, and a step in which nothing is due
-/// costs next to nothing.
-const TICK: Duration = Duration::from_millis(100);
-/// How often it reports even if the verdict stands: the signals' ages move.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How often what it knows of its workers is written down, if that has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(2);
-/// Probes of one fleet that may be under way: one of the suspects each second, and one of all others.
-const MAX_PROBES: usize = 4;
 
 /// How much longer than it should take a question to the broker may take, before it is given up. Brokers bound their own
 /// waits; this is for one that hangs, which would otherwise be the last that is asked.

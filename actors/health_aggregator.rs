@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
 use headcount_core::alert::{Change, Correlator, Incident, IncidentBook, Kind};
+use headcount_core::detect::periods::JUDGE_EVERY;
 use headcount_core::detect::{BrokerState, FleetReport, FleetVerdict};
 use headcount_core::status::{BrokerStatus, Status};
 use tokio::sync::watch;
@@ -14,9 +15,6 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::messages::{BrokerReported, FleetReported, IncidentChanged};
 use crate::ports::SharedStore;
-
-/// How often changes are written down, told and shown: many that come together are one.
-const TICK: Duration = Duration::from_millis(100);
 
 /// What the aggregator is connected to.
 #[derive(Clone)]
@@ -242,7 +240,7 @@ impl Actor for HealthAggregator {
 
     fn started(&mut self, context: &mut Context<Self>) {
         self.recall(context);
-        context.run_interval(TICK, Self::tick);
+        context.run_interval(JUDGE_EVERY, Self::tick);
     }
 }
 

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use headcount_core::celery::inspect::{self, Stats};
 use headcount_core::detect::{Learned, Means, WorkLook};
 
-use crate::ports::{BrokerError, Inspect, Reply, SharedBroker};
+use crate::ports::{BrokerError, COMMANDS, Inspect, Reply, SharedBroker};
 
 /// How long workers may take to reply to one command, and to all that are sent together.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -108,6 +108,7 @@ async fn ask(
     method: &'static str,
     hostnames: &[CompactString],
 ) -> Result<Vec<Reply>, BrokerError> {
+    debug_assert!(COMMANDS.contains(&method), "brokers are checked for {method}");
     let asked = broker.inspect(Inspect {
         method,
         destination: Some(hostnames.to_vec()),

@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use headcount_core::celery::decode::Decoder;
 use headcount_core::celery::{Event, Malformed, RawMessage};
 use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::periods::TELL_EVERY;
 use headcount_core::detect::table::{FleetIndex, WorkerTable};
 use headcount_core::detect::{Sighting, Word};
 use headcount_core::stats::tally::Tally;
@@ -24,8 +25,6 @@ use crate::meters::{BrokerLabel, Meters};
 use crate::ports::Lane;
 use crate::session::SharedSession;
 
-/// How often changed rows are told, at most. Raising it makes fewer messages, and delays each sign of life.
-const TELL_EVERY: Duration = Duration::from_millis(100);
 /// How often counts of tasks are handed over, at most.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// The clock is read once for so many messages of one batch.

@@ -36,7 +36,8 @@ pub trait Broker: Send + Sync + 'static {
     async fn probe(&self, targets: &[CompactString], timeout: Duration) -> Result<Vec<Probe>, BrokerError>;
 
     /// Sends one inspect command, to `ask.destination` or to all, and collects replies until `ask.timeout` has passed,
-    /// or every named destination has answered.
+    /// or every named destination has answered. Of a command that cannot be passed on, or not to so many at once, nobody says
+    /// anything: that is no error, so that what else is asked beside it is not lost.
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError>;
 
     /// Length and consumers of each queue. A queue that does not exist is left out.
@@ -144,10 +145,21 @@ pub struct Probe {
     pub presence: Presence,
 }
 
+/// The inspect commands that are asked.
+pub const COMMANDS: [&str; 7] = [
+    "ping",
+    "stats",
+    "active_queues",
+    "registered",
+    "active",
+    "reserved",
+    "scheduled",
+];
+
 /// One inspect command.
 #[derive(Clone, Debug)]
 pub struct Inspect {
-    /// `ping`, `stats`, `active_queues`, …
+    /// One of [`COMMANDS`].
     pub method: &'static str,
     /// Whom to ask; none asks everybody.
     pub destination: Option<Vec<CompactString>>,

@@ -61,8 +61,13 @@ impl Broker for RecordingBroker {
 
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {
         let method = ask.method;
+        let to_all = ask.destination.is_none();
         let replies = self.broker.inspect(ask).await;
         if let Ok(replies) = &replies {
+            if to_all && method == "ping" {
+                let found = replies.iter().map(|reply| (reply.hostname.clone(), reply.latency));
+                self.tape.write(&Record::Found(found.collect()));
+            }
             let mut all = Vec::new();
             for reply in replies {
                 told(method, &reply.body, |told| all.push((reply.hostname.clone(), told)));

@@ -147,10 +147,11 @@ impl Writing {
 fn write(tape: &Tape, mut file: TraceFile, stopped: &mpsc::Receiver<()>) -> Result<u64, WriteError> {
     loop {
         let last = !matches!(stopped.recv_timeout(WRITE_EVERY), Err(RecvTimeoutError::Timeout));
-        let Some(frames) = tape.take() else {
+        let taken = tape.take();
+        file.write(&taken.frames)?;
+        if taken.full {
             return Err(WriteError::TooSlow(file.path));
-        };
-        file.write(&frames)?;
+        }
         if last {
             return Ok(file.length);
         }
@@ -185,6 +186,23 @@ mod tests {
         let length = writing.finish().unwrap();
         assert_eq!(length, std::fs::metadata(&path).unwrap().len());
         assert_eq!(records(&path), (6, Ending::Whole));
+    }
+
+    #[test]
+    fn a_tape_that_overflows_is_written_to_where_it_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.trace");
+        let tape = Tape::default();
+        // Nobody takes anything away meanwhile.
+        let why = "x".repeat(1_000);
+        let left_out_from = (0..200_000).find(|_| {
+            tape.write(&Record::Ended(why.as_str().into()));
+            tape.is_full()
+        });
+        let writing = Writing::start(tape, TraceFile::create(&path, false).unwrap()).unwrap();
+        let error = writing.finish().unwrap_err();
+        assert!(matches!(error, WriteError::TooSlow(_)), "{error}");
+        assert_eq!(records(&path), (left_out_from.unwrap(), Ending::CutOff));
     }
 
     #[test]

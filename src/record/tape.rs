@@ -32,6 +32,14 @@ pub(crate) struct Counts {
     pub(crate) left_out: u64,
 }
 
+/// What was on the tape.
+pub(crate) struct Taken {
+    /// Whole, and without a gap.
+    pub(crate) frames: Vec<Frame>,
+    /// So much was waiting that the records after these had to be left out.
+    pub(crate) full: bool,
+}
+
 /// The tape, while somebody writes.
 pub(crate) struct Pen<'a> {
     written: MutexGuard<'a, Written>,
@@ -52,11 +60,13 @@ impl Tape {
         self.pen().write(record);
     }
 
-    /// Takes what has been written since the last call. None where so much was waiting that records had to be left out.
-    pub(crate) fn take(&self) -> Option<Vec<Frame>> {
+    /// Takes what has been written since the last call.
+    pub(crate) fn take(&self) -> Taken {
         let mut written = self.get();
-        let frames = written.encoder.take();
-        (!written.full).then_some(frames)
+        Taken {
+            frames: written.encoder.take(),
+            full: written.full,
+        }
     }
 
     /// How much has been recorded.
@@ -68,6 +78,11 @@ impl Tape {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.get().full
+    }
+
     fn get(&self) -> MutexGuard<'_, Written> {
         // A panic in the middle of a record leaves a damaged frame at worst, and that ends the recording.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +92,8 @@ impl Tape {
 impl Pen<'_> {
     pub(crate) fn write(&mut self, record: &Record<'_>) {
         let written = &mut *self.written;
-        if written.encoder.waiting() > MAX_WAITING {
+        // Once a record was left out no other follows: what is on the tape has no gap.
+        if written.full || written.encoder.waiting() > MAX_WAITING {
             written.full = true;
             return;
         }
@@ -85,6 +101,7 @@ impl Pen<'_> {
             Record::Worker(_) | Record::Task(_) => written.counts.events += 1,
             Record::Probed(answers) => written.counts.answers += answers.len() as u64,
             Record::Told(told) => written.counts.answers += told.len() as u64,
+            Record::Found(found) => written.counts.answers += found.len() as u64,
             _ => {}
         }
         written.encoder.write(self.now, record);

@@ -2,15 +2,13 @@
 
 use headcount_core::alert::{Kind, Notice, Severity, Turn};
 use headcount_core::celery::TaskEvent;
+use headcount_core::detect::periods::MAX_PROBES;
 use headcount_core::detect::{Diagnosis, Input, Output, Rules};
 
 use compact_str::CompactString;
 
 use crate::rig::{FleetId, Rig, RigSpec};
 use crate::world::{self, Answer, Moment, Question, Questions, Said, Says, Watcher};
-
-/// Probes of one fleet that may be under way (`actors/fleet_prober.rs`).
-const MAX_PROBES: u32 = 4;
 
 /// What a person would have been told.
 #[derive(Clone, Debug)]
@@ -36,7 +34,7 @@ pub struct Message {
 /// What is under way for one fleet.
 #[derive(Clone, Copy, Debug, Default)]
 struct UnderWay {
-    probes: u32,
+    probes: usize,
     learning: bool,
     working: bool,
     queues: bool,
@@ -89,7 +87,7 @@ impl Headcount {
         let (asked, free, question) = match output {
             Output::Probe(targets) => {
                 let free = under_way.probes < MAX_PROBES;
-                under_way.probes += u32::from(free);
+                under_way.probes += usize::from(free);
                 let names = targets.into_iter().map(|target| target.hostname).collect();
                 (Asked::Probe, free, Question::Probe(names))
             }

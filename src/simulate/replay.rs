@@ -145,7 +145,8 @@ impl Replay {
     fn happened(&mut self, rig: &mut Rig, record: &Record<'_>) {
         let now = self.now;
         match record {
-            Record::Source(_) | Record::End => {}
+            Record::Source(source) => self.answers.presence_is_hidden(source.hides_presence),
+            Record::End => {}
             Record::Tick => rig.batch_end(now),
             Record::Opened => rig.opened(),
             Record::Ended(why) => rig.ended(why),
@@ -167,6 +168,7 @@ impl Replay {
             Record::Told(told) => self.answers.told(rig, now, told),
             Record::Takers(takers) => self.answers.takers(now, *takers),
             Record::Queues(queues) => self.answers.queues(rig, now, queues),
+            Record::Found(found) => rig.found(now, found),
             Record::Connections(ids) => rig.connections(now, ids.iter().copied()),
         }
     }

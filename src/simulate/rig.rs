@@ -5,6 +5,7 @@
 mod lane;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -12,8 +13,10 @@ use headcount_core::alert::{Incident, Notice};
 use headcount_core::celery::{TaskEvent, WorkerEvent};
 use headcount_core::detect::broker::BrokerDetector;
 use headcount_core::detect::ledger::ConnectionLedger;
+use headcount_core::detect::periods::{JUDGE_EVERY, REPORT_EVERY, TELL_EVERY, TICK};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::session::{self, Hearing, Session};
+use headcount_core::detect::table::MAX_FLEETS;
 use headcount_core::detect::{
     BrokerState, Expected, FleetDetector, FleetSpec, FleetVerdict, Input, Minimum, Output, Rules, Sight, Target,
     WorkerMemory,
@@ -24,19 +27,8 @@ use headcount_core::time::{Mono, Now, Wall};
 use self::lane::Lane;
 use self::telling::Telling;
 
-/// How often the lane tells what has changed, at most (`actors/lane.rs`).
-const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How often the listener looks at its session (`actors/broker_listener.rs`).
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often a prober ticks (`actors/fleet_prober.rs`).
-const TICK_EVERY: Duration = Duration::from_millis(100);
-/// Probers tick between the aggregator's ticks, as far from them as can be.
+/// Probers tick between the other ticks, as far from them as can be.
 const PROBERS_LATER: Duration = Duration::from_millis(50);
-/// How often the aggregator and the debouncer work (`actors/health_aggregator.rs`, `debouncer.rs`).
-const JUDGE_EVERY: Duration = Duration::from_millis(100);
-/// How often a prober reports a verdict that stands (`actors/fleet_prober.rs`).
-const REPORT_EVERY: Duration = Duration::from_secs(2);
-
 /// What a rig watches.
 #[derive(Clone, Debug)]
 pub struct RigSpec {
@@ -141,6 +133,7 @@ impl Rig {
     /// Headcount's message to itself is back; expected every second while the broker is heard.
     pub fn canary(&mut self, now: Now) {
         self.session.canary(now.mono);
+        self.lane.notice_silence(now.mono);
         self.tell(now);
     }
 
@@ -181,6 +174,22 @@ impl Rig {
         self.ledger.presence(now.mono, target)
     }
 
+    /// These answered a question to all, so fast (`actors/discovery.rs`).
+    pub fn found(&mut self, now: Now, answers: &[(CompactString, Duration)]) {
+        let mut by_fleet: BTreeMap<CompactString, Vec<(CompactString, Duration)>> = BTreeMap::new();
+        for answer in answers {
+            if let Some(fleet) = self.spec.roster.fleet_of(&answer.0)
+                && (by_fleet.len() < MAX_FLEETS || by_fleet.contains_key(&fleet))
+            {
+                by_fleet.entry(fleet).or_default().push(answer.clone());
+            }
+        }
+        for (name, answers) in by_fleet {
+            let fleet = self.known_or_taken_up(name, now);
+            self.step(fleet, now, Input::Found(&answers));
+        }
+    }
+
     /// An answer to a question, or anything else that a prober passes to its detector.
     pub fn answer(&mut self, now: Now, fleet: FleetId, input: Input<'_>) {
         self.step(fleet.0, now, input);
@@ -196,11 +205,11 @@ impl Rig {
     /// Does what is due.
     pub fn tick(&mut self, now: Now) {
         if now.mono >= self.listener_due {
-            self.listener_due = next(self.listener_due, LOOK_EVERY, now.mono);
+            self.listener_due = next(self.listener_due, TICK, now.mono);
             self.listen(now);
         }
         if now.mono >= self.probers_due {
-            self.probers_due = next(self.probers_due, TICK_EVERY, now.mono);
+            self.probers_due = next(self.probers_due, TICK, now.mono);
             for fleet in 0..self.fleets.len() {
                 self.probe(fleet, now);
             }
@@ -257,16 +266,6 @@ impl Rig {
         self.fleets.iter().position(at).map(FleetId)
     }
 
-    /// The open incidents, the oldest first.
-    pub fn open_incidents(&self) -> Vec<Incident> {
-        self.telling.book.open()
-    }
-
-    /// How the broker stands.
-    pub fn broker_state(&self) -> BrokerState {
-        self.broker.state()
-    }
-
     // ------------------------------------------------------------ the actors' work
 
     /// The lane: what has changed goes to the fleets.
@@ -274,13 +273,7 @@ impl Rig {
         // The table names the fleets in the order in which it heard of them.
         while let Some(name) = self.lane.unopened() {
             let name = name.clone();
-            let id = match self.fleet(&name) {
-                Some(FleetId(known)) => known,
-                None => {
-                    let spec = discovered(&self.spec, name);
-                    self.take_up(spec, Vec::new(), now)
-                }
-            };
+            let id = self.known_or_taken_up(name, now);
             self.lane.open(id);
         }
         self.lane.flush(now.mono, &mut self.ledger);
@@ -382,6 +375,16 @@ impl Rig {
     fn judge(&mut self, now: Now) {
         self.telling
             .judge(now, self.fleets.iter().filter_map(|fleet| fleet.reported.as_ref()));
+    }
+
+    fn known_or_taken_up(&mut self, name: CompactString, now: Now) -> usize {
+        match self.fleet(&name) {
+            Some(FleetId(known)) => known,
+            None => {
+                let spec = discovered(&self.spec, name);
+                self.take_up(spec, Vec::new(), now)
+            }
+        }
     }
 
     fn take_up(&mut self, spec: FleetSpec, remembered: Vec<WorkerMemory>, now: Now) -> usize {

@@ -128,16 +128,23 @@ pub fn headcount(failures: &[Failure], messages: &[Message], worker_days: f64) -
             continue;
         }
         if !message.is_alarm() {
+            conversation.eases(message);
             continue;
         }
         tally.messages += 1;
         tally.incidents += u64::from(message.turn == Turn::Opened);
-        let (matched, stranger) = conversation.match_up(failures, message);
-        if matched.is_empty() && conversation.failures.is_empty() || stranger.is_some() {
+        let (matched, mut strangers) = conversation.match_up(failures, message);
+        if matched.is_empty() && conversation.failures.is_empty() && strangers.is_empty() {
+            strangers.push("nobody".into());
+        }
+        for stranger in strangers {
             tally.false_alarms += 1;
             tally.example(|| {
-                let about = stranger.as_deref().unwrap_or("nobody");
-                format!("false at {:.1} s about {about}: {}", seconds(message.at), message.text)
+                format!(
+                    "false at {:.1} s about {stranger}: {}",
+                    seconds(message.at),
+                    message.text
+                )
             });
         }
         for index in matched {
@@ -173,33 +180,40 @@ pub fn headcount(failures: &[Failure], messages: &[Message], worker_days: f64) -
 /// One incident, as people have been told of it.
 #[derive(Clone, Debug, Default)]
 struct Conversation {
-    named: Vec<CompactString>,
+    /// Whom people hold for missing: those whom the last alarm named, less those whom no later message names.
+    standing: Vec<CompactString>,
     failures: Vec<usize>,
 }
 
 impl Conversation {
-    /// The failures that an alarm is about, and somebody whom it names for the first time and who has not failed.
-    fn match_up(&mut self, failures: &[Failure], message: &Message) -> (Vec<usize>, Option<CompactString>) {
+    /// A message that is no alarm: whom it no longer names is well again, and may be alarmed about anew. Whom it names
+    /// newly is alarmed about by the next alarm.
+    fn eases(&mut self, message: &Message) {
+        self.standing
+            .retain(|name| message.named.iter().any(|(named, _)| named == name));
+    }
+
+    /// The failures that an alarm is about, and all whom it names anew and who have not failed: each is as false as an
+    /// alarm of a baseline's about one worker.
+    fn match_up(&mut self, failures: &[Failure], message: &Message) -> (Vec<usize>, Vec<CompactString>) {
         let active =
             |of: &[Of], index: &usize| of.contains(&failures[*index].of) && failures[*index].covers(message.at);
         if message.kind == Kind::Broker {
             let brokers = (0..failures.len()).filter(|index| active(&[Of::Broker], index));
-            return (brokers.collect(), None);
+            return (brokers.collect(), Vec::new());
         }
         let workers = &[Of::Workers, Of::Work];
         let mut matched = Vec::new();
-        let mut stranger = None;
+        let mut strangers = Vec::new();
         for (name, _) in &message.named {
             let mut about = (0..failures.len()).filter(|index| failures[*index].names(name) && active(workers, index));
             match about.next() {
                 Some(index) => matched.push(index),
-                None if !self.named.contains(name) => stranger = Some(name.clone()),
+                None if !self.standing.contains(name) => strangers.push(name.clone()),
                 None => {}
             }
-            if !self.named.contains(name) {
-                self.named.push(name.clone());
-            }
         }
+        self.standing = message.named.iter().map(|(name, _)| name.clone()).collect();
         // More are missing than are named: whoever else has failed may be meant.
         let unnamed = (message.missing as usize).saturating_sub(message.named.len());
         if unnamed > 0 {
@@ -209,7 +223,7 @@ impl Conversation {
         }
         matched.sort_unstable();
         matched.dedup();
-        (matched, stranger)
+        (matched, strangers)
     }
 
     /// When the last of its failures was over.
@@ -272,4 +286,38 @@ pub fn baseline(failures: &[Failure], alarms: &[Alarm], after_outage: Moment, wo
         }
     }
     tally
+}
+
+#[cfg(test)]
+mod tests {
+    use headcount_core::alert::Severity;
+
+    use super::*;
+
+    fn message(at: Moment, turn: Turn, named: &[&str]) -> Message {
+        Message {
+            at,
+            turn,
+            incident: "1".into(),
+            kind: Kind::Fleet,
+            severity: Severity::Degraded,
+            named: named.iter().map(|name| ((*name).into(), None)).collect(),
+            missing: u32::try_from(named.len()).unwrap(),
+            text: String::new(),
+        }
+    }
+
+    #[test]
+    fn each_worker_that_is_named_without_reason_is_a_false_alarm() {
+        let told = [
+            message(1, Turn::Opened, &["a", "b"]),
+            // Who stands is not alarmed about again.
+            message(2, Turn::Worsened, &["a", "b", "c"]),
+            message(3, Turn::Eased, &["b", "c"]),
+            message(4, Turn::Worsened, &["a", "b", "c"]),
+            message(5, Turn::Recovered, &[]),
+        ];
+        assert_eq!(headcount(&[], &told, 1.0).false_alarms, 4);
+        assert_eq!(headcount(&[], &[message(1, Turn::Opened, &[])], 1.0).false_alarms, 1);
+    }
 }

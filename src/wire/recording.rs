@@ -70,6 +70,7 @@ pub(crate) async fn run(settings: &Settings, broker: SharedBroker, file: TraceFi
         broker: broker.name().into(),
         address: broker.address().into(),
         version: env!("CARGO_PKG_VERSION").into(),
+        hides_presence: broker.hides_presence().is_some(),
     }));
     let mut writing = Writing::start(tape.clone(), file)?;
     let (supervision, mut given_up) = Supervision::new(Vitals::default(), Meters::default());

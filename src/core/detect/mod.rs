@@ -17,6 +17,7 @@ pub mod memory;
 pub(crate) mod missing;
 pub mod observed;
 pub mod own_health;
+pub mod periods;
 mod report;
 mod rhythm;
 pub mod roster;

@@ -106,6 +106,8 @@ pub(super) struct Answers {
     open_looks: BTreeMap<CompactString, Open<()>>,
     queues: BTreeMap<CompactString, (Mono, QueueStatus)>,
     takers: Option<(Mono, u32)>,
+    /// The broker never shows who is connected.
+    hidden: bool,
     /// What the queues in `facts` come to in memory, in bytes.
     weight: usize,
     open_queues: BTreeMap<FleetId, Open<Vec<CompactString>>>,
@@ -154,7 +156,7 @@ impl Answers {
             self.asked += 1;
             match self.probes.remove(&target.hostname) {
                 Some((at, answer)) if now.mono.since(at) <= FRESH_FOR => {
-                    results.push((target.hostname.clone(), read(rig, now, &target, &answer)));
+                    results.push((target.hostname.clone(), self.read(rig, now, &target, &answer)));
                 }
                 _ => {
                     let asked = now.mono;
@@ -172,6 +174,11 @@ impl Answers {
 
     // ------------------------------------------------------------ the recording tells
 
+    /// Whether the recorder's broker never showed who is connected.
+    pub(super) fn presence_is_hidden(&mut self, hidden: bool) {
+        self.hidden = hidden;
+    }
+
     /// A probe of the recorder's came back.
     pub(super) fn probed(&mut self, rig: &mut Rig, now: Now, answers: &[Answer]) {
         let mut results: BTreeMap<FleetId, Vec<(CompactString, Probed)>> = BTreeMap::new();
@@ -179,7 +186,7 @@ impl Answers {
             let open = self.open_probes.remove(&answer.hostname);
             match open.filter(|open| open.waits(now, WAITS_FOR)) {
                 Some(open) => {
-                    let result = (answer.hostname.clone(), read(rig, now, &open.what, answer));
+                    let result = (answer.hostname.clone(), self.read(rig, now, &open.what, answer));
                     results.entry(open.fleet).or_default().push(result);
                     self.answered += 1;
                 }
@@ -298,6 +305,22 @@ impl Answers {
             rig.answer(now, fleet, Input::Worked(&looks));
         }
     }
+
+    /// What a probe brought, as `actors/fleet_prober.rs` reads it.
+    fn read(&self, rig: &mut Rig, now: Now, target: &Target, answer: &Answer) -> Probed {
+        let present = match answer.present {
+            Some(present) => Some(present),
+            // An answer that somebody passed on shows no connection that could be missed later.
+            None if self.hidden => None,
+            // Who answers is connected, whatever the ledger makes of it.
+            None if answer.answer.is_some() => Some(true),
+            None => rig.presence(now, target),
+        };
+        Probed {
+            answer: answer.answer,
+            present,
+        }
+    }
 }
 
 impl Facts {
@@ -351,19 +374,5 @@ impl Facts {
             reserved: number(self.reserved),
             scheduled: number(self.scheduled),
         })
-    }
-}
-
-/// What a probe brought, as `actors/fleet_prober.rs` reads it.
-fn read(rig: &mut Rig, now: Now, target: &Target, answer: &Answer) -> Probed {
-    let present = match answer.present {
-        Some(present) => Some(present),
-        // Who answers is connected, whatever the ledger makes of it.
-        None if answer.answer.is_some() => Some(true),
-        None => rig.presence(now, target),
-    };
-    Probed {
-        answer: answer.answer,
-        present,
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use headcount_core::celery::inspect::Pool;
-use headcount_core::celery::{WorkerEvent, WorkerKind};
+use headcount_core::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use headcount_core::detect::{Diagnosis, Means, Rules};
 use headcount_core::status::QueueStatus;
 use headcount_core::time::{Mono, Now, Wall};
 
-use super::{Outcome, Replay};
+use super::{Outcome, Replay, Story};
 use crate::rig::RigSpec;
-use crate::trace::{Answer, Encoder, HEAD, Reader, Record, Told};
+use crate::trace::{Answer, Encoder, HEAD, Reader, Record, Source, Told};
 
 const HOSTS: [&str; 3] = ["sms@h1", "sms@h2", "sms@h3"];
 
@@ -261,4 +261,106 @@ fn the_end_of_time_comes_to_an_end() {
         replay.take(late(micros), &Record::Worker(beat("sms@h1", 1)));
     }
     assert_eq!(replay.finish().stories, []);
+}
+
+/// A recording of three workers, of which the second is gone from the 30th second on, with a source and further records.
+fn recorded_with(source: Source, present: Option<bool>, more: impl Fn(u64, &mut Encoder)) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    let mut file = HEAD.to_vec();
+    encoder.write(now(0), &Record::Source(source));
+    encoder.write(now(0), &Record::Opened);
+    for ms in (0..60_000).step_by(50) {
+        let is_well = |host: &str| ms < 30_000 || host != HOSTS[1];
+        if ms % 250 == 0 {
+            encoder.write(now(ms), &Record::Tick);
+        }
+        if ms % 1_000 == 50 {
+            encoder.write(now(ms), &Record::Canary(Duration::from_millis(1)));
+        }
+        for (place, host) in HOSTS.iter().enumerate() {
+            if ms % 2_000 == 300 * (place as u64 + 1) && is_well(host) {
+                encoder.write(now(ms), &Record::Worker(beat(host, ms)));
+            }
+        }
+        if ms % 1_000 == 700 {
+            let answer = |host: &&str| Answer {
+                hostname: (*host).into(),
+                answer: is_well(host).then_some(Duration::from_millis(2)),
+                answers: u32::from(is_well(host)),
+                present: if is_well(host) { present } else { present.map(|_| false) },
+            };
+            encoder.write(now(ms), &Record::Probed(HOSTS.iter().map(answer).collect()));
+        }
+        more(ms, &mut encoder);
+    }
+    encoder.take().iter().for_each(|frame| file.extend(frame.pack()));
+    file
+}
+
+#[test]
+fn behind_a_flower_an_answer_shows_no_connection() {
+    let diagnosis = |hides_presence| {
+        let source = Source {
+            hides_presence,
+            ..Source::default()
+        };
+        let outcome = replayed(&recorded_with(source, None, |_, _| {}), Rules::default());
+        let [story] = &outcome.stories[..] else {
+            panic!("{outcome:#?}")
+        };
+        story.incident.diagnosis
+    };
+    assert_eq!(diagnosis(true), Some(Diagnosis::Unreachable));
+    assert_ne!(diagnosis(false), Some(Diagnosis::Unreachable));
+}
+
+#[test]
+fn what_a_silent_worker_left_behind_is_told() {
+    let begins = |ms, encoder: &mut Encoder| {
+        if ms == 29_000 {
+            encoder.write(
+                now(ms),
+                &Record::Task(TaskEvent {
+                    kind: TaskKind::Started,
+                    hostname: HOSTS[1],
+                    timestamp: None,
+                    uuid: "6b0a6a0c-5ba4-4f5b-8d5c-0f4e2b7d1c11",
+                    name: Some("sms.send"),
+                    queue: None,
+                    runtime: None,
+                    has_eta: false,
+                }),
+            );
+        }
+    };
+    let outcome = replayed(&recorded_with(Source::default(), Some(true), begins), Rules::default());
+    let [story] = &outcome.stories[..] else {
+        panic!("{outcome:#?}")
+    };
+    let evidence = format!("{:?}", story.incident.evidence);
+    assert!(evidence.contains("1 task"), "{evidence}");
+}
+
+#[test]
+fn a_worker_that_never_beats_is_found_by_the_question_to_all() {
+    let mute = |ms, encoder: &mut Encoder| {
+        let lives = ms < 30_000;
+        if ms == 5_000 {
+            let found = vec![("mute@h1".into(), Duration::from_millis(2))];
+            encoder.write(now(ms), &Record::Found(found));
+        }
+        if ms % 1_000 == 700 {
+            let answer = Answer {
+                hostname: "mute@h1".into(),
+                answer: lives.then_some(Duration::from_millis(2)),
+                answers: u32::from(lives),
+                present: Some(lives),
+            };
+            encoder.write(now(ms), &Record::Probed(vec![answer]));
+        }
+    };
+    let file = recorded_with(Source::default(), Some(true), mute);
+    let outcome = replayed(&file, Rules::default());
+    let about_it = |story: &Story| story.messages.iter().any(|(_, text)| text.contains("mute@h1"));
+    assert!(outcome.stories.iter().any(about_it), "{outcome:#?}");
 }

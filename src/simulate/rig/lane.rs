@@ -41,6 +41,11 @@ impl Lane {
         self.table.task(at, event);
     }
 
+    /// Those who have fallen silent with tasks under way are told of with the next [`Lane::flush`].
+    pub(super) fn notice_silence(&mut self, at: Mono) {
+        self.table.notice_silence(at);
+    }
+
     /// When it last passed something on.
     pub(super) const fn told(&self) -> Mono {
         self.told

@@ -73,7 +73,7 @@ impl State {
                 self.meanings.name(profile.hostname)?;
                 self.meanings.add_profile(profile)?;
             }
-            kind::SOURCE..=kind::TAKERS => return Ok((Step::Event, None)),
+            kind::SOURCE..=kind::FOUND => return Ok((Step::Event, None)),
             _ => return Ok((Step::Unknown, None)),
         }
         Ok((Step::Defined, None))
@@ -99,6 +99,7 @@ impl State {
                     broker: text()?,
                     address: text()?,
                     version: text()?,
+                    hides_presence: body.left() > 0 && body.byte()? & 1 != 0,
                 })
             }
             kind::TICK => Record::Tick,
@@ -130,6 +131,9 @@ impl State {
             kind::CONNECTIONS => self.connections(body)?,
             kind::END => Record::End,
             kind::TAKERS => Record::Takers(body.optional_small()?),
+            kind::FOUND => Record::Found(self.list(body, |state, body| {
+                Ok((state.name(body)?, Duration::from_micros(body.uint()?)))
+            })?),
             _ => return Err("a record of no known kind"),
         })
     }

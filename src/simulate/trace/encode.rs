@@ -34,6 +34,7 @@ pub(super) mod kind {
     pub(in super::super) const CONNECTIONS: u64 = 16;
     pub(in super::super) const END: u64 = 17;
     pub(in super::super) const TAKERS: u64 = 18;
+    pub(in super::super) const FOUND: u64 = 19;
 }
 
 /// The number of each thing that a worker tells.
@@ -207,6 +208,7 @@ impl Encoder {
                 for text in [&source.broker, &source.address, &source.version] {
                     put_text(out, text, MAX_TEXT);
                 }
+                out.push(u8::from(source.hides_presence));
                 kind::SOURCE
             }
             Record::Tick => kind::TICK,
@@ -268,6 +270,14 @@ impl Encoder {
             Record::Takers(takers) => {
                 put_optional(out, takers.map(u64::from));
                 kind::TAKERS
+            }
+            Record::Found(found) => {
+                put_uint(out, found.len() as u64);
+                for (hostname, latency) in found {
+                    self.put_name(hostname, out);
+                    put_uint(out, micros(*latency));
+                }
+                kind::FOUND
             }
             Record::End => kind::END,
         }

@@ -31,7 +31,7 @@ pub const MAGIC: [u8; 8] = *b"HDCTRACE";
 /// Changes when an older reader would misunderstand: it then refuses the file.
 pub const MAJOR: u8 = 1;
 /// Changes when there is more to read, which an older reader of the same major version leaves out.
-pub const MINOR: u8 = 0;
+pub const MINOR: u8 = 1;
 /// The file's head: magic, major, minor, two bytes of zero.
 pub const HEAD: [u8; 12] = {
     let m = MAGIC;

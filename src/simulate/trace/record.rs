@@ -43,6 +43,8 @@ pub enum Record<'a> {
     Connections(Vec<u64>),
     /// How many connections of the broker take messages; none where it does not tell.
     Takers(Option<u32>),
+    /// Who answered a question to all whether they live, and how fast.
+    Found(Vec<(CompactString, Duration)>),
     /// The recorder was told to stop. A trace without it was cut off.
     End,
 }
@@ -52,6 +54,7 @@ impl Record<'_> {
     pub(super) fn weight(&self) -> usize {
         match self {
             Record::Probed(answers) => answers.iter().map(|answer| weight(&answer.hostname)).sum(),
+            Record::Found(found) => found.iter().map(|(hostname, _)| weight(hostname)).sum(),
             Record::Queues(queues) => queues.iter().map(|queue| weight(&queue.name)).sum(),
             Record::Told(told) => told
                 .iter()
@@ -81,6 +84,9 @@ pub struct Source {
     pub address: CompactString,
     /// The version of Headcount that recorded.
     pub version: CompactString,
+    /// Nothing there ever shows whether a worker is connected (a Flower): an answer does not either. Not told by minor
+    /// version 0.
+    pub hides_presence: bool,
 }
 
 /// What one probe of one worker brought.

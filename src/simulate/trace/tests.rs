@@ -213,10 +213,14 @@ fn plain() -> impl Strategy<Value = Record<'static>> {
         length,
         consumers,
     });
-    let source = [name(), name(), name()].prop_map(|[broker, address, version]| Source {
-        broker: broker.into(),
-        address: address.into(),
-        version: version.into(),
+    let source = ([name(), name(), name()], any::<bool>()).prop_map(|(texts, hides_presence)| {
+        let [broker, address, version] = texts.map(Into::into);
+        Source {
+            broker,
+            address,
+            version,
+            hides_presence,
+        }
     });
     prop_oneof![
         source.prop_map(Record::Source),
@@ -232,6 +236,7 @@ fn plain() -> impl Strategy<Value = Record<'static>> {
         vec(queue, 0..5).prop_map(Record::Queues),
         prop::collection::btree_set(any::<u64>(), 0..9).prop_map(|ids| Record::Connections(ids.into_iter().collect())),
         any::<Option<u32>>().prop_map(Record::Takers),
+        vec((name().prop_map(Into::into), span()), 0..5).prop_map(Record::Found),
         Just(Record::End),
     ]
 }

@@ -208,7 +208,7 @@ impl World {
     }
 
     /// Who is in a slot.
-    pub fn hostname(&self, slot: Slot) -> &str {
+    fn hostname(&self, slot: Slot) -> &str {
         self.workers
             .get(slot as usize)
             .map_or("", |worker| worker.hostname.as_str())

@@ -47,7 +47,10 @@ const KNOWN_FOR: Duration = Duration::from_secs(3);
 
 /// A round that began so lately is good enough for what changes seldom: a worker's pool and queues are asked for one after
 /// the other, and come in the same round.
-const GOOD_FOR: Duration = Duration::from_secs(3);
+pub(super) const GOOD_FOR: Duration = Duration::from_secs(3);
+
+/// For so long it is known whose turn it was to be asked by name; what it said is good for [`GOOD_FOR`] only.
+const LOOK_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// What is known from former answers, and what is being asked.
 #[derive(Debug, Default)]
@@ -58,6 +61,8 @@ pub(super) struct Asking {
     timestamps: Mutex<Option<(Instant, Timestamps)>>,
     /// See [`UnderWay`].
     under_way: Mutex<BTreeSet<CompactString>>,
+    /// What workers said that were asked by name, and when. Locked while they are asked, as `round` is.
+    looks: tokio::sync::Mutex<FxHashMap<CompactString, Look>>,
     answer: Mutex<Option<Instant>>,
 }
 
@@ -84,23 +89,78 @@ impl Round {
     }
 }
 
-/// What Flower keeps of one worker. It keeps more, arguments of tasks among it, which is passed over.
+/// What one worker said when it was asked by name; nothing if it did not answer.
+#[derive(Debug)]
+struct Look {
+    began: Instant,
+    said: Option<(Duration, Box<RawValue>)>,
+}
+
+/// When a worker last answered, by Flower's clock.
+#[derive(Deserialize)]
+struct Stamp {
+    timestamp: Option<f64>,
+}
+
+/// What Flower keeps of one worker. It keeps more, which is passed over.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Told {
-    timestamp: Option<f64>,
     stats: Option<Value>,
     active_queues: Option<Value>,
+    registered: Option<Value>,
 }
 
-impl Told {
-    fn body(self, method: &str) -> Option<Value> {
+/// The tasks that it keeps of one worker, not yet read: their arguments are among them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tasks<'a> {
+    #[serde(borrow)]
+    active: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reserved: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheduled: Option<&'a RawValue>,
+}
+
+/// How a reply to a command comes to Flower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// With everybody's, in a round.
+    Round,
+    /// Only from a worker that is asked by name: lists of tasks can be long. What a round shows of them is from then.
+    ByName,
+}
+
+impl Way {
+    /// None for a command that Flower has no page for.
+    fn of(method: &str) -> Option<Self> {
         match method {
-            "ping" => Some(json!({ "ok": "pong" })),
-            "stats" => self.stats,
-            "active_queues" => self.active_queues,
+            "ping" | "stats" | "active_queues" | "registered" => Some(Self::Round),
+            "active" | "reserved" | "scheduled" => Some(Self::ByName),
             _ => None,
         }
+    }
+}
+
+/// The reply to one command, out of what Flower keeps of a worker that has just answered. Of tasks only how many they are
+/// is read: a null stands for each.
+fn body(kept: &RawValue, method: &str) -> Option<Value> {
+    let told = || serde_json::from_str::<Told>(kept.get()).ok();
+    let tasks = || serde_json::from_str::<Tasks<'_>>(kept.get()).ok();
+    let count = |list: &RawValue| {
+        let list: List<IgnoredAny> = serde_json::from_str(list.get()).ok()?;
+        Some(Value::Array(vec![Value::Null; list.0.len()]))
+    };
+    match method {
+        "ping" => Some(json!({ "ok": "pong" })),
+        "stats" => told()?.stats,
+        "active_queues" => told()?.active_queues,
+        "registered" => told()?.registered,
+        "active" => count(tasks()?.active?),
+        "reserved" => count(tasks()?.reserved?),
+        "scheduled" => count(tasks()?.scheduled?),
+        _ => None,
     }
 }
 
@@ -154,40 +214,36 @@ fn alone(flower: &Flower, hostnames: &BTreeSet<CompactString>) -> bool {
 
 /// See [`headcount_actors::ports::Broker::inspect`].
 pub(super) async fn inspect(flower: &Flower, ask: &Inspect) -> Result<Vec<Reply>, BrokerError> {
-    if !matches!(ask.method, "ping" | "stats" | "active_queues") {
-        return Err(BrokerError::Protocol(format!(
-            "Flower does not pass on the command {}",
-            ask.method
-        )));
-    }
-    let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
-    let told: Vec<(CompactString, Duration, Told)> = match named {
-        Some(named) if alone(flower, &named) => {
-            let told = one_by_one(flower, &named).await?;
-            told.into_iter()
-                .filter_map(|(hostname, told)| told.map(|(took, told)| (hostname, took, told)))
-                .collect()
-        }
-        named => {
-            let now = Instant::now();
-            let fresh = if ask.method == "ping" { Duration::ZERO } else { GOOD_FOR };
-            let round = round(flower, now.checked_sub(fresh).unwrap_or(now)).await?;
-            let wanted = |hostname: &CompactString| named.as_ref().is_none_or(|named| named.contains(hostname));
-            let answered = round.answered.iter().filter(|(hostname, _)| wanted(hostname));
-            answered
-                .filter_map(|(hostname, told)| Some((hostname.clone(), round.took, read(told)?)))
-                .collect()
-        }
+    let Some(way) = Way::of(ask.method) else {
+        return Ok(Vec::new());
     };
-    let reply = |(hostname, latency, told): (CompactString, Duration, Told)| {
-        let body = told.body(ask.method)?;
+    let named: Option<BTreeSet<CompactString>> = ask.destination.as_ref().map(|named| named.iter().cloned().collect());
+    let reply = |hostname: &CompactString, latency: Duration, kept: &RawValue| {
         Some(Reply {
-            hostname,
-            body,
+            hostname: hostname.clone(),
+            body: body(kept, ask.method)?,
             latency,
         })
     };
-    Ok(told.into_iter().filter_map(reply).collect())
+    match (way, named) {
+        (Way::ByName, None) => Ok(Vec::new()),
+        (Way::Round, Some(named)) if alone(flower, &named) => look(flower, &named, fresh_for(ask), reply).await,
+        (Way::ByName, Some(named)) => look(flower, &named, fresh_for(ask), reply).await,
+        (Way::Round, named) => {
+            let now = Instant::now();
+            let round = round(flower, now.checked_sub(fresh_for(ask)).unwrap_or(now)).await?;
+            let wanted = |hostname: &CompactString| named.as_ref().is_none_or(|named| named.contains(hostname));
+            let answered = round.answered.iter().filter(|(hostname, _)| wanted(hostname));
+            Ok(answered
+                .filter_map(|(hostname, kept)| reply(hostname, round.took, kept))
+                .collect())
+        }
+    }
+}
+
+/// How old an answer to it may be.
+fn fresh_for(ask: &Inspect) -> Duration {
+    if ask.method == "ping" { Duration::ZERO } else { GOOD_FOR }
 }
 
 // ------------------------------------------------------------ everybody at once
@@ -231,14 +287,14 @@ fn workers(body: &[u8]) -> Result<Replies, BrokerError> {
     Ok(replies.0)
 }
 
-/// What is kept of one worker; none where that is not what Flower keeps.
-fn read(told: &RawValue) -> Option<Told> {
-    serde_json::from_str(told.get()).ok()
+/// When that worker last answered; none where this is not what Flower keeps.
+fn stamp(kept: &RawValue) -> Option<f64> {
+    serde_json::from_str::<Stamp>(kept.get()).ok()?.timestamp
 }
 
 fn timestamps(told: &Replies) -> Timestamps {
     told.iter()
-        .filter_map(|(hostname, told)| Some((hostname.clone(), read(told)?.timestamp?)))
+        .filter_map(|(hostname, kept)| Some((hostname.clone(), stamp(kept)?)))
         .collect()
 }
 
@@ -292,22 +348,66 @@ impl Asking {
 // ------------------------------------------------------------ one by one
 
 /// Each who was asked, and the answer, if there was one.
-type Answers = FxHashMap<CompactString, Option<(Duration, Told)>>;
+type Answers = FxHashMap<CompactString, Option<(Duration, Box<RawValue>)>>;
+
+/// Asks at most [`ALONE`] of these by name, those who beat and have not been asked for longest first, or takes what such a
+/// question has just brought: several commands about one worker are one question. The others have their turn another time.
+async fn look(
+    flower: &Flower,
+    named: &BTreeSet<CompactString>,
+    fresh_for: Duration,
+    reply: impl Fn(&CompactString, Duration, &RawValue) -> Option<Reply>,
+) -> Result<Vec<Reply>, BrokerError> {
+    let came = Instant::now();
+    // What a round moves would be taken for an answer to us, and what Flower kept of tasks for new. Always locked first.
+    let _no_round = flower.asking.round.lock().await;
+    let mut looks = flower.asking.looks.lock().await;
+    looks.retain(|_, look| came.saturating_duration_since(look.began) < LOOK_KEPT_FOR);
+    let fresh = |look: &Look| look.began + fresh_for >= came;
+    let mut turns: Vec<_> = {
+        let beats = flower.beats();
+        let turn = |hostname: &CompactString| {
+            let look = looks.get(hostname);
+            let is_new = look.is_some_and(fresh);
+            let began = look.map(|look| look.began);
+            (!is_new, !beats.is_lively(hostname, came), began, hostname.clone())
+        };
+        named.iter().map(turn).collect()
+    };
+    turns.sort_unstable();
+    turns.truncate(ALONE);
+    let mut unasked = turns.clone();
+    unasked.retain(|(is_old, ..)| *is_old);
+    let unasked: Vec<CompactString> = unasked.into_iter().map(|(.., hostname)| hostname).collect();
+    let began = Instant::now();
+    for (hostname, said) in one_by_one(flower, &unasked).await? {
+        looks.insert(hostname, Look { began, said });
+    }
+    let replies = turns.iter().filter_map(|(.., hostname)| {
+        let (took, kept) = looks.get(hostname)?.said.as_ref()?;
+        reply(hostname, *took, kept)
+    });
+    Ok(replies.collect())
+}
 
 /// Asks each, all at once.
 async fn one_by_one(
     flower: &Flower,
     hostnames: impl IntoIterator<Item = &CompactString>,
 ) -> Result<Answers, BrokerError> {
+    let mut hostnames = hostnames.into_iter().peekable();
+    if hostnames.peek().is_none() {
+        return Ok(Answers::default());
+    }
     flower.asking.know_before(&flower.http).await?;
-    let asked = join_all(hostnames.into_iter().map(|hostname| ask_one(flower, hostname))).await;
+    let asked = join_all(hostnames.map(|hostname| ask_one(flower, hostname))).await;
     asked.into_iter().collect()
 }
 
 async fn ask_one(
     flower: &Flower,
     hostname: &CompactString,
-) -> Result<(CompactString, Option<(Duration, Told)>), BrokerError> {
+) -> Result<(CompactString, Option<(Duration, Box<RawValue>)>), BrokerError> {
     let known = || {
         flower
             .asking
@@ -322,18 +422,15 @@ async fn ask_one(
     // A worker that has never answered is unknown to Flower (404).
     let told = body.as_deref().map(workers).transpose()?;
     let told = told.and_then(|mut all| all.remove(hostname));
-    let told = told.and_then(|told| read(&told));
-    let answer = told.filter(|told| told.timestamp.is_some() && told.timestamp != before);
-    if let (Some(now), Some((_, known))) = (
-        answer.as_ref().and_then(|told| told.timestamp),
-        flower.asking.timestamps().as_mut(),
-    ) {
-        known.insert(hostname.clone(), now);
+    let told = told.and_then(|kept| Some((stamp(&kept)?, kept)));
+    let answer = told.filter(|(now, _)| Some(*now) != before);
+    if let (Some((now, _)), Some((_, known))) = (&answer, flower.asking.timestamps().as_mut()) {
+        known.insert(hostname.clone(), *now);
     }
     if answer.is_some() {
         flower.asking.note_answer();
     }
-    Ok((hostname.clone(), answer.map(|told| (took, told))))
+    Ok((hostname.clone(), answer.map(|(_, kept)| (took, kept))))
 }
 
 /// Workers that are being asked whether they live. A second question would have the answer to the first, or share a round

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `GET /workers?json=1` | for each worker, how many of its events of each type Flower has received: a count that has grown is a beat, an online or a goodbye. Costs Flower 1 ms and the broker nothing. (`status` there is Celery's 4 s rule, and is not read.) |
 //! | `GET /api/workers?refresh=1` | `timestamp`, which moves when a worker has answered an inspect command. Four commands to everybody, 1.0 s |
-//! | … `&workername=W` | the same with eight commands to one worker: 0.04 s where it lives, 2.0 s where it does not |
+//! | … `&workername=W` | the same with eight commands to one worker: 0.04 s where it lives, 2.0 s where it does not. Lists of tasks come only so, and are asked for of two workers at a time |
 //! | `GET /api/queues/length` | lengths of the queues that its workers consume |
 //!
 //! It does not show connections, so a worker that is gone is only known by its silence, and never `crashed` or `frozen`;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::rows::Row;
 use super::stand_in::{Say, StandIn};
-use super::{Address, Flower};
+use super::{Address, Flower, ask};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -262,8 +262,54 @@ async fn only_a_reply_that_is_new_is_an_answer() {
         ("c@h".to_owned(), json!({ "pid": 7 }))
     );
     assert_eq!(inspect("active_queues").await.unwrap(), []);
-    let error = inspect("shutdown").await.unwrap_err();
-    assert!(matches!(error, BrokerError::Protocol(_)), "{error:?}");
+    assert_eq!(inspect("shutdown").await.unwrap(), [], "it has no page for that");
+    assert_eq!(
+        inspect("active").await.unwrap(),
+        [],
+        "nor for the tasks of everybody: what it shows is old"
+    );
+}
+
+#[tokio::test]
+async fn tasks_are_counted_of_workers_that_are_asked_by_name() {
+    let count = AtomicU64::new(0);
+    let server = StandIn::start(move |_| replies(&["a@h", "b@h", "c@h"], &count)).await;
+    let broker = flower(&format!("http://{}", server.at));
+    let inspect = async |method: &'static str, names: &[&str]| {
+        let ask = Inspect {
+            method,
+            destination: Some(names.iter().map(|name| (*name).into()).collect()),
+            timeout: PATIENCE,
+        };
+        let replies = broker.inspect(ask).await.unwrap();
+        replies
+            .into_iter()
+            .map(|reply| (reply.hostname.to_string(), reply.body))
+            .collect::<Vec<_>>()
+    };
+    let by_name = || {
+        let asked = server.asked();
+        asked.iter().filter(|head| head.contains("workername=")).count()
+    };
+    // Arguments are not read: a task is one task.
+    let one = |name: &str| (name.to_owned(), json!([null]));
+    assert_eq!(
+        inspect("active", &["a@h", "d@h"]).await,
+        [one("a@h")],
+        "d@h keeps an old reply"
+    );
+    assert_eq!(inspect("reserved", &["a@h", "d@h"]).await, []);
+    assert_eq!(by_name(), 2, "several commands are one question to each");
+    // Of many, some have their turn: first those who have not had it.
+    let many = ["a@h", "b@h", "c@h", "d@h"];
+    assert_eq!(inspect("active", &many).await, [one("a@h")]);
+    tokio::time::pause();
+    tokio::time::advance(ask::GOOD_FOR * 2).await;
+    tokio::time::resume();
+    let mut both = inspect("active", &many).await;
+    both.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(both, [one("b@h"), one("c@h")]);
+    assert_eq!(by_name(), 4);
 }
 
 #[tokio::test]

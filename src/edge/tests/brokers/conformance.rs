@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use headcount_actors::ports::{Broker, BrokerError, Inspect, Presence, Probe, Reply, SessionEnd};
+use headcount_actors::ports::{Broker, BrokerError, COMMANDS, Inspect, Presence, Probe, Reply, SessionEnd};
 use headcount_core::celery::Malformed;
 use headcount_core::celery::event::MAX_BODY;
 use headcount_edge::brokers::{Config, open};
@@ -152,6 +152,22 @@ pub(crate) async fn inspects(broker: &Arc<dyn Broker>) {
         "{all:?}"
     );
     assert_eq!(one[0].hostname, "sms@h2");
+    passes_on_what_is_asked(broker).await;
+}
+
+/// Whatever is asked to learn what a worker is, and how its work goes, is never an error for lack of a command.
+async fn passes_on_what_is_asked(broker: &Arc<dyn Broker>) {
+    for method in COMMANDS {
+        let replies = broker.inspect(Inspect {
+            method,
+            destination: Some(names(&["sms@h1", "sms@h2"])),
+            timeout: ANSWER,
+        });
+        let replies = replies.await.unwrap_or_else(|error| panic!("{method}: {error}"));
+        assert_eq!(replies.len(), 2, "{method}: {replies:?}");
+        let is_list = |reply: &Reply| reply.body.is_array() || matches!(method, "ping" | "stats");
+        assert!(replies.iter().all(is_list), "{method}: {replies:?}");
+    }
 }
 
 /// Bodies that no worker sends.

@@ -37,6 +37,8 @@ impl Default for Rules {
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 /// Bounds of a believable heartbeat interval: a hostile `freq` must neither blind us nor make us nervous.
 pub const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// A beat may be on its way from so long before it is due: it is not known to be missing because an answer overtook it.
+pub const BEAT_LEAD: Duration = Duration::from_millis(200);
 /// How long an event may wait for the lane's next flush to its fleet, which comes every 100 ms: what an event says is of
 /// when it arrived.
 pub const FLUSH_WAIT_MAX: Duration = Duration::from_millis(200);
@@ -113,10 +115,11 @@ pub const STALLED_AND_EMPTY_FOR: Duration = Duration::from_secs(300);
 pub const COLD_START: Duration = Duration::from_secs(10);
 
 impl Rules {
-    /// Silence after which a worker whose connection is gone has crashed. A worker that only reconnects is back within
-    /// 1 to 4 s (measured); 0.6 × `down_after`, 6 s by default.
-    pub fn crashed_after(&self) -> Duration {
-        self.down_after.mul_f64(0.6)
+    /// How long after its connection has gone a worker that only reconnects is back: 1 to 4 s (measured). Whose connection
+    /// has been gone for longer has crashed, which is sure 6 s after its last beat where it beats every 2 s;
+    /// 0.4 × `down_after`, 4 s by default.
+    pub fn reconnects_within(&self) -> Duration {
+        self.down_after.mul_f64(0.4)
     }
 
     /// For how long the broker must have said "gone": 0.3 × `down_after`, 3 s by default.
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn deadlines_scale_with_down_after() {
         let rules = Rules::default();
-        assert_eq!(rules.crashed_after(), Duration::from_secs(6));
+        assert_eq!(rules.reconnects_within(), Duration::from_secs(4));
         assert_eq!(rules.gone_for(), Duration::from_secs(3));
         assert_eq!(rules.silent_after(Doubt::default()), Duration::from_secs(15));
         let slow = Rules {

@@ -610,9 +610,9 @@ impl Worker {
     /// Another of its fleet has just crashed: if the broker has not seen this one either since it missed its beat, they
     /// fell together, and it need not wait until its own beat is as long overdue.
     pub(super) fn judge_in_company(&mut self, t: Seen, now: Now, rules: &Rules) {
-        let overdue = rules.crashed_after().saturating_sub(self.rhythm.interval());
+        let overdue = rules.reconnects_within().saturating_sub(self.rhythm.interval());
         let unseen = self.gone.is_some_and(|gone| gone.checks >= rules::CHECKS_IN_COMPANY);
-        if self.is_suspect() && unseen && self.leaving.is_none() && self.gone_silent(t) >= overdue {
+        if self.is_suspect() && unseen && self.leaving.is_none() && self.overdue(t) >= overdue {
             let diagnosis = Diagnosis::Crashed;
             self.enter(Stage::Down { diagnosis, signs: 0 }, now);
         }
@@ -621,7 +621,7 @@ impl Worker {
     /// Whether the silence suffices for a verdict, and which.
     fn verdict(&self, t: Seen, rules: &Rules, doubt: Doubt) -> Option<Diagnosis> {
         let silent = self.silent(t);
-        if self.is_gone(t, rules) && self.gone_silent(t) >= rules.crashed_after() {
+        if self.is_gone(t, rules) && self.overdue(t) >= rules.reconnects_within() {
             return Some(Diagnosis::Crashed);
         }
         let deadline = self.silent_deadline(rules, doubt);
@@ -654,11 +654,20 @@ impl Worker {
         rules.silent_after(doubt).max(self.rhythm.patience() + rules.gone_for())
     }
 
-    /// How long it has been silent since its connection may have gone. Who does not beat last answered up to a whole turn
-    /// of questions before that, and needs as long as others to reconnect.
-    fn gone_silent(&self, t: Seen) -> Duration {
-        let unseen = self.gone.map_or(Duration::ZERO, |gone| t.since(gone.first.seen));
-        if self.beat.is_some() { self.silent(t) } else { unseen }
+    /// For how long its connection must have been gone by now. While it stood it beat: so it cannot have gone later than
+    /// the first beat that was due after the last sign of life, and did not come. A sign shortly before a beat is due says
+    /// nothing of that one, which may be on its way.
+    fn overdue(&self, t: Seen) -> Duration {
+        let Some(beat) = self.beat else {
+            // Who does not beat last answered up to a whole turn of questions before.
+            let unseen = self.gone.map_or(Duration::ZERO, |gone| t.since(gone.first.seen));
+            return unseen.saturating_sub(rules::DEFAULT_INTERVAL);
+        };
+        let interval = self.rhythm.interval();
+        let heard_until = self.life.since(beat.seen) + rules::BEAT_LEAD;
+        let beats = heard_until.as_micros() / interval.as_micros().max(1) + 1;
+        let due = interval.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+        t.since(beat.seen).saturating_sub(due)
     }
 
     /// Whether the broker has said often and long enough that its connection is gone.

@@ -5,6 +5,7 @@ mod goals;
 mod plot;
 mod words;
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::num::NonZero;
 use std::path::Path;
@@ -23,6 +24,8 @@ use crate::cli::Simulate;
 /// # Errors
 /// When a file cannot be read or written.
 pub fn run(command: Simulate) -> Outcome {
+    command.plot.as_deref().map_or(Ok(()), may_write)?;
+    let document = command.markdown.as_deref().map(Document::open).transpose()?;
     let plan = plan(&command);
     let bar = Bar::new();
     let results = run::run(&plan, &|done| bar.show(done));
@@ -30,11 +33,8 @@ pub fn run(command: Simulate) -> Outcome {
     if let Some(file) = &command.plot {
         write(file, &plot::draw(&plan, &results))?;
     }
-    if let Some(file) = &command.markdown {
-        let text = std::fs::read_to_string(file).map_err(|error| failed(file, &error))?;
-        let filled = document::fill(&text, &document::write(&plan, &results))
-            .ok_or_else(|| CommandError::Use(format!("{}: it has no markers to write between", file.display())))?;
-        write(file, &filled)?;
+    if let Some(document) = document {
+        write(document.file, &document.filled(&document::write(&plan, &results))?)?;
     }
     to_stdout(&if command.json {
         to_json(&plan, &results)?
@@ -78,6 +78,34 @@ fn write(file: &Path, text: &str) -> Result<(), CommandError> {
     std::fs::write(file, text).map_err(|error| failed(file, &error))
 }
 
+/// A run takes hours, so a file that cannot be written is told of before. Nothing in it is changed.
+fn may_write(file: &Path) -> Result<(), CommandError> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(false).open(file);
+    opened.map(drop).map_err(|error| failed(file, &error))
+}
+
+/// A document that the figures go into, known to have a place for them.
+struct Document<'a> {
+    file: &'a Path,
+}
+
+impl<'a> Document<'a> {
+    fn open(file: &'a Path) -> Result<Self, CommandError> {
+        let document = Self { file };
+        document.filled("")?;
+        may_write(file)?;
+        Ok(document)
+    }
+
+    /// Its text as it is now, with the figures.
+    fn filled(&self, figures: &str) -> Result<String, CommandError> {
+        let text = std::fs::read_to_string(self.file).map_err(|error| failed(self.file, &error))?;
+        document::fill(&text, figures)
+            .ok_or_else(|| CommandError::Use(format!("{}: it has no markers to write between", self.file.display())))
+    }
+}
+
 fn failed(file: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("{}: {error}", file.display()))
 }
@@ -109,5 +137,35 @@ impl Bar {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_told_of_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (nowhere, unmarked) = (folder.path().join("no/such.svg"), folder.path().join("unmarked.md"));
+        std::fs::write(&unmarked, "# Figures").unwrap();
+        // A run of so many days would not come to its end in a test.
+        let command = |plot: Option<&Path>, markdown: Option<&Path>| Simulate {
+            scenarios: Vec::new(),
+            workers: 10_000,
+            days: 1_000.0,
+            fault_days: None,
+            seed: 1,
+            detectors: Vec::new(),
+            json: false,
+            plot: plot.map(Path::to_path_buf),
+            markdown: markdown.map(Path::to_path_buf),
+        };
+        for (plot, markdown) in [(Some(&nowhere), None), (None, Some(&nowhere)), (None, Some(&unmarked))] {
+            let file = plot.or(markdown).unwrap().display().to_string();
+            let error = run(command(plot.map(AsRef::as_ref), markdown.map(AsRef::as_ref))).unwrap_err();
+            assert!(error.to_string().contains(&file), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(&unmarked).unwrap(), "# Figures");
     }
 }

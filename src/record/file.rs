@@ -1,7 +1,8 @@
 //! The file of a trace, and the thread that writes it: a slow disk must hold up nobody who listens.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -23,6 +24,12 @@ pub(crate) enum WriteError {
     /// There is something already.
     #[error("{} exists already; --force overwrites it", .0.display())]
     Exists(PathBuf),
+    /// Another recorder writes it.
+    #[error("cannot write {}: another `headcount record` is writing it", .0.display())]
+    InUse(PathBuf),
+    /// What was recorded went to a file that has no name any more.
+    #[error("{} is gone: it was deleted or moved while it was written", .0.display())]
+    Gone(PathBuf),
     /// The system refused.
     #[error("cannot write {}: {error}", path.display())]
     Io {
@@ -51,7 +58,8 @@ impl TraceFile {
         let mut options = OpenOptions::new();
         options.write(true);
         if overwrite {
-            options.create(true).truncate(true);
+            // Emptied once it is certain that nobody writes it.
+            options.create(true).truncate(false);
         } else {
             options.create_new(true);
         }
@@ -61,6 +69,18 @@ impl TraceFile {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(WriteError::Exists(path)),
             Err(error) => return Err(WriteError::Io { path, error }),
         };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WriteError::InUse(path)),
+            // A file system without locks is no reason not to record.
+            Err(TryLockError::Error(_)) => {}
+        }
+        match file.set_len(0) {
+            Ok(()) => {}
+            // A pipe or a device has no length.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            Err(error) => return Err(WriteError::Io { path, error }),
+        }
         let mut trace = Self { path, file, length: 0 };
         trace.append(&trace::HEAD)?;
         trace.sync_folder();
@@ -94,6 +114,13 @@ impl TraceFile {
                 Err(WriteError::Io { path, error })
             }
         }
+    }
+
+    /// Whoever deletes or moves the file does not stop the writing: it ends well, and nothing is where it was to be.
+    fn is_there(&self) -> bool {
+        let identity = |data: std::fs::Metadata| (data.dev(), data.ino());
+        let (own, named) = (self.file.metadata(), std::fs::metadata(&self.path));
+        matches!((own.map(identity), named.map(identity)), (Ok(own), Ok(named)) if own == named)
     }
 
     /// A new name, too, is only durable once its folder is; where that cannot be done, the file is there all the same.
@@ -153,7 +180,11 @@ fn write(tape: &Tape, mut file: TraceFile, stopped: &mpsc::Receiver<()>) -> Resu
             return Err(WriteError::TooSlow(file.path));
         }
         if last {
-            return Ok(file.length);
+            return if file.is_there() {
+                Ok(file.length)
+            } else {
+                Err(WriteError::Gone(file.path))
+            };
         }
     }
 }
@@ -215,6 +246,33 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         TraceFile::create(&path, true).unwrap();
         assert_eq!(records(&path), (0, Ending::CutOff));
+    }
+
+    #[test]
+    fn a_file_that_another_recorder_writes_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.trace");
+        let first = TraceFile::create(&path, false).unwrap();
+        let refused = TraceFile::create(&path, true).unwrap_err();
+        assert!(matches!(refused, WriteError::InUse(_)), "{refused}");
+        assert_eq!(records(&path), (0, Ending::CutOff), "its head is still there");
+        drop(first);
+        TraceFile::create(&path, true).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_or_replaced_meanwhile_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.trace");
+        for replaced in [false, true] {
+            let writing = Writing::start(Tape::default(), TraceFile::create(&path, true).unwrap()).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            if replaced {
+                std::fs::write(&path, "another's").unwrap();
+            }
+            let error = writing.finish().unwrap_err();
+            assert!(matches!(error, WriteError::Gone(_)), "{error}");
+        }
     }
 
     #[test]

@@ -30,6 +30,10 @@ use crate::record::{RecordingBroker, Tape, TraceFile, WriteError, Writing};
 /// a pause.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Sent to who writes a file beyond its limit (`ulimit -f`), on Linux and macOS. It ends the process where nobody listens
+/// for it; where somebody does, the write fails, and that is told.
+const SIGXFSZ: SignalKind = SignalKind::from_raw(25);
+
 /// Why a recording could not begin, or go on.
 #[derive(Debug, Error)]
 pub(crate) enum RecordError {
@@ -65,6 +69,7 @@ pub(crate) struct Recorded {
 pub(crate) async fn run(settings: &Settings, broker: SharedBroker, file: TraceFile) -> Result<Recorded, RecordError> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let _told_by_the_write = signal(SIGXFSZ)?;
     let tape = Tape::default();
     tape.write(&Record::Source(Source {
         broker: broker.name().into(),

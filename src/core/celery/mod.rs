@@ -8,7 +8,7 @@
 //! | `raw.rs`, `event.rs` | a message before it is believed, and what it can turn out to be |
 //! | `decode.rs` | from the one to the other |
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
-//! | `json/`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else |
+//! | `json/`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else; Python's JSON made plain |
 //! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
 //! | `wire_names.rs`, `broker_url/` | the names on the wire, and where the wire is |
 
@@ -32,6 +32,7 @@ pub use broker_url::{BrokerUrl, UrlError};
 pub use control::{ReplyTo, Request};
 pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+pub use json::plain_json;
 pub use raw::{Malformed, RawMessage};
 pub use reply::{RawReply, WorkerReply};
 pub use wire_names::{FanoutPrefix, WireSettings};

@@ -62,7 +62,7 @@ pub(super) fn stalled(stage: &mut Stage) {
             visible: back,
             to: end,
             scored: end < stage.span,
-            diagnoses: &[],
+            diagnoses: &[Diagnosis::Stalled],
             variant,
         });
     }

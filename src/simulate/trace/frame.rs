@@ -1,6 +1,7 @@
 //! A frame: about a second of records, packed by itself, so that the loss of one costs no other.
 //!
-//! The envelope is 13 bytes: the length of what is packed, the length unpacked, a CRC-32 of all that follows it, flags.
+//! The envelope is 17 bytes: the length of what is packed, the length unpacked, a CRC-32 of what is packed, flags, and a
+//! CRC-32 of these 13 bytes. So a wrong length is known for damage, before it is taken for a frame that broke off.
 
 use std::io::Write;
 
@@ -11,7 +12,7 @@ use super::MAX_FRAME;
 use super::bytes::Bad;
 
 /// Bytes of an envelope.
-pub(super) const ENVELOPE: usize = 13;
+pub(super) const ENVELOPE: usize = 17;
 /// Flag: the tables of names, profiles and connections begin anew.
 const RESET: u8 = 1;
 /// What deflate may add to bytes that it cannot make smaller, with a margin.
@@ -35,15 +36,13 @@ impl Frame {
         drop(deflate);
         let flags = if self.reset { RESET } else { 0 };
         let length = (out.len() - ENVELOPE) as u32;
-        let plain = (self.plain.len() as u32).to_le_bytes();
-        let mut crc = Crc::new();
-        crc.update(&plain);
-        crc.update(&[flags]);
-        crc.update(&out[ENVELOPE..]);
+        let crc = checksum(&out[ENVELOPE..]);
         out[0..4].copy_from_slice(&length.to_le_bytes());
-        out[4..8].copy_from_slice(&plain);
-        out[8..12].copy_from_slice(&crc.sum().to_le_bytes());
+        out[4..8].copy_from_slice(&(self.plain.len() as u32).to_le_bytes());
+        out[8..12].copy_from_slice(&crc.to_le_bytes());
         out[12] = flags;
+        let own = checksum(&out[..13]);
+        out[13..ENVELOPE].copy_from_slice(&own.to_le_bytes());
         out
     }
 
@@ -58,6 +57,13 @@ impl Frame {
     }
 }
 
+/// The CRC-32 of gzip.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
 /// A frame's envelope, read and found possible.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Envelope {
@@ -70,7 +76,11 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn read(bytes: &[u8; ENVELOPE]) -> Result<Self, Bad> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, flags] = *bytes;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, flags, own @ ..] = *bytes;
+        let of = [a, b, c, d, e, f, g, h, i, j, k, l, flags];
+        if checksum(&of) != u32::from_le_bytes(own) {
+            return Err("the checksum of a frame's envelope is wrong");
+        }
         let envelope = Self {
             packed: u32::from_le_bytes([a, b, c, d]) as usize,
             plain: u32::from_le_bytes([e, f, g, h]),
@@ -89,11 +99,7 @@ impl Envelope {
 
     /// Unpacks what follows the envelope into `plain`.
     pub(super) fn unpack(&self, packed: &[u8], plain: &mut Vec<u8>) -> Result<(), Bad> {
-        let mut crc = Crc::new();
-        crc.update(&self.plain.to_le_bytes());
-        crc.update(&[self.flags]);
-        crc.update(packed);
-        if crc.sum() != self.crc {
+        if checksum(packed) != self.crc {
             return Err("a frame's checksum is wrong");
         }
         let length = self.plain as usize;

@@ -15,6 +15,7 @@ use crate::replay::Replay;
 use crate::rig::RigSpec;
 
 use super::bytes::put_uint;
+use super::frame::checksum;
 use super::{Answer, Encoder, Ending, Frame, HEAD, MAX_FRAME, Reader, Record, Source, Told, TraceError};
 
 /// A record that owns its texts, so that a strategy can make it.
@@ -383,7 +384,7 @@ proptest! {
         let first = frames[0].pack().len();
         file[HEAD.len() + place.index(first)] ^= 1_u8 << bit;
         let read = read_all(&file, |_, _| {});
-        let noticed = matches!(read, Err(TraceError::Damaged { at: 12, .. }) | Ok(Ending::Torn { at: 12 }));
+        let noticed = matches!(read, Err(TraceError::Damaged { at: 12, .. }));
         prop_assert!(noticed, "{read:?}");
     }
 }
@@ -393,13 +394,27 @@ fn damage_in_the_middle_is_an_error_with_its_place() {
     let frames = ticks(3);
     let mut file = file(&frames);
     let second = HEAD.len() + frames[0].pack().len();
-    file[second + 14] ^= 1;
+    file[second + 18] ^= 1;
     let mut count = 0;
     let error = read_all(&file, |_, _| count += 1).unwrap_err();
     assert_eq!(count, 1);
     assert_eq!(
         error.to_string(),
         format!("it is damaged at byte {second}: a frame's checksum is wrong")
+    );
+}
+
+/// It would reach past the end of the file, as that of a frame does which was not written to its end.
+#[test]
+fn a_wrong_length_in_the_middle_is_damage_and_no_torn_end() {
+    let frames = ticks(3);
+    let mut file = file(&frames);
+    let second = HEAD.len() + frames[0].pack().len();
+    file[second + 1] ^= 0x10;
+    let error = read_all(&file, |_, _| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("it is damaged at byte {second}: the checksum of a frame's envelope is wrong")
     );
 }
 
@@ -453,11 +468,8 @@ fn a_frame_that_unpacks_to_more_than_it_says_is_refused() {
     };
     let mut packed = bomb.pack();
     packed[4..8].copy_from_slice(&5_u32.to_le_bytes());
-    let mut crc = flate2::Crc::new();
-    crc.update(&packed[4..8]);
-    crc.update(&packed[12..]);
-    let sum = crc.sum().to_le_bytes();
-    packed[8..12].copy_from_slice(&sum);
+    let sum = checksum(&packed[..13]).to_le_bytes();
+    packed[13..17].copy_from_slice(&sum);
     let file = [&HEAD[..], &packed, &packed].concat();
     let read = read_all(&file, |_, _| {});
     assert!(

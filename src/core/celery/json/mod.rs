@@ -5,11 +5,13 @@
 //! its fields; the rest is only stepped over.
 
 mod number;
+mod plain;
 mod string;
 
 use std::borrow::Cow;
 
 pub(crate) use number::Number;
+pub use plain::plain_json;
 
 /// How deep lists and objects may be nested: Celery's own are 4 deep at most. Each level costs a stack frame.
 pub(crate) const MAX_DEPTH: usize = 64;

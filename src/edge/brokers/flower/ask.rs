@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Flower;
-use super::bounded::{ByName, List};
-use super::http::{Http, not_flowers};
+use super::bounded::{ByName, List, parse};
+use super::http::Http;
 
 /// How long one question to Flower may take. It waits 1 s for each command, with six threads on two cores, and eight
 /// commands go to a worker that is asked alone: 2 s for one that is dead, 4 s for two (measured). Beyond this it is Flower
@@ -282,8 +282,7 @@ pub(super) async fn round(flower: &Flower, since: Instant) -> Result<Arc<Round>,
 }
 
 fn workers(body: &[u8]) -> Result<Replies, BrokerError> {
-    let replies: ByName<Box<RawValue>> =
-        serde_json::from_slice(body).map_err(|_| not_flowers("replies of workers", body))?;
+    let replies: ByName<Box<RawValue>> = parse("replies of workers", body)?;
     Ok(replies.0)
 }
 
@@ -482,7 +481,7 @@ struct Length {
 /// Asks for the lengths.
 pub(super) async fn queue_lengths(http: &Http) -> Result<Lengths, BrokerError> {
     let body = http.get("api/queues/length", &[], READ_WITHIN).await?;
-    serde_json::from_slice(&body).map_err(|_| not_flowers("lengths of queues", &body))
+    parse("lengths of queues", &body)
 }
 
 impl Lengths {

@@ -62,7 +62,10 @@ impl Beats {
                 self.known.insert(row.hostname.clone(), known);
                 continue;
             };
-            known.look = self.look;
+            // Two rows of one name, which two names that cannot be read may come to: the first counts.
+            if std::mem::replace(&mut known.look, self.look) == self.look {
+                continue;
+            }
             let before = std::mem::replace(&mut known.counts, row.counts);
             let Some(news) = news(before, row) else { continue };
             self.heard = Some(now);
@@ -232,6 +235,16 @@ mod tests {
         assert_eq!(step(tasks(2)), [News::Tasks]);
         assert_eq!(step(row("b@h", 1, 1, 0)), []);
         assert_eq!(step(row("a@h", 7, 3, 3)), [], "it was away from the list");
+    }
+
+    #[test]
+    fn of_two_rows_of_one_name_the_first_counts() {
+        let (mut beats, now) = (Beats::default(), Instant::now());
+        let mut step = |a, b| look(&mut beats, now, &[row("a@h", a, 1, 0), row("a@h", b, 1, 0)]);
+        assert_eq!(step(5, 900), []);
+        assert_eq!(step(5, 900), []);
+        assert_eq!(step(5, 901), []);
+        assert_eq!(step(6, 902), [News::Beat]);
     }
 
     #[test]

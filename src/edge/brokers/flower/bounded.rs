@@ -1,14 +1,28 @@
-//! Lists and maps of a length that a Flower may have. A body that is bounded is not enough: it can hold ten million empty
-//! objects.
+//! An answer of Flower's as JSON, with lists and maps of a length that a Flower may have. A body that is bounded is not
+//! enough: it can hold ten million empty objects.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use compact_str::CompactString;
+use headcount_actors::ports::BrokerError;
+use headcount_core::celery::plain_json;
 use headcount_core::detect::table::MAX_ROWS;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::http::not_flowers;
+
+/// Reads an answer. Flower passes on what workers send it as Python writes it, numbers that are none and halves of
+/// characters included: one worker's odd value must not cost the sight of all.
+///
+/// # Errors
+/// It is not `what` it should be.
+pub(super) fn parse<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, BrokerError> {
+    let plain = plain_json(body).map_err(|_| not_flowers(what, body))?;
+    serde_json::from_str(&plain).map_err(|_| not_flowers(what, body))
+}
 
 /// A list of at most [`MAX_ROWS`] items: of more workers, or of their queues, the rest of the program keeps nothing either.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::Flower;
 use super::ask;
 use super::beats::{self, Beats};
-use super::rows;
+use super::rows::{self, Rows};
 
 /// How often the counts are looked at: half of Celery's interval between beats, so that each is seen within a second and
 /// no two are taken for one. Lowering it makes work for Flower, whose list it is each time.
@@ -50,11 +50,15 @@ async fn watch(flower: &Flower, lane: &mut (dyn Lane + Send), open: &mut bool) -
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut hearing = Hearing::new(Instant::now());
     let mut failed = false;
+    let mut malformed = 0;
     loop {
         tick.tick().await;
         let asked = Instant::now();
-        let rows = match look(flower).await {
-            Ok(rows) => rows,
+        let Rows {
+            rows,
+            malformed: left_out,
+        } = match look(flower).await {
+            Ok(read) => read,
             // A connection that Flower had just closed is no outage; the next look will show.
             Err(BrokerError::Connect(_) | BrokerError::Lost(_)) if *open && !failed => {
                 failed = true;
@@ -88,20 +92,28 @@ async fn watch(flower: &Flower, lane: &mut (dyn Lane + Send), open: &mut bool) -
             }
             lane.opened();
         }
+        // A row that is no worker stays in the list, and is counted when it comes; to the lane it is no event.
+        for _ in std::mem::replace(&mut malformed, left_out)..left_out {
+            lane.message(event(b"null"));
+        }
         for body in &events {
-            lane.message(RawMessage::Amqp {
-                content_type: "application/json",
-                content_encoding: "utf-8",
-                compression: "",
-                body,
-            });
+            lane.message(event(body));
         }
         lane.canary(now.duration_since(asked));
         lane.batch_end();
     }
 }
 
-async fn look(flower: &Flower) -> Result<Vec<rows::Row>, BrokerError> {
+fn event(body: &[u8]) -> RawMessage<'_> {
+    RawMessage::Amqp {
+        content_type: "application/json",
+        content_encoding: "utf-8",
+        compression: "",
+        body,
+    }
+}
+
+async fn look(flower: &Flower) -> Result<Rows, BrokerError> {
     let body = flower.http.get("workers", &[("json", "1")], LOOK_WITHIN).await?;
     rows::read(&body)
 }

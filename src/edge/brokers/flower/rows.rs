@@ -8,8 +8,7 @@ use headcount_actors::ports::BrokerError;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::bounded::List;
-use super::http::not_flowers;
+use super::bounded::{List, parse};
 
 /// One worker, as Flower shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,18 +37,29 @@ pub(super) struct Counts {
     pub(super) tasks: u64,
 }
 
-/// Reads the list. A row that is none is left out.
+/// The list, as far as it can be read.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<Row>,
+    /// How many were left out: they are no rows, or name nobody.
+    pub(super) malformed: usize,
+}
+
+/// Reads the list.
 ///
 /// # Errors
 /// Where it is no list of Flower's.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Row>, BrokerError> {
+pub(super) fn read(body: &[u8]) -> Result<Rows, BrokerError> {
     #[derive(Deserialize)]
     struct Page {
         data: List<MaybeRow>,
     }
-    let page: Page = serde_json::from_slice(body).map_err(|_| not_flowers("list of workers", body))?;
+    let page: Page = parse("list of workers", body)?;
+    let all = page.data.0.len();
     let named = |row: &Row| !row.hostname.is_empty();
-    Ok(page.data.0.into_iter().filter_map(|row| row.0).filter(named).collect())
+    let rows: Vec<Row> = page.data.0.into_iter().filter_map(|row| row.0).filter(named).collect();
+    let malformed = all - rows.len();
+    Ok(Rows { rows, malformed })
 }
 
 struct MaybeRow(Option<Row>);
@@ -254,7 +264,8 @@ mod tests {
             sw_ver: Some("5.7.0".to_owned()),
             sw_sys: Some("Linux".to_owned()),
         };
-        assert_eq!(read(REAL.as_bytes()).unwrap(), [expected]);
+        let read = read(REAL.as_bytes()).unwrap();
+        assert_eq!((read.rows.as_slice(), read.malformed), (&[expected][..], 0));
     }
 
     #[test]
@@ -262,7 +273,8 @@ mod tests {
         let body = r#"{"more": {}, "data": [null, 7, -7, 0.5, "x", true, [1, {}], {}, {"hostname": 5}, {"hostname": "a@h",
             "worker-heartbeat": "many", "pid": -1, "freq": {"a": 1}, "heartbeats": [null, "x", [3], 2], "clock": 1e300,
             "active": 2.0, "processed": [], "sw_ver": 5, "task-x": -1}, {"hostname": "\u0062@h", "task\u002dx": 3}]}"#;
-        let rows = read(body.as_bytes()).unwrap();
+        let Rows { rows, malformed } = read(body.as_bytes()).unwrap();
+        assert_eq!(malformed, 9);
         let names: Vec<_> = rows.iter().map(|row| row.hostname.as_str()).collect();
         assert_eq!(names, ["a@h", "b@h"]);
         assert_eq!(
@@ -276,6 +288,27 @@ mod tests {
             (Counts::default(), Some(3.0), Some(u64::MAX), Some(2), None)
         );
         assert_eq!(rows[1].counts.tasks, 3);
+    }
+
+    /// As Flower 2.2.0 passes on what one worker sent it.
+    #[test]
+    fn values_that_json_does_not_have_cost_no_row() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let body = format!(
+            r#"{{"data": [{{"hostname": "odd@h", "worker-heartbeat": 3, "sw_ident": "\ud800", "loadavg": [NaN],
+            "clock": {}, "freq": Infinity, "active": {deep}}}, {{"hostname": "a@h", "worker-heartbeat": 5}}]}}"#,
+            "9".repeat(400)
+        );
+        let Rows { rows, malformed } = read(body.as_bytes()).unwrap();
+        let seen: Vec<_> = rows
+            .iter()
+            .map(|row| (row.hostname.as_str(), row.counts.beats))
+            .collect();
+        assert_eq!((seen, malformed), (vec![("odd@h", 3), ("a@h", 5)], 0));
+        assert_eq!(
+            (rows[0].sw_ident.as_deref(), rows[0].clock, rows[0].freq),
+            (Some("\u{fffd}"), None, None)
+        );
     }
 
     #[test]

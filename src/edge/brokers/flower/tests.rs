@@ -312,6 +312,35 @@ async fn tasks_are_counted_of_workers_that_are_asked_by_name() {
     assert_eq!(by_name(), 4);
 }
 
+/// `visibility_timeout = float("inf")` in one worker's configuration, and half a character in its name of a queue.
+#[tokio::test]
+async fn one_workers_odd_configuration_does_not_hide_what_others_answer() {
+    let count = AtomicU64::new(0);
+    let server = StandIn::start(move |_| {
+        let count = count.fetch_add(1, Ordering::SeqCst);
+        Say::ok(format!(
+            r#"{{"odd@h": {{"timestamp": {count}.5, "conf": {{"visibility_timeout": Infinity}}, "stats": {{"pid": 7, "x": "\ud800"}}}},
+            "a@h": {{"timestamp": {count}.5, "stats": {{"pid": 8}}}}}}"#
+        ))
+    })
+    .await;
+    let broker = flower(&format!("http://{}", server.at));
+    let ask = Inspect {
+        method: "stats",
+        destination: None,
+        timeout: PATIENCE,
+    };
+    let mut pids: Vec<_> = broker
+        .inspect(ask)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|reply| reply.body["pid"].as_u64())
+        .collect();
+    pids.sort_unstable();
+    assert_eq!(pids, [Some(7), Some(8)]);
+}
+
 #[tokio::test]
 async fn queues_are_those_that_were_asked_for() {
     let body = r#"{"active_queues": [{"name": "sms", "messages": 5}, {"name": "x", "messages": 1}, {"name": "odd"},

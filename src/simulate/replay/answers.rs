@@ -363,9 +363,7 @@ impl Facts {
 fn read(rig: &mut Rig, now: Now, target: &Target, answer: &Answer) -> Probed {
     let present = match answer.present {
         Some(present) => Some(present),
-        // Who answers is connected, whatever the ledger makes of it.
-        None if answer.answer.is_some() => Some(true),
-        None => rig.presence(now, target),
+        None => rig.presence(now, target, answer.answer.is_some()),
     };
     Probed {
         answer: answer.answer,

@@ -276,10 +276,10 @@ impl ConnectionLedger {
         if groups.is_empty() {
             return (!self.open.is_empty()).then_some(true);
         }
-        // Too few for a worker, or no number at all: something has gone, and that it was another's cannot be told.
+        // Where no number has been learned, or some workers have none, what has gone may be anybody's.
         let each = self.each.filter(|each| *each > 0)?;
         let vanished: usize = groups.iter().map(|group| group.unclaimed() / each).sum();
-        // How many of those who live have lost theirs for certain, though all others left had none that is not needed.
+        // So many of those who live have lost theirs, even if whatever is left is one of theirs.
         let lost = self.members.len().saturating_sub(self.open.len() / each);
         let rival = |silent: &&Asker| groups.iter().any(|group| group.explains(silent.heard, silent.patience));
         let unsettled = self.askers.values().filter(|silent| silent.gone < STICKS_AFTER);

@@ -184,13 +184,11 @@ impl Worker {
                 ),
             },
             // While it gives signs of life, what was seen last stands.
-            (None, Some(_)) if self.state() == WorkerState::Up || self.is_stalled() || self.is_present() => {
-                SignalStatus {
-                    ok: Some(true),
-                    last,
-                    detail: "connected".to_owned(),
-                }
-            }
+            (None, Some(_)) if (self.is_alive() && !self.is_suspect()) || self.is_present() => SignalStatus {
+                ok: Some(true),
+                last,
+                detail: "connected".to_owned(),
+            },
             (None, Some(seen)) => SignalStatus {
                 ok: None,
                 last,

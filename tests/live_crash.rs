@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions};
+use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions, poll_until};
 use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -51,11 +51,9 @@ fn on_redis_beside_others_and_without_gossip() {
     let paused = workers[0].sigstop();
     drop(others);
     headcount.wait_worker("sms@host1", "suspect", PATIENCE);
-    let resumed = Duration::from_millis(8_500);
-    while paused.elapsed() < resumed {
-        let state = headcount.worker("sms@host1").unwrap()["state"].clone();
-        assert_ne!(state, "down", "after {:?}", paused.elapsed());
-    }
+    let rest = Duration::from_millis(8_500).saturating_sub(paused.elapsed());
+    let down = || headcount.worker("sms@host1").filter(|worker| worker["state"] == "down");
+    assert_eq!(poll_until(rest, down), None);
     workers[0].sigcont();
     headcount.wait_worker("sms@host1", "up", UP_WITHIN);
 

@@ -67,6 +67,8 @@ pub struct BrokerListener {
     looking: bool,
     next_discovery: Mono,
     discovering: bool,
+    /// Whether the broker did not show connections when that was looked at last.
+    hidden: bool,
 }
 
 impl BrokerListener {
@@ -84,6 +86,7 @@ impl BrokerListener {
             looking: false,
             next_discovery: now.mono + FIRST_DISCOVERY,
             discovering: false,
+            hidden: with.broker.hides_presence().is_some(),
             with,
         }
     }
@@ -193,6 +196,9 @@ impl BrokerListener {
         let looked = async move { broker.connections().await };
         context.spawn(looked.into_actor(self).map(|connections, actor, _| {
             actor.looking = false;
+            if connections.is_ok() {
+                actor.note_hidden();
+            }
             match connections {
                 Ok(Some(connections)) => {
                     let at = Clock.mono();
@@ -205,6 +211,21 @@ impl BrokerListener {
                 }
             }
         }));
+    }
+
+    /// People want to know once that a signal is missing, and once that it is back.
+    fn note_hidden(&mut self) {
+        let (name, why) = (self.with.broker.name(), self.with.broker.hides_presence());
+        match why {
+            Some(why) if !self.hidden => tracing::warn!(
+                broker = name,
+                why,
+                "whether workers are connected is not known: a crash is found by silence alone, which takes longer"
+            ),
+            None if self.hidden => tracing::warn!(broker = name, "whether workers are connected is known again"),
+            _ => {}
+        }
+        self.hidden = why.is_some();
     }
 
     fn ledger(&self, change: impl FnOnce(&mut ConnectionLedger)) {

@@ -261,9 +261,7 @@ impl FleetProber {
                     Presence::Gone => Some(false),
                     // An answer that somebody passed on shows no connection that could be missed later.
                     Presence::Unknown if hidden => None,
-                    // Who answers is connected, whatever the ledger makes of it.
-                    Presence::Unknown if probe.answer.is_some() => Some(true),
-                    Presence::Unknown => ledger.presence(at, target),
+                    Presence::Unknown => ledger.presence(at, target, probe.answer.is_some()),
                 };
                 results.push((
                     probe.hostname.clone(),
@@ -404,8 +402,10 @@ fn same(a: &WorkerMemory, b: &WorkerMemory) -> bool {
             }
 }
 
-/// How old a remembered last sign of life may be: it is shown after a restart, and nothing is judged by it.
-const LAST_SEEN_STEP: Duration = Duration::from_secs(60);
+/// How old the remembered last sign of life of a worker that is well may be. After a restart people read how long a worker
+/// has been missing, and `forget_after` counts, from it: at worst so much too early. Of one that is suspected or lost it is
+/// written down with that, so exactly. Lowering it writes the whole fleet more often.
+const LAST_SEEN_STEP: Duration = Duration::from_secs(15);
 
 impl Actor for FleetProber {
     type Context = Context<Self>;

@@ -53,8 +53,9 @@ pub trait Broker: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Why nothing here ever shows whether a worker is connected, in words for the people who read a verdict; none where
-    /// [`Broker::probe`] or [`Broker::connections`] shows it.
+    /// Why nothing here shows whether a worker is connected, in words for the people who read a verdict; none where
+    /// [`Broker::probe`] or [`Broker::connections`] shows it. It may change with each call of the latter: what asking needs
+    /// can be permitted, or no longer be.
     fn hides_presence(&self) -> Option<&'static str> {
         None
     }

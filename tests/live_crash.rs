@@ -1,9 +1,11 @@
 //! A worker is killed: people read it within 12 s, and that it is back within 10 s.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions};
+use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions, poll_until};
 use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -22,6 +24,47 @@ fn on_redis() {
 #[test]
 fn on_rabbitmq() {
     crash(Broker::rabbitmq());
+}
+
+/// Each has one connection that shows, and others subscribe too: theirs are no worker's.
+#[test]
+fn on_redis_beside_others_and_without_gossip() {
+    let broker = Broker::redis();
+    let subscribe = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", broker.port())).unwrap();
+        stream.write_all(b"PSUBSCRIBE others.*\r\n").unwrap();
+        stream
+    };
+    let others = [subscribe(), subscribe()];
+    let options = WorkerOptions {
+        extra: vec!["--without-gossip".to_owned()],
+        ..WorkerOptions::default()
+    };
+    let names = ["sms@host1", "sms@host2", "sms@host3"];
+    let workers = Worker::start_all(&broker.url(), &names, &options);
+    let headcount = Headcount::start(HEADCOUNT, &broker.config(&["sms"]));
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+
+    // The others leave just as one of them begins to pause, for longer than it takes to find a crash.
+    let paused = workers[0].sigstop();
+    drop(others);
+    headcount.wait_worker("sms@host1", "suspect", PATIENCE);
+    let rest = Duration::from_millis(8_500).saturating_sub(paused.elapsed());
+    let down = || headcount.worker("sms@host1").filter(|worker| worker["state"] == "down");
+    assert_eq!(poll_until(rest, down), None);
+    workers[0].sigcont();
+    headcount.wait_worker("sms@host1", "up", UP_WITHIN);
+
+    // Of two that are killed together, neither is taken for the other.
+    let killed = [workers[1].sigkill(), workers[2].sigkill()];
+    for name in ["sms@host2", "sms@host3"] {
+        let down = headcount.wait_worker(name, "down", PATIENCE);
+        println!("{name}: {} after {:?}", down["diagnosis"], killed[0].elapsed());
+        assert_eq!(down["diagnosis"], "crashed", "{down}");
+    }
+    assert!(headcount.sigterm().success());
 }
 
 fn crash(broker: Broker) {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, Pool, Worker, WorkerOptions, poll_until, send_tasks};
+use headcount_testkit::{Broker, Headcount, Pool, Redis, Worker, WorkerOptions, poll_until, send_tasks};
 use serde_json::{Value, json};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -62,6 +62,33 @@ fn on_redis() {
     workers[2].sigkill();
     headcount.wait_worker("shade@h1", "down", PATIENCE);
     println!("without heartbeats: down after {:.1} s", killed.elapsed().as_secs_f64());
+    assert!(headcount.sigterm().success());
+}
+
+#[test]
+fn redis_without_client_list() {
+    let redis = Redis::start();
+    redis.tell("ACL SETUSER watcher on >secret ~* &* +@all -client");
+    let url = redis.url();
+    let broker = Broker::Redis(redis);
+    let config = broker.config(&["sms"]).replace("redis://", "redis://watcher:secret@");
+    let workers = Worker::start_all(&url, &["sms@h1", "sms@h2"], &WorkerOptions::default());
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    for worker in &workers {
+        headcount.wait_worker(worker.hostname(), "up", PATIENCE);
+    }
+    let why = "Redis does not permit CLIENT LIST, which would show connections";
+    says(&headcount, "sms@h1", "presence", why);
+    workers[0].sigkill();
+    let down = headcount.wait_worker("sms@h1", "down", PATIENCE);
+    assert_eq!(down["diagnosis"], "unreachable");
+    assert_eq!(down["signals"]["presence"]["ok"], Value::Null, "{down}");
+    headcount.wait_fleet("sms", "degraded", PATIENCE);
+    let incidents = headcount.get("/api/v1/incidents");
+    assert!(incidents.to_string().contains(why), "{incidents}");
+    let told = |line: &String| line.contains("CLIENT LIST") && line.contains("WARN");
+    let log = headcount.process().stderr();
+    assert_eq!(log.iter().filter(|line| told(line)).count(), 1, "{log:#?}");
     assert!(headcount.sigterm().success());
 }
 

@@ -169,9 +169,9 @@ impl Rig {
         self.ledger.look(now.mono, ids);
     }
 
-    /// What the ledger of connections makes of a worker (Redis).
-    pub fn presence(&mut self, now: Now, target: &Target) -> Option<bool> {
-        self.ledger.presence(now.mono, target)
+    /// What the ledger of connections makes of a worker that was asked, and has or has not answered (Redis).
+    pub fn presence(&mut self, now: Now, target: &Target, answered: bool) -> Option<bool> {
+        self.ledger.presence(now.mono, target, answered)
     }
 
     /// These answered a question to all, so fast (`actors/discovery.rs`).

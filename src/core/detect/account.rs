@@ -10,6 +10,7 @@ use super::rules::CHECKS;
 use super::state::{Signal, WorkerState};
 use super::worker::{Spoke, Worker};
 use crate::alert::Evidence;
+use crate::alert::text::Moment;
 use crate::status::{SignalStatus, Signals, WorkerStatus};
 use crate::time::Now;
 
@@ -182,10 +183,16 @@ impl Worker {
                     gone.checks
                 ),
             },
-            (None, Some(_)) => SignalStatus {
+            // While it gives signs of life, what was seen last stands.
+            (None, Some(_)) if (self.is_alive() && !self.is_suspect()) || self.is_present() => SignalStatus {
                 ok: Some(true),
                 last,
                 detail: "connected".to_owned(),
+            },
+            (None, Some(seen)) => SignalStatus {
+                ok: None,
+                last,
+                detail: format!("its connection has not been seen since {}", Moment(seen.wall)),
             },
             (None, None) => SignalStatus {
                 ok: None,

@@ -54,6 +54,7 @@ impl FleetReport {
         // Of those two, another reason is given already for knowing nothing.
         let seen = |worker: &&mut WorkerStatus| !matches!(worker.state, WorkerState::Unknown | WorkerState::Offline);
         for worker in self.workers.iter_mut().filter(seen) {
+            worker.signals.presence.ok = None;
             why.clone_into(&mut worker.signals.presence.detail);
         }
         let of_presence = |evidence: &&mut Evidence| evidence.signal == Some(Signal::Presence);

@@ -680,9 +680,10 @@ impl Worker {
         })
     }
 
-    /// Whether the broker has said since its last sign of life that its connection stands.
-    fn is_present(&self) -> bool {
-        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen >= self.life)
+    /// Whether the broker has said since its last sign of life that its connection stands. An answer is a sign of life,
+    /// and says nothing of what came after it.
+    pub(super) fn is_present(&self) -> bool {
+        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen > self.life)
     }
 
     /// Whether nothing but task events has ever been heard of it.

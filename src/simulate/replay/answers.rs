@@ -312,9 +312,7 @@ impl Answers {
             Some(present) => Some(present),
             // An answer that somebody passed on shows no connection that could be missed later.
             None if self.hidden => None,
-            // Who answers is connected, whatever the ledger makes of it.
-            None if answer.answer.is_some() => Some(true),
-            None => rig.presence(now, target),
+            None => rig.presence(now, target, answer.answer.is_some()),
         };
         Probed {
             answer: answer.answer,

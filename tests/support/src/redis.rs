@@ -78,6 +78,20 @@ impl Redis {
         format!("redis://{user}127.0.0.1:{}/0", self.port)
     }
 
+    /// Tells it something, as `redis-cli` would.
+    pub fn tell(&self, command: &str) {
+        let tell = || -> std::io::Result<[u8; 3]> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(format!("{command}\r\n").as_bytes())?;
+            let mut answer = [0; 3];
+            stream.read_exact(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = tell().expect("Redis answers");
+        assert_eq!(&answer, b"+OK", "{command}");
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process

@@ -423,6 +423,32 @@ fn two_processes_under_one_name_are_noticed_and_a_restart_is_none() {
     );
 }
 
+/// The broker ceases to say who is connected, or it cannot be told: what it said before the silence is no evidence.
+#[test]
+fn an_old_connection_is_no_presence() {
+    for after_last_beat in [0, 500, 1_000, 1_500] {
+        let mut line = Line::new();
+        line.run(60_000, Line::beat);
+        line.quiet(after_last_beat);
+        assert_eq!(line.worker().signals.presence.ok, Some(true));
+        (line.answers, line.present) = (false, None);
+        line.quiet(45_000);
+        let worker = line.worker();
+        assert_eq!(worker.diagnosis, Some(Diagnosis::Unreachable));
+        assert_eq!(worker.signals.presence.ok, None);
+        let detail = &worker.signals.presence.detail;
+        assert!(detail.starts_with("its connection has not been seen since"), "{detail}");
+        assert!(line.evidence().contains(detail), "{:?}", line.evidence());
+    }
+    // One that is seen in its silence is there.
+    let mut line = Line::new();
+    line.run(60_000, Line::beat);
+    line.answers = false;
+    line.quiet(45_000);
+    assert_eq!(line.worker().diagnosis, Some(Diagnosis::Frozen));
+    assert_eq!(line.worker().signals.presence.ok, Some(true));
+}
+
 #[test]
 fn whose_mailbox_is_gone_and_who_beats_is_not_missed_by_its_mailbox() {
     let mut line = Line::new();

@@ -161,7 +161,7 @@ fn length(answer: Value) -> Option<u64> {
 pub(super) async fn connections(broker: &Redis, control: &Control) -> Result<Option<Vec<Connection>>, BrokerError> {
     let list = clients(control, "pubsub").await?;
     let ours = broker.own_connections().clone();
-    Ok(list.map(|list| clients::subscribers(&list, |id| ours.contains(&id))))
+    Ok(list.map(|list| clients::subscribers(&list, broker.address.db, |id| ours.contains(&id))))
 }
 
 /// See [`headcount_actors::ports::Broker::takers`].

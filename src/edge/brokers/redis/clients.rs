@@ -6,10 +6,11 @@ use compact_str::CompactString;
 use headcount_actors::ports::Connection;
 
 /// The subscribers to patterns in the answer to `CLIENT LIST TYPE pubsub`, without those of ours. Every worker has two:
-/// one for events of other workers, one for commands. A line that cannot be read is left out.
-pub(super) fn subscribers(list: &str, ours: impl Fn(u64) -> bool) -> Vec<Connection> {
+/// one for events of other workers, one for commands. Theirs have selected the workers' database, though subscriptions know
+/// none, so whoever has another is left out. So is a line that cannot be read.
+pub(super) fn subscribers(list: &str, db: u32, ours: impl Fn(u64) -> bool) -> Vec<Connection> {
     list.lines()
-        .filter_map(subscriber)
+        .filter_map(|line| subscriber(line, db))
         .filter(|connection| !ours(connection.id))
         .collect()
 }
@@ -42,13 +43,14 @@ fn takes(line: &str) -> bool {
     pops && (waits || idle.is_some_and(|idle| idle <= TAKES_WITHIN))
 }
 
-fn subscriber(line: &str) -> Option<Connection> {
+fn subscriber(line: &str, db: u32) -> Option<Connection> {
     let (mut id, mut peer, mut age, mut patterns) = (None, None, None, 0_u32);
     for (key, value) in line.split(' ').filter_map(|field| field.split_once('=')) {
         match key {
             "id" => id = value.parse().ok(),
             "addr" => peer = Some(without_port(value)),
             "age" => age = value.parse().ok(),
+            "db" if value.parse() != Ok(db) => return None,
             "psub" => patterns = value.parse().ok()?,
             _ => {}
         }
@@ -92,8 +94,9 @@ mod tests {
                     id=9 addr=/run/redis.sock:0 age=5 psub=1\n\
                     id=10 addr=10.0.0.7:41235 age=62 sub=1 psub=0\n\
                     id=11 addr=10.0.0.8:1 age=3 psub=1\n\
-                    id=x addr=10.0.0.8:1 age=3 psub=1\nnonsense\n\nid=12 psub=1 age=1\n";
-        let found: Vec<_> = subscribers(list, |id| id == 11)
+                    id=x addr=10.0.0.8:1 age=3 psub=1\nnonsense\n\nid=12 psub=1 age=1\n\
+                    id=13 addr=10.0.0.8:1 age=3 db=1 psub=1\n";
+        let found: Vec<_> = subscribers(list, 0, |id| id == 11)
             .into_iter()
             .map(|connection| (connection.id, connection.peer.to_string(), connection.age.as_secs()))
             .collect();

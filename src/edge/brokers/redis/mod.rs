@@ -13,6 +13,7 @@ mod resp;
 mod sentinel;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Redis {
     control: Shared<Control>,
     /// Redis' numbers of the connections that listen for us.
     own_connections: Mutex<BTreeSet<u64>>,
+    /// Listing connections was refused when it was last tried.
+    list_refused: AtomicBool,
 }
 
 impl Redis {
@@ -52,6 +55,7 @@ impl Redis {
             wire,
             control: Shared::new(),
             own_connections: Mutex::default(),
+            list_refused: AtomicBool::new(false),
         }
     }
 
@@ -120,7 +124,15 @@ impl Broker for Redis {
     async fn connections(&self) -> Result<Option<Vec<Connection>>, BrokerError> {
         let control = self.control().await?;
         let connections = ask::connections(self, &control).await;
+        if let Ok(connections) = &connections {
+            self.list_refused.store(connections.is_none(), Ordering::Relaxed);
+        }
         self.control.checked(&control, connections).await
+    }
+
+    fn hides_presence(&self) -> Option<&'static str> {
+        let refused = self.list_refused.load(Ordering::Relaxed);
+        refused.then_some("Redis does not permit CLIENT LIST, which would show connections")
     }
 
     async fn close(&self) {

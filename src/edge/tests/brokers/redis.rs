@@ -224,6 +224,19 @@ async fn redis_that_does_not_let_us_in_or_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_does_not_permit_client_list_says_so() {
+    let redis = Redis::start();
+    redis.tell("ACL SETUSER watcher on >secret ~* &* +@all -client");
+    let broker = broker(&format!("redis://watcher:secret@127.0.0.1:{}/0", redis.port()));
+    assert_eq!(broker.connections().await.unwrap(), None);
+    let why = broker.hides_presence().unwrap();
+    assert!(why.contains("CLIENT LIST"), "{why}");
+    redis.tell("ACL SETUSER watcher +client");
+    assert_eq!(broker.connections().await.unwrap(), Some(Vec::new()));
+    assert_eq!(broker.hides_presence(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_that_goes_silent_ends_the_session() {
     let redis = Redis::start();
     let broker = broker(&redis.url());

@@ -185,7 +185,8 @@ impl Work {
         self.patience(rules.stalled_after * if answers { 1 } else { rules::GAPS })
     }
 
-    pub(super) fn stuck_after(&self, rules: &Rules) -> Duration {
+    /// After so long without progress of a task it is stuck: longer where its own limit or its past runs say so.
+    pub(in crate::detect) fn stuck_after(&self, rules: &Rules) -> Duration {
         let limit = self
             .means
             .time_limit

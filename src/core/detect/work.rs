@@ -41,6 +41,8 @@ pub struct Means {
     pub time_limit: Option<Duration>,
     /// The longest time between two runs of one task that its rate limits enforce.
     pub slowest_rate: Option<Duration>,
+    /// Whether a queue of its serves one consumer at a time, so that it may have to stand by.
+    pub serves_one: Option<bool>,
 }
 
 /// What a worker's trouble rests on.
@@ -299,6 +301,7 @@ impl Work {
             prefetch: means.prefetch.or(self.means.prefetch),
             time_limit: means.time_limit.or(self.means.time_limit),
             slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
+            serves_one: means.serves_one.or(self.means.serves_one),
         };
     }
 

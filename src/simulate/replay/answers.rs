@@ -313,6 +313,7 @@ impl Facts {
                     prefetch: means.prefetch.or(self.means.prefetch),
                     time_limit: means.time_limit.or(self.means.time_limit),
                     slowest_rate: means.slowest_rate.or(self.means.slowest_rate),
+                    serves_one: means.serves_one.or(self.means.serves_one),
                 };
                 return;
             }

@@ -16,7 +16,7 @@ use crate::listener::{Listener, PATIENCE, refused_session};
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long an answer that must not come is waited for.
-const SILENCE: Duration = Duration::from_millis(800);
+pub(crate) const SILENCE: Duration = Duration::from_millis(800);
 
 /// Opens a broker with Celery's default settings.
 pub(crate) fn broker(url: &str) -> Arc<dyn Broker> {
@@ -49,7 +49,7 @@ pub(crate) async fn until_it_answers(broker: &Arc<dyn Broker>, hostname: &str, t
         .unwrap_or_else(|_| panic!("{hostname} does not answer {times} times"));
 }
 
-async fn probe_one(broker: &Arc<dyn Broker>, hostname: &str, timeout: Duration) -> Probe {
+pub(crate) async fn probe_one(broker: &Arc<dyn Broker>, hostname: &str, timeout: Duration) -> Probe {
     let mut probes = broker.probe(&names(&[hostname]), timeout).await.unwrap();
     assert_eq!(probes.len(), 1);
     probes.remove(0)

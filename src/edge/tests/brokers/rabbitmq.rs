@@ -112,16 +112,16 @@ async fn an_exclusive_mailbox_is_looked_up_once(rabbit: &RabbitMq) {
     let worker = Worker::start(&rabbit.url(), "usual@h1", WorkerOptions::default());
     let broker = broker(&rabbit.url());
     until_it_answers(&broker, worker.hostname(), 1).await;
-    let before = rabbit.logged("RESOURCE_LOCKED");
+    let before = rabbit.logged("resource_locked");
     worker.sigstop();
     let frozen = asked(&broker, worker.hostname(), 5).await;
     assert_eq!(frozen, [(false, Presence::Here); 5]);
     // The log is written behind.
-    let once = || (rabbit.logged("RESOURCE_LOCKED") > before).then_some(());
+    let once = || (rabbit.logged("resource_locked") > before).then_some(());
     poll_until(PATIENCE, once).expect("it was looked up");
     worker.sigkill();
     assert_eq!(asked(&broker, worker.hostname(), 1).await, [(false, Presence::Gone)]);
-    assert_eq!(rabbit.logged("RESOURCE_LOCKED"), before + 1);
+    assert_eq!(rabbit.logged("resource_locked"), before + 1);
 }
 
 async fn blocked_publishers_are_told_and_leave_nothing_malformed(rabbit: &RabbitMq) {

@@ -95,6 +95,7 @@ impl BrokerListener {
         let now = Clock.now();
         let hearing = self.session.hearing(now.mono);
         let before = self.detector.state();
+        let overdue = self.session.overdue(now.mono);
         match &hearing {
             Hearing::Heard => {
                 if let Some(outage) = self.detector.heard(now) {
@@ -110,11 +111,14 @@ impl BrokerListener {
                     );
                     self.with.sight.send_replace(Sight::Blind);
                 }
-                self.detector.lost(now);
+                self.detector.lost(now, overdue);
             }
         }
         if before != self.detector.state() {
-            self.since = now.wall;
+            self.since = match self.detector.state() {
+                BrokerState::Lost => now.wall - overdue,
+                BrokerState::Heard | BrokerState::Connecting => now.wall,
+            };
         }
         self.report(now, &hearing);
         if hearing == Hearing::Heard && now.mono >= self.next_look && !self.looking {
@@ -155,6 +159,7 @@ impl BrokerListener {
             name: self.with.broker.name().into(),
             address: self.with.broker.address(),
             state: self.detector.state(),
+            blocked: self.session.is_blocked(),
             since: self.since,
             error,
             retry_at,

@@ -52,7 +52,8 @@ pub(crate) async fn learn(
         (reply.hostname.clone(), means)
     });
     let learned = names.zip(pools.chain(consumed)).collect();
-    Ok((learned, read_means(&stats).chain(rates).collect()))
+    let means = read_means(&stats).chain(read_queues(&queues)).chain(rates);
+    Ok((learned, means.collect()))
 }
 
 /// Asks workers about their work, and the broker whether anybody takes anything from it.
@@ -85,7 +86,7 @@ pub(crate) async fn look_at_work(broker: &SharedBroker, hostnames: &[CompactStri
     });
     Ok(WorkSeen {
         looks: looks.collect(),
-        means: read_means(&stats).collect(),
+        means: read_means(&stats).chain(read_queues(&queues)).collect(),
         takers,
     })
 }
@@ -98,6 +99,17 @@ fn read_means(stats: &[Reply]) -> impl Iterator<Item = (CompactString, Means)> {
             prefetch: stats.prefetch_count,
             time_limit: stats.time_limit,
             slowest_rate: None,
+            serves_one: None,
+        };
+        Some((reply.hostname.clone(), means))
+    })
+}
+
+fn read_queues(queues: &[Reply]) -> impl Iterator<Item = (CompactString, Means)> {
+    queues.iter().filter_map(|reply| {
+        let means = Means {
+            serves_one: Some(inspect::serves_one(&reply.body)?),
+            ..Means::default()
         };
         Some((reply.hostname.clone(), means))
     })

@@ -2,6 +2,7 @@
 //! canary returns, so about once a second, and never for an event.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use headcount_core::detect::session::Session;
 pub use headcount_core::detect::session::{CANARY_LATE, Hearing};
@@ -30,6 +31,16 @@ impl SharedSession {
     /// The session has ended.
     pub fn ended(&self, error: String, retry_at: Mono) {
         self.get().ended(error, Some(retry_at));
+    }
+
+    /// Whether the broker blocks publishers.
+    pub fn is_blocked(&self) -> bool {
+        self.get().is_blocked()
+    }
+
+    /// See [`Session::overdue`].
+    pub fn overdue(&self, now: Mono) -> Duration {
+        self.get().overdue(now)
     }
 
     /// Which session it is, counted from one; zero before the first.

@@ -117,6 +117,7 @@ mod tests {
             name: "main".into(),
             address: "redis://127.0.0.1:6379/0".to_owned(),
             state,
+            blocked: false,
             since: Wall::default(),
             error: error.map(str::to_owned),
             retry_at: None,

@@ -527,6 +527,7 @@ fn first_status(sites: &BTreeMap<CompactString, BrokerSite>) -> Status {
         name: site.broker.name().into(),
         address: site.broker.address(),
         state: BrokerState::Connecting,
+        blocked: false,
         since: now,
         error: Some("connecting".to_owned()),
         retry_at: None,

@@ -31,6 +31,8 @@ pub struct BrokerStatus {
     pub address: String,
     /// How it stands.
     pub state: BrokerState,
+    /// Whether it is not heard because it blocks publishers: it is reachable all the same.
+    pub blocked: bool,
     /// Since when.
     pub since: Wall,
     /// Why it is not heard, in words for a person; none while it is.

@@ -149,6 +149,7 @@ fn told(method: &str, body: &Value, mut tell: impl FnMut(Told)) {
                 prefetch: stats.prefetch_count,
                 time_limit: stats.time_limit,
                 slowest_rate: None,
+                serves_one: None,
             }));
             stats.pool.map(Told::Pool)
         }
@@ -158,7 +159,15 @@ fn told(method: &str, body: &Value, mut tell: impl FnMut(Told)) {
                 ..Means::default()
             })
         }),
-        "active_queues" => inspect::active_queues(body).map(Told::Queues),
+        "active_queues" => {
+            if let Some(serves_one) = inspect::serves_one(body) {
+                tell(Told::Means(Means {
+                    serves_one: Some(serves_one),
+                    ..Means::default()
+                }));
+            }
+            inspect::active_queues(body).map(Told::Queues)
+        }
         "active" => count().map(Told::Running),
         "reserved" => count().map(Told::Reserved),
         "scheduled" => count().map(Told::Scheduled),

@@ -290,6 +290,7 @@ impl Rig {
     fn listen(&mut self, now: Now) {
         let before = self.broker.state();
         let hearing = self.session.hearing(now.mono);
+        let overdue = self.session.overdue(now.mono);
         match &hearing {
             Hearing::Heard => {
                 if let Some(outage) = self.broker.heard(now) {
@@ -306,11 +307,14 @@ impl Rig {
                 if before == BrokerState::Heard {
                     self.see(Sight::Blind);
                 }
-                self.broker.lost(now);
+                self.broker.lost(now, overdue);
             }
         }
         if before != self.broker.state() {
-            self.broker_since = now.wall;
+            self.broker_since = match self.broker.state() {
+                BrokerState::Lost => now.wall - overdue,
+                BrokerState::Heard | BrokerState::Connecting => now.wall,
+            };
         }
         let why = match hearing {
             Hearing::Heard => None,
@@ -325,6 +329,7 @@ impl Rig {
                 name: self.spec.broker.clone(),
                 address: self.spec.address.clone(),
                 state,
+                blocked: self.session.is_blocked(),
                 since: self.broker_since,
                 error: why,
                 retry_at: None,

@@ -86,6 +86,7 @@ pub(in crate::tests) fn broker(name: &str, state: BrokerState, down: bool) -> Br
             name: name.into(),
             address: "amqp://127.0.0.1//".to_owned(),
             state,
+            blocked: false,
             since: Wall::from_micros(0),
             error: (!heard).then(|| "connection lost".to_owned()),
             retry_at: None,

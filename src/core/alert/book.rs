@@ -116,6 +116,7 @@ impl IncidentBook {
         let fleets = fleets.iter().take(Scene::MAX_FLEETS).cloned().collect();
         let scene = Scene {
             fleets,
+            blocked: broker.blocked,
             ..Scene::default()
         };
         let severity = down.then_some(Severity::BrokerDown);
@@ -305,6 +306,7 @@ mod tests {
             name: "main".into(),
             address: "redis://h".to_owned(),
             state,
+            blocked: false,
             since: at(5),
             error: None,
             retry_at: None,

@@ -144,6 +144,9 @@ pub struct Scene {
     /// Of a broker: the fleets that cannot be seen without it; at most [`Scene::MAX_FLEETS`].
     #[serde(default)]
     pub fleets: Vec<CompactString>,
+    /// Of a broker: it stands, and blocks publishers.
+    #[serde(default)]
+    pub blocked: bool,
     /// What the lost have in common.
     #[serde(default)]
     pub shared: Option<Shared>,
@@ -161,6 +164,7 @@ impl Scene {
         (self.up, self.expected, self.minimum) == (other.up, other.expected, other.minimum)
             && same_missing(&self.missing, &other.missing)
             && self.fleets == other.fleets
+            && self.blocked == other.blocked
             && self.shared == other.shared
             && self.covers == other.covers
     }

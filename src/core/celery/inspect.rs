@@ -113,6 +113,18 @@ pub fn active_queues(body: &Value) -> Option<Vec<CompactString>> {
     )
 }
 
+/// Whether one of the queues in an `active_queues` reply serves one consumer at a time, so that the others stand by
+/// (`x-single-active-consumer`). RabbitMQ shows it nowhere to those who may only ask for a queue's counts, and refuses a
+/// declaration without it, so a worker that declares its queues tells it. None if the command failed there.
+pub fn serves_one(body: &Value) -> Option<bool> {
+    let queues = body.as_array()?;
+    let serves_one = |queue: &Value| {
+        let argument = queue.get("queue_arguments")?.get("x-single-active-consumer")?;
+        argument.as_bool()
+    };
+    Some(queues.iter().filter_map(serves_one).any(|one| one))
+}
+
 /// How many tasks an `active` reply lists; none if the command failed there.
 pub fn active(body: &Value) -> Option<usize> {
     body.as_array().map(Vec::len)
@@ -171,6 +183,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_queue_that_serves_one_consumer_is_known_by_its_arguments() {
+        let queue = |arguments| json!([{"name": "a"}, {"name": "sms", "queue_arguments": arguments}]);
+        assert_eq!(
+            serves_one(&queue(json!({"x-single-active-consumer": true}))),
+            Some(true)
+        );
+        for arguments in [
+            json!({"x-single-active-consumer": false}),
+            json!({"x-single-active-consumer": "yes"}),
+            json!({"x-max-priority": 3}),
+            json!([]),
+            json!(null),
+        ] {
+            assert_eq!(serves_one(&queue(arguments)), Some(false));
+        }
+        assert_eq!(serves_one(&json!({"error": "no"})), None);
+    }
 
     #[test]
     fn rate_limits_say_how_far_apart_runs_are() {

@@ -11,6 +11,7 @@ use super::state::{Signal, WorkerState};
 use super::worker::{Spoke, Worker};
 use crate::alert::Evidence;
 use crate::alert::text::Moment;
+use crate::celery::inspect::Pool;
 use crate::status::{SignalStatus, Signals, WorkerStatus};
 use crate::time::Now;
 
@@ -221,6 +222,8 @@ impl Worker {
                 let deaf = missed >= CHECKS && self.state() == WorkerState::Up && self.beat.is_some();
                 let though = if deaf {
                     ", though its beats come: it is deaf to commands"
+                } else if self.pool == Some(Pool::Solo) {
+                    "; its pool is solo, which is silent while a task runs"
                 } else {
                     ""
                 };

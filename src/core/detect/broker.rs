@@ -43,11 +43,12 @@ impl BrokerDetector {
         outage
     }
 
-    /// The broker is not heard.
-    pub fn lost(&mut self, now: Now) {
+    /// The broker is not heard; `overdue`: for how long a proof of hearing had been due when that was noticed, see
+    /// [`Session::overdue`](super::session::Session::overdue). The loss counts from there.
+    pub fn lost(&mut self, now: Now, overdue: Duration) {
         let t = self.clock.advance(now.mono);
         if self.state == BrokerState::Heard {
-            self.enter(BrokerState::Lost, t);
+            self.enter(BrokerState::Lost, t - overdue);
         }
         self.tick(now);
     }
@@ -85,6 +86,7 @@ impl BrokerDetector {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::{Hearing, Session};
     use super::*;
     use crate::time::{Mono, Wall};
 
@@ -105,11 +107,11 @@ mod tests {
     fn a_short_break_is_no_outage_and_a_long_one_is() {
         let mut broker = BrokerDetector::new(at(0), false);
         broker.heard(at(500));
-        broker.lost(at(1_000));
+        broker.lost(at(1_000), Duration::ZERO);
         run(&mut broker, 1_000, 3_900);
         assert!(!broker.is_down());
         assert_eq!(broker.heard(at(3_950)), Some(Duration::from_millis(2_950)));
-        broker.lost(at(10_000));
+        broker.lost(at(10_000), Duration::ZERO);
         run(&mut broker, 10_000, 13_000);
         assert!(broker.is_down());
         broker.heard(at(20_000));
@@ -119,18 +121,54 @@ mod tests {
     #[test]
     fn a_broker_that_starts_with_us_gets_time() {
         let mut broker = BrokerDetector::new(at(0), false);
-        broker.lost(at(100));
+        broker.lost(at(100), Duration::ZERO);
         run(&mut broker, 250, 29_000);
         assert!(!broker.is_down());
         run(&mut broker, 29_000, 30_000);
         assert!(broker.is_down());
     }
 
+    /// A broker that hangs from `hangs` on for `span` milliseconds: when it was found down, if it was. A canary is sent in
+    /// each whole second, and is back at once unless the broker hangs.
+    fn hangs(hangs: u64, span: u64) -> Option<u64> {
+        let mut session = Session::default();
+        session.opened();
+        let mut broker = BrokerDetector::new(at(0), false);
+        for ms in (0..=hangs + 20_000).step_by(10) {
+            let now = at(ms);
+            let stands = ms < hangs || ms >= hangs + span;
+            if stands && (ms % 1_000 == 0 || ms == hangs + span) {
+                session.canary(now.mono);
+            }
+            if ms % 250 == 0 {
+                match session.hearing(now.mono) {
+                    Hearing::Heard => {
+                        broker.heard(now);
+                    }
+                    Hearing::Deaf { .. } => broker.lost(now, session.overdue(now.mono)),
+                }
+                if broker.is_down() {
+                    return Some(ms - hangs);
+                }
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_broker_that_hangs_is_told_within_five_seconds_and_a_break_of_three_is_not() {
+        for begins in (60_000..61_000).step_by(10) {
+            assert_eq!(hangs(begins, 3_000), None, "{begins}");
+            let found = hangs(begins, 600_000).unwrap();
+            assert!((3_000..=4_500).contains(&found), "{begins}: {found} ms");
+        }
+    }
+
     #[test]
     fn our_own_pause_is_no_outage() {
         let mut broker = BrokerDetector::new(at(0), false);
         broker.heard(at(0));
-        broker.lost(at(1_000));
+        broker.lost(at(1_000), Duration::ZERO);
         broker.tick(at(120_000));
         assert!(!broker.is_down());
     }

@@ -76,7 +76,8 @@ pub const ROLLOUT_WITHIN: Duration = Duration::from_secs(60);
 pub const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 /// How long a silent worker of a solo pool is believed to be busy, while its connection stands. It neither beats nor
 /// answers during a task (measured), so nothing distinguishes it from a frozen one until then: a task of ten minutes, and
-/// the beats before and after it.
+/// the beats before and after it. For longer where `stuck_after`, its time limit or its longest run say so: Celery's solo pool
+/// itself knows no limit, and tells none.
 pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(610);
 /// The same for a worker that has never answered, and of whose connection the broker tells nothing.
 pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);

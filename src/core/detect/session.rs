@@ -71,6 +71,24 @@ impl Session {
         };
     }
 
+    /// Whether the broker blocks publishers: it stands, and nothing is heard.
+    pub fn is_blocked(&self) -> bool {
+        self.open && self.blocked
+    }
+
+    /// For how long a canary has been due, where that is why nothing is heard; at most as long as it takes to notice, so
+    /// that what comes back after a pause of our own still has a moment to be read. Zero where a session has ended: that
+    /// is noticed at once.
+    pub fn overdue(&self, now: Mono) -> Duration {
+        match self.canary {
+            Some(back) if self.open && !self.blocked => {
+                let due = now.since(back).saturating_sub(CANARY_EVERY);
+                due.min(CANARY_LATE.saturating_sub(CANARY_EVERY))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Which session it is, counted from one; zero before the first.
     pub fn number(&self) -> u64 {
         self.number

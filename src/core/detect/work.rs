@@ -267,7 +267,7 @@ impl Work {
         if self.active.is_some_and(|active| active > 0)
             && let Some(moved) = self.moved
         {
-            self.run.add(t, t.since(moved));
+            self.ran(t, t.since(moved));
         }
         self.moved = self.moved.max(Some(t));
         // Whoever takes something was not the one who took nothing. (Of another queue it may still have lost its consumer.)
@@ -276,6 +276,11 @@ impl Work {
         if self.absent.as_ref().is_some_and(idle) {
             self.absent = None;
         }
+    }
+
+    /// A task of its has run for about so long.
+    pub(super) fn ran(&mut self, t: Seen, run: Duration) {
+        self.run.add(t, run);
     }
 
     /// With what it works.

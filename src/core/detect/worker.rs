@@ -371,7 +371,7 @@ impl Worker {
     /// Whether it may be found down within moments: the broker no longer sees it, or its silence is about to be too long.
     /// What is told of its fleet can wait so long for it.
     pub(super) fn may_fall(&self, t: Seen, rules: &Rules, doubt: Doubt) -> bool {
-        let nearly = || self.silent(t) + HOLD > self.silent_deadline(rules, doubt) && self.excuse(t).is_none();
+        let nearly = || self.silent(t) + HOLD > self.silent_deadline(rules, doubt) && self.excuse(t, rules).is_none();
         self.is_suspect() && (self.gone.is_some() || nearly())
     }
 
@@ -428,6 +428,15 @@ impl Worker {
             Word::Nothing => {}
         }
         if sighting.beats > 0 {
+            // A solo pool is silent for as long as a task runs, so how long it ran shows only afterwards.
+            if self.pool == Some(Pool::Solo)
+                && !restarted
+                && let (Some(previous), Some(before), Some(now)) =
+                    (self.beat, self.work.processed(), sighting.processed)
+                && now > before
+            {
+                self.work.ran(t, fresh.since(previous.seen));
+            }
             self.unfinished = None;
             if !restarted && let (Some(before), Some(now)) = (self.work.processed(), sighting.processed) {
                 self.accepted = self.accepted.saturating_add(now.saturating_sub(before));
@@ -625,7 +634,7 @@ impl Worker {
             return Some(Diagnosis::Crashed);
         }
         let deadline = self.silent_deadline(rules, doubt);
-        if silent <= deadline || self.excuse(t).is_some() {
+        if silent <= deadline || self.excuse(t, rules).is_some() {
             return None;
         }
         // The broker has just begun to say that its connection is gone: whether it has crashed, or reconnects after a
@@ -703,7 +712,7 @@ impl Worker {
     }
 
     /// Why its silence may be innocent.
-    pub(super) fn excuse(&self, t: Seen) -> Option<&'static str> {
+    pub(super) fn excuse(&self, t: Seen, rules: &Rules) -> Option<&'static str> {
         let solo = self.pool == Some(Pool::Solo);
         let silent = self.silent(t);
         if self.gone.is_some() {
@@ -715,7 +724,12 @@ impl Worker {
             );
         }
         // Its silence begins with its last beat, which was up to an interval before the task.
-        if silent > rules::SOLO_BUSY_MAX + self.rhythm.patience() {
+        let busy_max = if solo {
+            rules::SOLO_BUSY_MAX.max(self.work.stuck_after(rules))
+        } else {
+            rules::SOLO_BUSY_MAX
+        };
+        if silent > busy_max + self.rhythm.patience() {
             return None;
         }
         if solo {

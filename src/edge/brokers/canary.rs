@@ -54,6 +54,12 @@ impl Canary {
             .map(|(_, sent)| now.saturating_duration_since(sent))
     }
 
+    /// Whether this is one of ours, waited for or not: one that the broker held back may come after it was excused.
+    pub(super) fn is_ours(&self, body: &[u8]) -> bool {
+        body.strip_prefix(self.token.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&b':'))
+    }
+
     /// Those under way are not waited for any more: the broker said that it holds publishers back.
     pub(super) fn excuse(&mut self) {
         self.under_way.clear();
@@ -88,6 +94,8 @@ mod tests {
         assert_eq!(canary.launch(start), None);
         canary.excuse();
         assert!(canary.launch(start).is_some());
+        assert!(canary.is_ours(bodies[9].as_bytes()), "it may yet come");
+        assert_eq!(canary.landed(bodies[9].as_bytes(), start), None);
     }
 
     #[test]
@@ -98,6 +106,7 @@ mod tests {
         other.launch(Instant::now()).unwrap();
         for strange in [body.as_bytes(), b"", b":0", b"\xff\xfe", b"0:0", &body.as_bytes()[..33]] {
             assert_eq!(other.landed(strange, Instant::now()), None);
+            assert!(!other.is_ours(strange));
         }
     }
 }

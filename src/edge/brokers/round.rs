@@ -76,6 +76,15 @@ impl Round {
         }
     }
 
+    /// Nobody reads what it is asked: it is gone, unless it has answered.
+    pub(super) fn unread(&mut self, hostname: &str) {
+        if let Some(standing) = self.targets.get_mut(hostname)
+            && standing.answers == 0
+        {
+            standing.presence = Presence::Gone;
+        }
+    }
+
     /// Nothing can be told to be gone any more: whoever was asked is there.
     pub(super) fn rest_is_here(&mut self) {
         for standing in self.targets.values_mut() {

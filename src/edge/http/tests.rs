@@ -110,6 +110,7 @@ fn status() -> Status {
         name: name.into(),
         address: "127.0.0.1:5672".into(),
         state,
+        blocked: false,
         since: NOON,
         error: error.map(str::to_owned),
         retry_at: error.map(|_| NOON + secs(4)),

@@ -277,6 +277,12 @@ impl State {
                 prefetch: body.optional()?,
                 time_limit: span(body.optional()?),
                 slowest_rate: span(body.optional()?),
+                // Older traces do not have it.
+                serves_one: if body.left() == 0 {
+                    None
+                } else {
+                    body.optional()?.map(|one| one > 0)
+                },
             }),
             _ => return Ok(None),
         }))

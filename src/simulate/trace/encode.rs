@@ -415,6 +415,8 @@ impl Encoder {
                 put_optional(out, means.prefetch);
                 put_optional(out, means.time_limit.map(micros));
                 put_optional(out, means.slowest_rate.map(micros));
+                // Last: a reader that does not know it leaves out what is left.
+                put_optional(out, means.serves_one.map(u64::from));
                 told::MEANS
             }
         }

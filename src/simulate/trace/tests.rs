@@ -175,12 +175,14 @@ fn told() -> impl Strategy<Value = Told> {
         option::of(0..u64::MAX),
         option::of(0..u64::MAX),
         option::of(0..u64::MAX),
+        any::<Option<bool>>(),
     );
-    let means = means.prop_map(|(slots, prefetch, time_limit, slowest_rate)| Means {
+    let means = means.prop_map(|(slots, prefetch, time_limit, slowest_rate, serves_one)| Means {
         slots,
         prefetch,
         time_limit: time_limit.map(Duration::from_micros),
         slowest_rate: slowest_rate.map(Duration::from_micros),
+        serves_one,
     });
     prop_oneof![
         prop::sample::select(vec![

@@ -200,6 +200,7 @@ impl Worker {
             prefetch: Some(u64::from(PREFETCH)),
             time_limit: None,
             slowest_rate: (self.leisure == Leisure::RateLimit).then_some(SLOWEST_RATE),
+            serves_one: None,
         }
     }
 

@@ -111,14 +111,40 @@ impl RabbitMq {
     /// # Panics
     /// When the server's own tool cannot ask it.
     pub fn queues(&self) -> Vec<Queue> {
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        let text = self.tool(&[&["list_queues", "--no-table-headers"], columns.as_slice()].concat());
+        text.lines().filter_map(Queue::read).collect()
+    }
+
+    /// Blocks all who publish, as a server that is short of memory does, or lets them go on.
+    ///
+    /// # Panics
+    /// When the server's own tool cannot do it.
+    pub fn block_publishers(&self, block: bool) {
+        let watermark = if block { "0.000001" } else { "0.6" };
+        self.tool(&["set_vm_memory_high_watermark", watermark]);
+    }
+
+    /// How many lines of its log hold this.
+    pub fn logged(&self, part: &str) -> usize {
+        let files = std::fs::read_dir(self.dir.path().join("log"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+            .map(|text| text.lines().filter(|line| line.contains(part)).count())
+            .sum()
+    }
+
+    fn tool(&self, arguments: &[&str]) -> String {
         let mut tool = command(TOOL);
         settings(&mut tool, self.ports, self.dir.path());
-        tool.args(["--silent", "list_queues", "--no-table-headers"]);
-        tool.args(["name", "messages_ready", "messages_unacknowledged"]);
+        tool.arg("--silent").args(arguments);
         let said = tool.stdin(Stdio::null()).output().expect("run RabbitMQ's tool");
-        let text = String::from_utf8_lossy(&said.stdout);
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
-        text.lines().filter_map(Queue::read).collect()
+        text
     }
 
     /// SIGKILL. Returns the moment.

@@ -65,7 +65,12 @@ fn trouble(notice: &Notice) -> String {
     let incident = &notice.incident;
     let again = if notice.turn == Turn::Eased { " again" } else { "" };
     if incident.kind == Kind::Broker {
-        let mut says = format!("unreachable for {}", Span(notice.at.since(lost_at(incident))));
+        let lost_for = Span(notice.at.since(lost_at(incident)));
+        let mut says = if incident.scene.blocked {
+            format!("blocks publishers (its memory or disk is short), nothing heard for {lost_for}")
+        } else {
+            format!("unreachable for {lost_for}")
+        };
         let fleets = &incident.scene.fleets;
         if let [one] = fleets.as_slice() {
             says.push_str(&format!("; fleet {} unknown", name(one)));

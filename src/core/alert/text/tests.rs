@@ -296,6 +296,12 @@ fn a_broker() {
         opened(broker.clone()),
         "BROKER DOWN main: unreachable for 12 s; fleets a, b, c and 2 more unknown"
     );
+    broker.scene.fleets = vec!["sms".into()];
+    broker.scene.blocked = true;
+    assert_eq!(
+        opened(broker.clone()),
+        "BROKER DOWN main: blocks publishers (its memory or disk is short), nothing heard for 12 s; fleet sms unknown"
+    );
     broker.resolved_at = Some(NOW);
     assert_eq!(
         text(Turn::Recovered, broker),

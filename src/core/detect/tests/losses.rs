@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::*;
+use crate::alert::Missing;
 use crate::celery::inspect::Pool;
 use crate::detect::*;
 
@@ -117,6 +118,71 @@ fn a_busy_solo_worker_is_excused_and_a_dead_one_is_not() {
     world.set("sms@solo", Truth::Frozen);
     world.run(300_000);
     assert!(world.quiet_since(0), "{:?}", world.states);
+    world.set("sms@solo", Truth::Dead);
+    world.run(15_000);
+    assert_eq!(world.verdict().missing[0].diagnosis, Some(Diagnosis::Crashed));
+}
+
+/// A solo worker that is lost sight of for so long after a minute, with these rules and means: its diagnosis then.
+fn silent_solo(rules: Rules, means: Means, seconds: u64) -> Option<Missing> {
+    let spec = FleetSpec {
+        rules,
+        ..spec(Expected::Auto, None)
+    };
+    let mut world = World::empty(FleetDetector::new(spec, Vec::new(), now(0)));
+    world.start("sms@solo", Pool::Solo);
+    world.sight(Sight::ClearAfterOutage(Duration::ZERO));
+    world.step(Input::Means(&[("sms@solo".into(), means)]));
+    world.run(60_000);
+    world.set("sms@solo", Truth::Frozen);
+    world.run(seconds * 1_000);
+    world.verdict().missing.first().cloned()
+}
+
+#[test]
+fn a_solo_worker_is_excused_for_as_long_as_its_task_may_run() {
+    let limited = Means {
+        time_limit: Some(Duration::from_secs(1_200)),
+        ..Means::default()
+    };
+    let long = Rules {
+        stuck_after: Duration::from_secs(1_200),
+        ..Rules::default()
+    };
+    assert_eq!(silent_solo(Rules::default(), limited, 750), None, "its limit");
+    assert_eq!(silent_solo(long, Means::default(), 750), None, "what was configured");
+    let found = silent_solo(Rules::default(), Means::default(), 750).unwrap();
+    assert_eq!(found.diagnosis, Some(Diagnosis::Frozen));
+    let found = silent_solo(Rules::default(), limited, 1_300).unwrap();
+    assert_eq!(
+        found.diagnosis,
+        Some(Diagnosis::Frozen),
+        "nothing runs beyond its limit"
+    );
+}
+
+#[test]
+fn how_long_a_solo_worker_was_busy_is_remembered_and_the_next_time_believed() {
+    let mut world = World::empty(FleetDetector::new(spec(Expected::Auto, None), Vec::new(), now(0)));
+    world.start("sms@solo", Pool::Solo);
+    world.sight(Sight::ClearAfterOutage(Duration::ZERO));
+    world.backlog = 1;
+    world.run(60_000);
+    let busy = |world: &mut World, seconds: u64| {
+        world.set("sms@solo", Truth::Frozen);
+        world.run(seconds * 1_000);
+        world.set("sms@solo", Truth::Well);
+    };
+    busy(&mut world, 400);
+    world.run(10_000);
+    assert!(world.quiet_since(0), "{:?}", world.states);
+    let since = world.ms;
+    busy(&mut world, 750);
+    world.run(10_000);
+    assert!(world.quiet_since(since), "{:?}", world.states);
+    // One that is killed meanwhile has no connection, and is found as soon as ever.
+    world.set("sms@solo", Truth::Frozen);
+    world.run(60_000);
     world.set("sms@solo", Truth::Dead);
     world.run(15_000);
     assert_eq!(world.verdict().missing[0].diagnosis, Some(Diagnosis::Crashed));

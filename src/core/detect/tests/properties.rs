@@ -303,12 +303,14 @@ fn nonsense() -> impl Strategy<Value = Nonsense> {
         any::<Option<u64>>(),
         prop::option::of(span()),
         prop::option::of(span()),
+        any::<Option<bool>>(),
     )
-        .prop_map(|(slots, prefetch, time_limit, slowest_rate)| Means {
+        .prop_map(|(slots, prefetch, time_limit, slowest_rate, serves_one)| Means {
             slots,
             prefetch,
             time_limit,
             slowest_rate,
+            serves_one,
         });
     let look = (
         queues(),

@@ -25,6 +25,8 @@ struct Actual {
     believes: Vec<CompactString>,
     /// Whether the broker has a consumer of it.
     consumes: bool,
+    /// Whether the broker gives it nothing all the same: another is served.
+    stands_by: bool,
     /// Whether it answers commands.
     answers: bool,
     /// Whether its pool hangs.
@@ -49,6 +51,8 @@ struct World {
     /// Whether the broker tells consumers (RabbitMQ), or only whether anybody takes (Redis).
     rabbit: bool,
     ms: u64,
+    /// Whether the queues serve one consumer at a time.
+    serves_one: bool,
     looks: u64,
     stalled: Vec<(u64, CompactString, Option<Trouble>)>,
 }
@@ -83,6 +87,7 @@ impl World {
             ms: 0,
             looks: 0,
             stalled: Vec::new(),
+            serves_one: false,
         };
         world.step(Input::Sight(Sight::Clear));
         for n in 0..workers {
@@ -93,6 +98,7 @@ impl World {
                 prefetch: u64::from(slots) * 4,
                 believes: vec!["sms".into()],
                 consumes: true,
+                stands_by: false,
                 answers: true,
                 hangs: false,
                 rate: 0,
@@ -132,7 +138,10 @@ impl World {
             loop {
                 let held = worker.running.len() as u64 + u64::from(worker.reserved) + u64::from(worker.scheduled);
                 let free = (worker.running.len() as u64) < u64::from(worker.slots);
-                let may = worker.consumes && held < worker.prefetch && ms >= worker.began_last + worker.rate;
+                let may = worker.consumes
+                    && !worker.stands_by
+                    && held < worker.prefetch
+                    && ms >= worker.began_last + worker.rate;
                 let believes = worker.believes.clone();
                 let queue = believes
                     .iter()
@@ -175,6 +184,7 @@ impl World {
                             prefetch: Some(worker.prefetch),
                             time_limit: None,
                             slowest_rate: Some(Duration::from_millis(worker.rate)),
+                            serves_one: Some(self.serves_one),
                         };
                         self.step(Input::Learned(&[(name.clone(), learned)]));
                         self.step(Input::Means(&[(name, means)]));
@@ -347,6 +357,32 @@ fn one_of_many_that_has_lost_its_consumer_is_found_by_the_count_of_consumers() {
     assert!(found <= 20_000, "{found} ms");
     assert_eq!(trouble, Trouble::ConsumerGone);
     assert_eq!(world.stalled.len(), 1, "and nobody else: {:?}", world.stalled);
+}
+
+/// The broker gives everything to the first, and the second stands by: a healthy consumer that takes nothing.
+#[test]
+fn who_stands_by_at_a_queue_that_serves_one_consumer_is_in_peace() {
+    let stalled = |serves_one: bool, alone: bool| {
+        let mut world = World::new(if alone { 1 } else { 2 }, 2);
+        world.serves_one = serves_one;
+        world.run(60_000);
+        world.flood("sms");
+        let last = world.workers.len() - 1;
+        world.worker(last).stands_by = true;
+        world.run(300_000);
+        world.found(last, 60_000).map(|(_, trouble)| trouble)
+    };
+    assert_eq!(stalled(true, false), None);
+    assert_eq!(
+        stalled(false, false),
+        Some(Trouble::NotTaking),
+        "of any other queue it should take"
+    );
+    assert_eq!(
+        stalled(true, true),
+        Some(Trouble::NotTaking),
+        "who is alone does not stand by"
+    );
 }
 
 #[test]

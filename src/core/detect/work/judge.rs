@@ -122,11 +122,18 @@ impl Work {
     pub(super) fn waiting<'a>(&self, board: &'a Board) -> Option<&'a Line> {
         let known = self.now.is_some() || !self.consumed.is_empty();
         let queues = if known { self.claims(board) } else { board.configured() };
-        let waiting = || queues.iter().filter_map(|queue| board.waiting(queue));
+        let for_it = |line: &&Line| !self.may_stand_by(line);
+        let waiting = || queues.iter().filter_map(|queue| board.waiting(queue)).filter(for_it);
         if !known && waiting().count() < queues.len() {
             return None;
         }
         waiting().max_by_key(|line| line.length)
+    }
+
+    /// Whether the broker may leave a queue to another consumer: what waits there then need not wait for this one. The
+    /// broker does not tell which of them it serves. (Only RabbitMQ, which counts consumers, has such queues.)
+    fn may_stand_by(&self, line: &Line) -> bool {
+        self.means.serves_one == Some(true) && line.consumers.is_some_and(|consumers| consumers > 1)
     }
 
     pub(super) fn says_it_consumes(&self, queue: &CompactString) -> bool {
@@ -185,7 +192,8 @@ impl Work {
         self.patience(rules.stalled_after * if answers { 1 } else { rules::GAPS })
     }
 
-    pub(super) fn stuck_after(&self, rules: &Rules) -> Duration {
+    /// After so long without progress of a task it is stuck: longer where its own limit or its past runs say so.
+    pub(in crate::detect) fn stuck_after(&self, rules: &Rules) -> Duration {
         let limit = self
             .means
             .time_limit

@@ -13,20 +13,26 @@ pub struct Means {
     pub time_limit: Option<Duration>,
     /// The longest time between two runs of one task that its rate limits enforce; zero if it has none.
     pub slowest_rate: Option<Duration>,
+    /// Whether a queue of its serves one consumer at a time, so that it may have to stand by.
+    pub serves_one: Option<bool>,
 }
 
 impl Means {
-    /// Takes what it has said last. Two replies tell of it: `stats` of all but the rate limits, and what it leaves out is no
-    /// longer so; `registered` of these alone.
+    /// Takes what it has said last. Three replies tell of it: `stats` of its pool, and what it leaves out is no longer so;
+    /// `registered` of its rate limits alone, and `active_queues` of how they serve.
     pub fn update(&mut self, said: Means) {
         if said.slots.is_some() || said.prefetch.is_some() || said.time_limit.is_some() {
             *self = Means {
                 slowest_rate: self.slowest_rate,
+                serves_one: self.serves_one,
                 ..said
             };
         }
         if said.slowest_rate.is_some() {
             self.slowest_rate = said.slowest_rate;
+        }
+        if said.serves_one.is_some() {
+            self.serves_one = said.serves_one;
         }
     }
 }
@@ -45,6 +51,7 @@ mod tests {
             prefetch: Some(8),
             time_limit: Some(SECOND),
             slowest_rate: None,
+            serves_one: None,
         };
         let rates = |rate| Means {
             slowest_rate: Some(rate),

@@ -275,11 +275,12 @@ impl Taken {
 fn hand_over(delivery: &Delivery, lane: &mut (dyn Lane + Send), canary: &mut Canary) -> bool {
     let properties = &delivery.properties;
     let content_type = properties.content_type().as_ref().map_or("", ShortString::as_str);
-    if content_type == CANARY_TYPE
-        && let Some(round_trip) = canary.landed(&delivery.data, Instant::now())
-    {
-        lane.canary(round_trip);
-        return true;
+    if content_type == CANARY_TYPE && canary.is_ours(&delivery.data) {
+        let landed = canary.landed(&delivery.data, Instant::now());
+        if let Some(round_trip) = landed {
+            lane.canary(round_trip);
+        }
+        return landed.is_some();
     }
     lane.message(RawMessage::Amqp {
         content_type,

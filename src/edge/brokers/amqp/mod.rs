@@ -7,6 +7,7 @@ mod connect;
 mod control;
 mod inspect;
 mod listen;
+mod mailbox;
 mod probe;
 mod request;
 mod short;
@@ -25,6 +26,7 @@ use super::OpenError;
 use super::shared::Shared;
 use connect::Address;
 use control::Control;
+use mailbox::Mailboxes;
 
 /// One RabbitMQ.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(super) struct Amqp {
     address: Address,
     wire: WireSettings,
     control: Shared<Control>,
+    mailboxes: Mailboxes,
 }
 
 impl Amqp {
@@ -47,6 +50,7 @@ impl Amqp {
             address: Address::new(shown, url)?,
             wire,
             control: Shared::new(),
+            mailboxes: Mailboxes::default(),
         })
     }
 

@@ -1,4 +1,5 @@
-//! The mailbox ping: a worker's mailbox is an exclusive queue, so it exists exactly as long as the worker's connection.
+//! The mailbox ping: a worker's mailbox is a queue that exists exactly as long as the worker's connection, unless settings
+//! say otherwise (see `mailbox.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -29,12 +30,22 @@ pub(super) async fn probe(
     let mut call = control.waiting.call()?;
     let deadline = tokio::time::Instant::now() + timeout;
     // Time that runs out ends the round; what is known by then stands.
-    match timeout_at(deadline, ask(broker, control, &mut round, &mut call, timeout)).await {
-        Ok(Err(error)) => Err(error),
+    let (asked, unread) = tokio::join!(
+        timeout_at(deadline, ask(broker, control, &mut round, &mut call, timeout)),
+        timeout_at(deadline, broker.mailboxes.unread(broker, control, targets)),
+    );
+    match asked {
+        Ok(Err(error)) => return Err(error),
         // The broker confirms at once what it has taken: silence of all is its own, not the workers'.
-        Err(_) if round.is_blank() => Err(BrokerError::Timeout(timeout)),
-        Ok(Ok(())) | Err(_) => Ok(round.into_probes(targets)),
+        Err(_) if round.is_blank() => return Err(BrokerError::Timeout(timeout)),
+        Ok(Ok(())) | Err(_) => {}
     }
+    for hostname in unread.map(|unread| unread.0).unwrap_or_default() {
+        round.unread(&hostname);
+    }
+    let probes = round.into_probes(targets);
+    broker.mailboxes.note(&probes);
+    Ok(probes)
 }
 
 async fn ask(

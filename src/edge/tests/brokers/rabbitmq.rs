@@ -1,12 +1,12 @@
 //! RabbitMQ, with the kit and with what only it has.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use compact_str::CompactString;
-use headcount_actors::ports::{BrokerError, Inspect, Lane, Presence};
+use headcount_actors::ports::{Broker, BrokerError, Inspect, Lane, Presence};
 use headcount_core::celery::RawMessage;
-use headcount_testkit::{RabbitMq, free_port};
+use headcount_testkit::{RabbitMq, Worker, WorkerOptions, free_port, poll_until};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -14,8 +14,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::conformance::{self, Sight, broker};
-use crate::listener::Listener;
+use crate::conformance::{self, SILENCE, Sight, broker, probe_one, until_it_answers};
+use crate::listener::{Listener, PATIENCE};
 
 async fn client(rabbit: &RabbitMq) -> (Connection, Channel) {
     let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", rabbit.port());
@@ -64,10 +64,81 @@ async fn rabbitmq_is_watched() {
     conformance::hears_hostile(&mut listener).await;
 
     listener.drop_session().await;
+    a_mailbox_that_outlives_its_worker_does_not_hide_that_it_is_gone(&rabbit).await;
+    an_exclusive_mailbox_is_looked_up_once(&rabbit).await;
+    blocked_publishers_are_told_and_leave_nothing_malformed(&rabbit).await;
     let listener = Listener::start(&broker).await;
     rabbit.kill();
     conformance::tells_of_the_brokers_death(&broker, listener).await;
     drop(worker);
+}
+
+/// Whether a worker answers, and what the broker shows of it, when it is asked so often.
+async fn asked(broker: &Arc<dyn Broker>, hostname: &str, times: u32) -> Vec<(bool, Presence)> {
+    let mut seen = Vec::new();
+    for _ in 0..times {
+        let probe = probe_one(broker, hostname, SILENCE).await;
+        seen.push((probe.answers > 0, probe.presence));
+    }
+    seen
+}
+
+async fn a_mailbox_that_outlives_its_worker_does_not_hide_that_it_is_gone(rabbit: &RabbitMq) {
+    // Settings on the command line come last.
+    let settings = ["--", "control_queue_exclusive=no", "control_queue_durable=yes"];
+    let options = WorkerOptions {
+        extra: settings.map(str::to_owned).to_vec(),
+        ..WorkerOptions::default()
+    };
+    let worker = Worker::start(&rabbit.url(), "lasting@h1", options);
+    let broker = broker(&rabbit.url());
+    until_it_answers(&broker, worker.hostname(), 1).await;
+    worker.sigstop();
+    let frozen = asked(&broker, worker.hostname(), 4).await;
+    assert_eq!(frozen, [(false, Presence::Here); 4], "its connection stands");
+    worker.sigcont();
+    until_it_answers(&broker, worker.hostname(), 1).await;
+    worker.sigkill();
+    let killed = asked(&broker, worker.hostname(), 4).await;
+    assert_eq!(
+        killed[0],
+        (false, Presence::Here),
+        "nobody looks at a mailbox after one silence"
+    );
+    assert_eq!(killed[1..], [(false, Presence::Gone); 3]);
+}
+
+async fn an_exclusive_mailbox_is_looked_up_once(rabbit: &RabbitMq) {
+    let worker = Worker::start(&rabbit.url(), "usual@h1", WorkerOptions::default());
+    let broker = broker(&rabbit.url());
+    until_it_answers(&broker, worker.hostname(), 1).await;
+    let before = rabbit.logged("resource_locked");
+    worker.sigstop();
+    let frozen = asked(&broker, worker.hostname(), 5).await;
+    assert_eq!(frozen, [(false, Presence::Here); 5]);
+    // The log is written behind.
+    let once = || (rabbit.logged("resource_locked") > before).then_some(());
+    poll_until(PATIENCE, once).expect("it was looked up");
+    worker.sigkill();
+    assert_eq!(asked(&broker, worker.hostname(), 1).await, [(false, Presence::Gone)]);
+    assert_eq!(rabbit.logged("resource_locked"), before + 1);
+}
+
+async fn blocked_publishers_are_told_and_leave_nothing_malformed(rabbit: &RabbitMq) {
+    let broker = broker(&rabbit.url());
+    let mut listener = Listener::start(&broker).await;
+    listener.until("a canary", |heard| !heard.canaries.is_empty()).await;
+    for round in 1..=2 {
+        rabbit.block_publishers(true);
+        let heard = listener.until("blocked", |heard| heard.blocked).await;
+        rabbit.block_publishers(false);
+        let more = heard.canaries.len() + 2;
+        let heard = listener
+            .until("canaries again", |heard| !heard.blocked && heard.canaries.len() >= more)
+            .await;
+        assert_eq!(heard.malformed, [], "round {round}");
+    }
+    listener.drop_session().await;
 }
 
 async fn queues(rabbit: &RabbitMq) {

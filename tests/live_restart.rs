@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions};
+use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions, poll_until};
+use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -40,6 +41,7 @@ fn restart(broker: &Broker) {
     workers[0].sigkill();
     slack.next_text("DOWN sms", PATIENCE);
     let before = headcount.get("/api/v1/incidents?state=open")[0]["id"].clone();
+    noted(&headcount, &before, 1);
     headcount.sigkill();
     headcount.restart();
     names[1..].iter().for_each(|name| up(&headcount, name));
@@ -54,6 +56,8 @@ fn restart(broker: &Broker) {
     assert!(all.contains(before.as_str().unwrap()), "{before} is not named in {all}");
     headcount.wait_fleet("sms", "healthy", UP_WITHIN);
 
+    noted(&headcount, &before, 2);
+
     // It is over: that too is remembered.
     headcount.sigkill();
     headcount.restart();
@@ -61,4 +65,17 @@ fn restart(broker: &Broker) {
     slack.silent_for(VERDICTS);
     assert!(headcount.sigterm().success());
     assert_eq!(slack.texts().len(), 2, "{:#?}", slack.texts());
+}
+
+/// Waits until it is written down that so many messages of an incident were accepted: a kill between Slack's yes and the
+/// note of it repeats the message (README, "Limits").
+fn noted(headcount: &Headcount, incident: &Value, messages: usize) {
+    let path = format!("/api/v1/incidents/{}", incident.as_str().unwrap());
+    let noted = poll_until(PATIENCE, || {
+        let incident = headcount.get(&path);
+        let notifications = incident["notifications"].as_array()?;
+        let delivered = notifications.iter().all(|one| !one["delivered_at"].is_null());
+        (notifications.len() == messages && delivered).then_some(())
+    });
+    assert!(noted.is_some(), "{}", headcount.get(&path));
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use headcount_core::detect::roster::Roster;
-use headcount_core::detect::table::MAX_FLEETS;
 
 use crate::fleets::FleetDirectory;
 use crate::messages::Found;
@@ -36,14 +35,14 @@ pub(crate) fn pass_on(replies: Vec<Reply>, broker: &str, roster: &Roster, direct
         let Some(fleet) = roster.fleet_of(&reply.hostname) else {
             continue;
         };
-        // As in the event lane: made-up names must not start actors without end.
-        if found.len() < MAX_FLEETS || found.contains_key(&fleet) {
-            found.entry(fleet).or_default().push((reply.hostname, reply.latency));
-        }
+        found.entry(fleet).or_default().push((reply.hostname, reply.latency));
     }
     for (fleet, answers) in found {
         // Who is left out because a mailbox is full is found the next time.
-        let (_, prober) = directory.prober(broker, &fleet);
+        let Some(prober) = directory.of_answer(broker, &fleet) else {
+            tracing::debug!(broker, %fleet, "answers of more fleets than one broker may have were left out");
+            continue;
+        };
         if prober.try_send(Found(answers)).is_err() {
             tracing::debug!(broker, %fleet, "the fleet's prober is busy; its answers are asked for again");
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{Addr, Recipient};
 use compact_str::{CompactString, format_compact};
 use headcount_core::detect::FleetSpec;
+use headcount_core::detect::table::MAX_FLEETS;
 
 use crate::fleet_prober::FleetProber;
 use crate::messages::Sighted;
@@ -84,8 +85,19 @@ impl FleetDirectory {
         (name, prober.recipient())
     }
 
-    /// The name of a fleet and its prober, likewise.
-    pub fn prober(&self, broker: &str, fleet: &str) -> (CompactString, Addr<FleetProber>) {
+    /// The prober of a fleet that a worker's answer names. However often made-up names answer, a broker's fleets stay
+    /// within [`MAX_FLEETS`]: beyond it a new one has none.
+    pub fn of_answer(&self, broker: &str, fleet: &str) -> Option<Addr<FleetProber>> {
+        let room = {
+            let fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = fleets.iter().filter(|entry| entry.broker == broker);
+            own.clone().count() < MAX_FLEETS || own.any(|entry| entry.heard_as == fleet)
+        };
+        room.then(|| self.prober(broker, fleet).1)
+    }
+
+    /// The name of a fleet and its prober, which is started if there is none.
+    fn prober(&self, broker: &str, fleet: &str) -> (CompactString, Addr<FleetProber>) {
         // A panic cannot leave it half changed: each call makes one push.
         let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = fleets

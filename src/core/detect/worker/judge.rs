@@ -104,12 +104,10 @@ impl Worker {
         if let Some(left) = self.leaving {
             return Some(left + rules::GOODBYE_BELIEVED_AFTER);
         }
-        if self.gone.is_some() {
-            return None;
-        }
         match self.stage {
-            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
             Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
+            _ if self.gone.is_some() => None,
+            Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),
             Stage::Suspect if self.excuse(t, rules).is_some() => Some(t + rules::JUDGED_EVERY),
             // From then on others of its fleet are waited for (`may_fall`), and from its deadline on it is judged all the time.
             Stage::Suspect => {

@@ -184,6 +184,12 @@ impl FleetDetector {
         self.rest(t, now);
     }
 
+    /// The next step judges, whether or not anything is due.
+    #[cfg(test)]
+    pub(super) fn wake(&mut self) {
+        self.rests_until = Seen::default();
+    }
+
     // ------------------------------------------------------------ judgement
 
     fn judge(&mut self, t: Seen, now: Now) {

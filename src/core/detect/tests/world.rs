@@ -9,7 +9,7 @@ use crate::alert::debounce::{self, Decision};
 use crate::alert::{Incident, IncidentBook, IncidentId, Notice, Turn};
 use crate::celery::inspect::Pool;
 use crate::detect::*;
-use crate::status::QueueStatus;
+use crate::status::{QueueStatus, WorkerStatus};
 use crate::time::{Mono, Now, Wall};
 
 /// The book of incidents and what is told of them, as the aggregator and the debouncer do it.
@@ -108,6 +108,8 @@ pub(super) struct Actual {
     pub(super) pool: Pool,
     /// Whether Headcount has heard of this life of it.
     pub(super) heard: bool,
+    /// The connection that shows its presence has been lost alone: it goes on beating and answering.
+    pub(super) unshown: bool,
 }
 
 pub(super) struct World {
@@ -123,6 +125,8 @@ pub(super) struct World {
     pub(super) backlog: u64,
     /// What comes at one moment comes in the reverse order.
     pub(super) backwards: bool,
+    /// Since when a fleet that does not rest says something else.
+    awake_differs: Option<u64>,
     pub(super) states: Vec<(u64, FleetState)>,
     /// What people are told of it.
     pub(super) told: Telling,
@@ -162,6 +166,7 @@ impl World {
             deaf: false,
             backwards: false,
             backlog: 0,
+            awake_differs: None,
             states: Vec::new(),
             told: Telling::default(),
         }
@@ -180,6 +185,7 @@ impl World {
                 phase,
                 pool,
                 heard: false,
+                unshown: false,
             },
         );
         self.say(name, Word::Online);
@@ -307,7 +313,7 @@ impl World {
                 let connected = self
                     .workers
                     .get(&target.hostname)
-                    .is_some_and(|worker| matches!(worker.truth, Truth::Well | Truth::Frozen));
+                    .is_some_and(|worker| !worker.unshown && matches!(worker.truth, Truth::Well | Truth::Frozen));
                 (
                     target.hostname.clone(),
                     Probed {
@@ -351,6 +357,34 @@ impl World {
             self.step(Input::Tick);
             self.told.tick(now(self.ms));
         }
+    }
+
+    /// The same, and a fleet that never rests would say so too, give or take what it may be late ([`rules::JUDGED_EVERY`]).
+    pub(super) fn run_beside_one_awake(&mut self, ms: u64) {
+        for _ in 0..ms / STEP {
+            self.run(STEP);
+            let mut awake = self.fleet.clone();
+            awake.wake();
+            awake.step(now(self.ms), Input::Tick, &mut Vec::new());
+            let (awake, rests) = (self.said_by(&awake), self.said_by(&self.fleet));
+            if awake == rests {
+                self.awake_differs = None;
+                continue;
+            }
+            let since = *self.awake_differs.get_or_insert(self.ms);
+            let late = Duration::from_millis(self.ms - since);
+            assert!(
+                late < rules::JUDGED_EVERY,
+                "at {} ms, since {since} ms: {rests:?}, awake {awake:?}",
+                self.ms
+            );
+        }
+    }
+
+    fn said_by(&self, fleet: &FleetDetector) -> (FleetState, Vec<(CompactString, WorkerState, Option<Diagnosis>)>) {
+        let report = fleet.report(now(self.ms));
+        let said = |worker: &WorkerStatus| (worker.hostname.clone(), worker.state, worker.diagnosis);
+        (report.verdict.fleet.state, report.workers.iter().map(said).collect())
     }
 
     /// Headcount is killed and started again, and sees at once.

@@ -250,12 +250,14 @@ impl Handler<IncidentChanged> for Debouncer {
     type Result = ();
 
     fn handle(&mut self, message: IncidentChanged, context: &mut Context<Self>) {
-        let IncidentChanged { incident, unsettled } = message;
+        let IncidentChanged { mut incident, unsettled } = message;
         let id = incident.id.clone();
-        let since = self
-            .pending
-            .get(&id)
-            .map_or_else(|| Clock.mono(), |pending| pending.since);
+        incident.told = self.told.get(&id).cloned();
+        // What turns into something else on its way is held for a moment of its own.
+        let since = match self.pending.get(&id) {
+            Some(pending) if debounce::turn(&pending.incident) == debounce::turn(&incident) => pending.since,
+            _ => Clock.mono(),
+        };
         self.pending.insert(
             id,
             Pending {

@@ -104,6 +104,7 @@ mod tests {
             work: headcount_core::detect::WorkMemory::default(),
             answers: true,
             shows_presence: true,
+            tells_tasks_only: false,
         }
     }
 

@@ -180,7 +180,7 @@ fn what_several_fleets_lose_at_once_is_one_incident() {
         for (missing, suspect) in [(0, 1), (1, 0), (0, 0)] {
             for name in ["a", "b", "c"] {
                 let mut reported = reports::fleet(name, "main", missing);
-                reported.0.verdict.fleet.suspect = suspect;
+                reported.0.verdict.may_follow = suspect > 0;
                 scene.aggregator.send(reported).await.unwrap();
                 pass(ms(200)).await;
             }

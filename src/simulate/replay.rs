@@ -24,7 +24,7 @@ const PAUSED: Duration = MAX_STEP;
 const MAX_STORIES: usize = 10_000;
 /// See [`MAX_STORIES`].
 const MAX_MESSAGES: usize = 100;
-/// The most that can be due between two records while the recorder ran: the rig has three beats, of 100 and 250 ms.
+/// The most that can be due between two records while the recorder ran: the rig has three beats, of 100 ms and more.
 const MAX_TICKS: usize = 64;
 
 /// One incident that a replay made, and what people would have read.

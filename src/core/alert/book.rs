@@ -20,12 +20,17 @@ pub struct IncidentBook {
 impl IncidentBook {
     /// A book that goes on where an earlier one ended.
     pub fn resume(remembered: impl IntoIterator<Item = Incident>) -> Self {
-        let open = remembered.into_iter().filter(Incident::is_open);
+        let mut last_id = 0;
+        let open = remembered.into_iter().filter(|incident| {
+            // The wall clock may have been set back since.
+            last_id = incident.opened_at.as_micros().max(last_id);
+            incident.is_open()
+        });
         Self {
             open: open
                 .map(|incident| ((incident.kind, incident.subject.clone()), incident))
                 .collect(),
-            last_id: 0,
+            last_id,
         }
     }
 
@@ -298,6 +303,7 @@ mod tests {
             missing: missing.iter().map(one).collect(),
             evidence: missing.iter().map(seen).collect(),
             unsettled: false,
+        may_follow: false,
         }
     }
 

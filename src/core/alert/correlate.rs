@@ -1,8 +1,9 @@
 //! What was lost together is told together: one incident for the workers of several fleets that went at once, such as
 //! all on one host.
 //!
-//! A fleet that is found in trouble while workers of others of its broker are suspected waits a moment for them. If what they
-//! lost then shares a host, or is all that the broker's fleets had, one incident of the broker's fleets stands for it:
+//! A fleet that is found in trouble waits a moment while workers of others of its broker have just fallen silent, or are
+//! about to be lost. If what they lost then shares a host, or is all that the broker's fleets had, one incident of the
+//! broker's fleets stands for it:
 //! for each fleet it says whose losses it covers. A fleet's own incident is opened only for losses beyond those. The covers
 //! are part of the incident, so they survive a restart with it.
 
@@ -75,7 +76,7 @@ impl Correlator {
             let is_waiting = |verdict: &FleetVerdict| fresh.iter().any(|one| one.fleet.name == verdict.fleet.name);
             fleets.iter().any(|other| {
                 other.fleet.name != among.fleet.name
-                    && (other.unsettled || other.fleet.suspect > 0)
+                    && (other.unsettled || other.may_follow)
                     && !is_waiting(other)
             })
         };

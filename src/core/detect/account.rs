@@ -98,12 +98,11 @@ impl Worker {
     /// Of a worker that has said goodbye: that it still runs what it had begun. Without task events it is not heard when
     /// those end, and only what it said last is known.
     fn draining(&self) -> Option<String> {
-        let told = self
-            .unfinished
-            .as_ref()
-            .filter(|_| self.tells_tasks)
-            .map(|unfinished| u64::from(unfinished.total));
-        match told.or(self.work.active())? {
+        if let Some(unfinished) = self.unfinished.as_ref().filter(|_| self.tells_tasks) {
+            let (count, names) = unfinished.in_words();
+            return (unfinished.total > 0).then(|| format!("draining, {count}{names}"));
+        }
+        match self.work.active()? {
             0 => None,
             1 => Some("draining, 1 task".to_owned()),
             more => Some(format!("draining, {more} tasks")),
@@ -125,12 +124,6 @@ impl Worker {
             .filter(|unfinished| gone && unfinished.total > 0)?;
         let (count, names) = unfinished.in_words();
         Some(format!("left {count} behind{names}"))
-    }
-
-    /// When it was last asked, for taking turns.
-    pub(super) fn last_asked(&self) -> Option<Seen> {
-        let answered = self.answer.map(|(spoke, _)| spoke.seen);
-        answered.max(self.presence.map(|spoke| spoke.seen))
     }
 
     fn heartbeat_status(&self, t: Seen) -> SignalStatus {

@@ -41,6 +41,8 @@ pub(super) struct Count {
     unknown: u32,
     /// Said goodbye a moment ago, or fell in a fleet whose losses are usually replaced: may be back at once.
     awaited: u32,
+    /// Of those, the ones that are still expected, so that their return would make up for what is missing.
+    returning: u32,
     flaps_up: u32,
     flaps_down: u32,
     /// Of those that flap and are down, the ones for whom somebody stands in: they are counted by whoever does.
@@ -64,14 +66,13 @@ impl Count {
             }
         }
         count.expected = match &books.spec.expected {
-            Expected::Auto => count.learned(books, t).max(match books.spec.minimum {
-                Minimum::Given(minimum) => minimum,
-                Minimum::OneOnceSeen => u32::from(books.ever_seen),
-                Minimum::OneWhileExpected => 0,
-            }),
+            Expected::Auto => count.learned(books, t),
             Expected::Count(expected) => *expected,
             Expected::Names(names) => u32::try_from(names.len()).unwrap_or(u32::MAX),
         };
+        if books.spec.expected != Expected::Auto {
+            count.returning = count.awaited;
+        }
         count.minimum = match books.spec.minimum {
             Minimum::Given(minimum) => minimum,
             Minimum::OneOnceSeen => 1,
@@ -84,20 +85,31 @@ impl Count {
     fn learned(&mut self, books: Books<'_>, t: Seen) -> u32 {
         let present = self.up + self.stalled + self.unknown;
         let open = books.slots.open();
+        let least = match books.spec.minimum {
+            Minimum::Given(minimum) => minimum,
+            Minimum::OneOnceSeen => u32::from(books.ever_seen),
+            Minimum::OneWhileExpected => 0,
+        };
         let Some(usual) = books.history.usual() else {
-            return present + open;
+            // Who left is not expected, and makes up for no loss: only for what the minimum asks beyond all of these.
+            let expected = least.max(present + open);
+            self.returning = self.awaited.min(expected - present - open);
+            return expected;
         };
         // Its losses are usually replaced, and that takes a moment; half of it at once is no such loss, and while it is
         // short for that reason nothing is well again before the number is.
         if open < present && !books.short {
             self.awaited += books.slots.open_lately(rules::REPLACED_WITHIN, t);
         }
-        expected_by_count(usual, present + open)
+        self.returning = self.awaited;
+        expected_by_count(usual, present + open).max(least)
     }
 
     /// What that makes of the fleet. `in_grace`: after a start or an outage, as long as who is unknown may yet be heard.
     pub(super) fn state(&self, sees: bool, in_grace: bool) -> FleetState {
+        // Who said goodbye a moment ago may be back under the same name: how deep a fleet is down shows only then.
         let perhaps = self.up + self.unknown + self.awaited;
+        let hoped = self.up + self.unknown + self.returning;
         let alive = self.up + self.stalled;
         if !sees {
             FleetState::Unknown
@@ -107,10 +119,10 @@ impl Count {
             FleetState::Unknown
         } else if perhaps + self.stalled < self.minimum {
             FleetState::Down
-        } else if (perhaps < self.expected || self.stalled > 0) && (alive >= self.minimum || self.unknown == 0) {
+        } else if (hoped < self.expected || self.stalled > 0) && (alive >= self.minimum || self.unknown == 0) {
             // Under the minimum only if those who said goodbye a moment ago do not come back: the loss is sure.
             FleetState::Degraded
-        } else if perhaps < self.expected || self.unknown > 0 {
+        } else if hoped < self.expected || self.unknown > 0 {
             FleetState::Unknown
         } else {
             // Short only of those who said goodbye a moment ago: a rolling restart.
@@ -129,17 +141,19 @@ impl Count {
             FleetState::Healthy if self.flaps_up + self.flaps_down + self.flaps_replaced == 0 => return Finding::Well,
             FleetState::Healthy => Severity::Flapping,
             FleetState::Down => Severity::Down,
-            FleetState::Degraded if steady.up + self.unknown + self.awaited + self.stalled < self.expected => {
+            FleetState::Degraded if steady.up + self.unknown + self.returning + self.stalled < self.expected => {
                 Severity::Degraded
             }
             FleetState::Degraded if self.stalled > self.stuck => Severity::Stalled,
             FleetState::Degraded if self.stalled > 0 => Severity::Stuck,
             FleetState::Degraded => Severity::Degraded,
         };
-        Finding::Trouble {
-            severity,
-            up: self.up - self.flaps_up,
-        }
+        // Who comes and goes is there or not at any moment: counted as gone where that is the news, as there otherwise.
+        let up = match severity {
+            Severity::Flapping => self.up - self.flaps_up,
+            _ => steady.up,
+        };
+        Finding::Trouble { severity, up }
     }
 
     /// Whether nobody is missing in any way, so that nobody need be looked for.

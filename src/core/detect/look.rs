@@ -121,7 +121,7 @@ fn ask<T>(outputs: &mut Vec<Output>, output: fn(Vec<T>) -> Output, targets: Vec<
 fn chosen<T>(workers: &Workers, wanted: impl Fn(&Worker) -> bool, make: impl Fn(&Worker) -> T) -> Vec<T> {
     let mut chosen: Vec<&Worker> = workers.values().filter(|worker| wanted(worker)).collect();
     if chosen.len() > MAX_TARGETS {
-        chosen.sort_by_key(|worker| worker.last_asked());
+        chosen.sort_by_key(|worker| worker.probed);
         chosen.truncate(MAX_TARGETS);
     }
     chosen.into_iter().map(make).collect()

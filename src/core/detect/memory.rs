@@ -41,6 +41,9 @@ pub struct WorkerMemory {
     pub answers: bool,
     /// Whether the broker has ever shown its presence.
     pub shows_presence: bool,
+    /// Whether nothing but its task events has ever been heard.
+    #[serde(default)]
+    pub tells_tasks_only: bool,
 }
 
 /// One fleet as the store keeps it.

@@ -65,6 +65,8 @@ impl OwnHealth {
     /// A sign that it is us: a tick came late, a probe could not be made, our own canary was late, or workers that beat
     /// on time missed one round of probes together.
     pub(super) fn suffered(&mut self, t: Seen) {
+        // What has gone well until now counts, also where nobody has looked since.
+        self.advance(t);
         self.doubt = Doubt((self.doubt.0 + 1).min(WORST));
         self.well_since = t;
     }

@@ -58,13 +58,18 @@ impl Rhythm {
         self.asked_every.or(self.interval).unwrap_or(rules::DEFAULT_INTERVAL)
     }
 
+    /// Whether it has beaten on time lately.
+    pub(super) fn is_steady(&self) -> bool {
+        self.lateness * 1.2 <= rules::MIN_MARGIN.as_secs_f64()
+    }
+
     /// How long it may be silent before it is looked at: η + max(1 s, 1.2 × its worst lateness lately).
     pub(super) fn patience(&self) -> Duration {
-        let learned = self.lateness * 1.2;
         // A steady worker's is asked for at each of its beats, and floats are not turned into durations for nothing.
-        if learned <= rules::MIN_MARGIN.as_secs_f64() {
+        if self.is_steady() {
             return self.interval() + rules::MIN_MARGIN;
         }
+        let learned = self.lateness * 1.2;
         self.interval() + Duration::from_secs_f64(learned.min(rules::MAX_MARGIN.as_secs_f64()))
     }
 }

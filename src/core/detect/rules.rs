@@ -79,7 +79,8 @@ pub const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 /// the beats before and after it. For longer where `stuck_after`, its time limit or its longest run say so: Celery's solo pool
 /// itself knows no limit, and tells none.
 pub const SOLO_BUSY_MAX: Duration = Duration::from_secs(610);
-/// The same for a worker that has never answered, and of whose connection the broker tells nothing.
+/// The same for a worker that has never answered, and of whose connection the broker tells nothing. One that beats steadily
+/// for so long without an answer has no remote control, and is no solo pool that was busy.
 pub const UNLEARNED_MAX: Duration = Duration::from_secs(60);
 /// How long a fleet must have been whole without a vanished worker, under new names, before that one is let go.
 pub const REPLACED_AFTER: Duration = Duration::from_secs(60);

@@ -36,6 +36,8 @@ pub struct FleetVerdict {
     pub evidence: Vec<Evidence>,
     /// More workers of this fleet may be found missing within moments, so what is told may wait for them.
     pub unsettled: bool,
+    /// A worker has fallen silent a moment ago: what has happened to others may have happened to it.
+    pub may_follow: bool,
 }
 
 /// One fleet and its workers, for the status model.

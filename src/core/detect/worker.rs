@@ -94,7 +94,7 @@ pub struct Worker {
     pub(super) answer: Option<(Spoke, Duration)>,
     pub(super) missed_pings: u32,
     /// When a probe of it was last completed, whatever it brought.
-    probed: Option<Seen>,
+    pub(super) probed: Option<Seen>,
     pub(super) presence: Option<Spoke>,
     pub(super) gone: Option<Gone>,
     /// Whether this process has ever answered.
@@ -116,6 +116,8 @@ pub struct Worker {
     pub(super) shares_name: bool,
     /// Task events of its own have come (`-E`).
     pub(super) tells_tasks: bool,
+    /// This process has beaten while it ran a task, as no solo pool does.
+    beat_at_work: bool,
     /// Tasks that it accepted since it was first seen.
     pub(super) accepted: u64,
 }
@@ -151,6 +153,7 @@ impl Worker {
             unfinished: None,
             shares_name: false,
             tells_tasks: false,
+            beat_at_work: false,
             accepted: 0,
         }
     }
@@ -298,7 +301,13 @@ impl Worker {
         self.is_suspect() && (self.gone.is_some() || nearly())
     }
 
-    /// The same of its work.
+    /// Whether it fell silent a moment ago, and nothing excuses it: if its connection has gone, that is not known yet.
+    pub(super) fn has_just_fallen_silent(&self, t: Seen, rules: &Rules) -> bool {
+        let lately = self.silent(t) <= self.rhythm.patience() + rules.gone_for();
+        self.is_suspect() && lately && self.excuse(t, rules).is_none()
+    }
+
+    /// Whether its work may be found to have ceased within moments.
     pub(super) fn may_stall(&self) -> bool {
         self.works() && self.work.is_in_doubt()
     }

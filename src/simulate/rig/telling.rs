@@ -82,7 +82,12 @@ impl Telling {
         self.changed.retain(|known| known.id != incident.id);
         self.changed.push(incident.clone());
         let id = incident.id.clone();
-        let since = self.pending.get(&id).map_or(now, |pending| pending.since);
+        let told = self.told.get(&id).cloned();
+        let incident = Incident { told, ..incident };
+        let since = match self.pending.get(&id) {
+            Some(pending) if debounce::turn(&pending.incident) == debounce::turn(&incident) => pending.since,
+            _ => now,
+        };
         let pending = Pending {
             incident,
             unsettled,

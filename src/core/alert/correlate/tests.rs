@@ -40,6 +40,7 @@ fn well(name: &str) -> FleetVerdict {
         shared: None,
         evidence: Vec::new(),
         unsettled: false,
+        may_follow: false,
     }
 }
 

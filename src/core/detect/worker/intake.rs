@@ -62,6 +62,7 @@ impl Worker {
             Word::Nothing => {}
         }
         if sighting.beats > 0 {
+            self.beat_at_work |= sighting.active.is_some_and(|active| active > 0);
             // A solo pool is silent for as long as a task runs, so how long it ran shows only afterwards.
             if self.pool == Some(Pool::Solo)
                 && !restarted
@@ -111,6 +112,7 @@ impl Worker {
         self.presence = None;
         self.ever_present = false;
         self.beats_unseen = 0;
+        self.beat_at_work = false;
     }
 
     /// It beats. If it did so although the broker said that it is gone, what the broker sees is not the connection that it

@@ -33,6 +33,9 @@ impl Worker {
             Stage::Unknown if !in_grace => {
                 if let Some(diagnosis) = self.verdict(t, rules, doubt) {
                     self.enter(Stage::Down { diagnosis, signs: 0 }, now);
+                } else if self.tells_tasks_only() {
+                    // While it is idle nothing more will ever be known.
+                    self.enter(Stage::Suspect, now);
                 }
             }
             // Once its connection has gone, what seemed frozen has crashed or was killed.
@@ -171,6 +174,13 @@ impl Worker {
         self.ever_answered && self.missed_pings < rules::CHECKS
     }
 
+    /// Whether one whose pool is not known may have a solo pool that was never free when it was asked. Not one that beat while
+    /// it ran a task, or steadily for so long that it could have answered: its remote control is switched off.
+    fn may_be_solo(&self) -> bool {
+        let steadily = self.rhythm.is_steady() && self.life.since(self.process_seen) >= rules::UNLEARNED_MAX;
+        !self.ever_answered && !self.beat_at_work && !steadily
+    }
+
     /// Why its silence may be innocent.
     pub(in crate::detect) fn excuse(&self, t: Seen, rules: &Rules) -> Option<&'static str> {
         let solo = self.pool == Some(Pool::Solo);
@@ -196,7 +206,7 @@ impl Worker {
             return Some("its pool is solo, which neither beats nor answers during a task");
         }
         // A pool that has not been learned yet may be a solo one that took a task before it could be asked.
-        let unlearned = self.pool.is_none() && !self.ever_answered;
+        let unlearned = self.pool.is_none() && self.may_be_solo();
         if unlearned && (self.is_present() || silent <= rules::UNLEARNED_MAX) {
             return Some("it has not yet said which pool it has, and a solo one is silent during a task");
         }

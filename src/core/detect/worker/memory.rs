@@ -43,6 +43,7 @@ impl Worker {
         worker.rhythm = Rhythm::with_interval(memory.interval_us.map(Duration::from_micros));
         worker.ever_answered = memory.answers;
         worker.ever_present = memory.shows_presence;
+        worker.tells_tasks = memory.tells_tasks_only;
         worker.last_seen = memory.last_seen;
         worker.away_before = now.wall.since(memory.last_seen.unwrap_or(memory.since));
         worker.pool = memory.pool;
@@ -73,6 +74,7 @@ impl Worker {
             },
             answers: self.ever_answered,
             shows_presence: self.ever_present,
+            tells_tasks_only: self.tells_tasks_only(),
         }
     }
 }

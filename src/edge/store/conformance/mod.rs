@@ -154,6 +154,7 @@ pub(super) fn worker(hostname: &str) -> WorkerMemory {
         },
         answers: true,
         shows_presence: false,
+        tells_tasks_only: false,
         address: "redis://h".into(),
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Count {
     pub(super) stalled: u32,
     /// Of the stalled, those that are stuck in what they have taken.
     stuck: u32,
-    unknown: u32,
+    pub(super) unknown: u32,
     /// Said goodbye a moment ago, or fell in a fleet whose losses are usually replaced: may be back at once.
     awaited: u32,
     /// Of those, the ones that are still expected, so that their return would make up for what is missing.
@@ -148,10 +148,15 @@ impl Count {
             FleetState::Degraded if self.stalled > 0 => Severity::Stuck,
             FleetState::Degraded => Severity::Degraded,
         };
-        // Who comes and goes is there or not at any moment: counted as gone where that is the news, as there otherwise.
-        let up = match severity {
-            Severity::Flapping => self.up - self.flaps_up,
-            _ => steady.up,
+        // Who comes and goes is not counted on, whether or not it is there at the moment.
+        let up = self.up - self.flaps_up;
+        let severity = match severity {
+            Severity::Degraded
+                if self.flaps_up + self.flaps_down > 0 && up + self.unknown + self.awaited < self.minimum =>
+            {
+                Severity::Down
+            }
+            as_it_is => as_it_is,
         };
         Finding::Trouble { severity, up }
     }

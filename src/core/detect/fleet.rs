@@ -341,7 +341,7 @@ impl FleetDetector {
     pub(super) fn is_unsettled(&self, count: &Count, t: Seen) -> bool {
         let (rules, doubt) = (&self.spec.rules, self.health.doubt());
         let may_fall = |worker: &Worker| worker.may_fall(t, rules, doubt);
-        (count.suspect > 0 && self.workers.values().any(may_fall))
+        (count.suspect + count.unknown > 0 && self.workers.values().any(may_fall))
             || (count.stalled > 0 && self.workers.values().any(Worker::may_stall))
     }
 

@@ -122,4 +122,12 @@ mod tests {
         health.advance(at(302));
         assert_eq!(health.doubt().score(), 1, "long health before is no credit");
     }
+
+    #[test]
+    fn a_stretch_that_went_well_counts_also_where_nobody_looked() {
+        let mut health = OwnHealth::default();
+        health.suffered(at(0));
+        health.suffered(at(16));
+        assert_eq!(health.doubt().score(), 1);
+    }
 }

@@ -298,7 +298,9 @@ impl Worker {
     /// What is told of its fleet can wait so long for it.
     pub(super) fn may_fall(&self, t: Seen, rules: &Rules, doubt: Doubt) -> bool {
         let nearly = || self.silent(t) + HOLD > self.silent_deadline(rules, doubt) && self.excuse(t, rules).is_none();
-        self.is_suspect() && (self.gone.is_some() || nearly())
+        // After a restart of Headcount nobody has been seen well yet.
+        let looked_for = matches!(self.stage, Stage::Suspect | Stage::Unknown);
+        looked_for && (self.gone.is_some() || nearly())
     }
 
     /// Whether it fell silent a moment ago, and nothing excuses it: if its connection has gone, that is not known yet.

@@ -29,6 +29,8 @@ pub(super) struct Row {
     anew: bool,
     clock: Option<u64>,
     timestamp: f64,
+    /// When these two were last renewed.
+    reckoned: Mono,
     last: Mono,
     transit: Transit,
     /// When the freshest event since the last flush was sent, by our clock: its arrival less its age.
@@ -65,6 +67,7 @@ impl Row {
             anew: false,
             clock: None,
             timestamp: f64::NEG_INFINITY,
+            reckoned: at,
             last: at,
             transit: Transit::new(at),
             fresh: None,
@@ -100,10 +103,10 @@ impl Row {
         if event.kind == WorkerKind::Offline {
             // A goodbye of an earlier process, or one that was overtaken by what came after it: on a reconnect the
             // goodbye of the moment of loss arrives late (measured: 12 s), on a restart after the new one's online.
-            if !same_process || self.is_older(event) {
+            if !same_process || self.is_late(at, event) {
                 return false;
             }
-            self.note(event);
+            self.note(at, event, false);
             self.last = at;
             self.word = Word::Goodbye;
             self.left = true;
@@ -112,7 +115,8 @@ impl Row {
         // A beat that was on its way when its worker was replaced, or left, says nothing of now; but nothing is on its
         // way for so long, whatever the clocks say.
         let may_be_late = at.since(self.last) < LATE_AT_MOST;
-        if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && may_be_late && self.is_older(event) {
+        if event.kind == WorkerKind::Heartbeat && (!same_process || self.left) && may_be_late && self.is_late(at, event)
+        {
             if !same_process {
                 self.namesake.strays(at, event.pid);
             }
@@ -129,7 +133,7 @@ impl Row {
                 self.longest_gap = Some(self.longest_gap.map_or(gap, |longest| longest.max(gap)));
             }
         }
-        self.note(event);
+        self.note(at, event, !same_process);
         if !same_process {
             // Another process, perhaps on another host: what its clock shows has to be learned anew.
             self.transit = Transit::new(at);
@@ -228,21 +232,21 @@ impl Row {
         }
     }
 
-    fn note(&mut self, event: &WorkerEvent<'_>) {
+    /// Whether it is older than the newest that is known, and may therefore have been on its way since. Nothing is on its
+    /// way for so long: a reckoning that nobody has kept up with since is of another clock.
+    fn is_late(&self, at: Mono, event: &WorkerEvent<'_>) -> bool {
+        self.is_older(event) && at.since(self.reckoned) < LATE_AT_MOST
+    }
+
+    fn note(&mut self, at: Mono, event: &WorkerEvent<'_>, another: bool) {
         if event.pid.is_none() && self.pid.is_some() {
             return;
         }
-        let sent = event.timestamp.unwrap_or(f64::NEG_INFINITY);
-        let goes_on = (self.pid == event.pid || self.pid.is_none())
-            && event.kind != WorkerKind::Online
-            && event.clock >= self.clock;
-        if goes_on || self.is_older(event) {
-            self.clock = event.clock.max(self.clock);
-            self.timestamp = sent.max(self.timestamp);
-        } else {
-            // A new life, whose reckoning begins anew.
+        // A new life, whose reckoning begins anew, or the same one going on.
+        if another || !self.is_late(at, event) {
             self.clock = event.clock;
-            self.timestamp = sent;
+            self.timestamp = event.timestamp.unwrap_or(f64::NEG_INFINITY);
+            self.reckoned = at;
         }
         // A beat that the `heartbeat` command provoked has a constant in `freq`, and no counts (measured).
         if event.active.is_some() {

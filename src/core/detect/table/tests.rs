@@ -215,3 +215,31 @@ fn hostile_names_are_bounded() {
     assert_eq!(table.fleets().len(), MAX_FLEETS);
     assert_eq!(table.take_refused(), 10);
 }
+
+#[test]
+fn a_clock_that_was_wrong_once_makes_no_later_goodbye_unheard() {
+    let hour = 3_600.0;
+    // A process whose clock is ahead leaves, and one with the right time takes its place.
+    let mut table = WorkerTable::new(Roster::discovering());
+    table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 500, 100.0 + hour));
+    table.worker(at(1_000), &event(WorkerKind::Offline, 1, 501, 101.0 + hour));
+    table.worker(at(3_000), &event(WorkerKind::Online, 2, 1, 103.0));
+    table.worker(at(5_000), &event(WorkerKind::Heartbeat, 2, 2, 105.0));
+    drained(&mut table);
+    table.worker(at(6_000), &event(WorkerKind::Offline, 2, 3, 106.0));
+    assert_eq!(drained(&mut table)[0].word, Word::Goodbye);
+
+    // Somebody says one thing from the far future in its name.
+    let mut table = WorkerTable::new(Roster::discovering());
+    table.worker(at(0), &event(WorkerKind::Heartbeat, 1, 500, 100.0));
+    table.worker(at(1_000), &event(WorkerKind::Heartbeat, 1, 1 << 60, 9e9));
+    for n in 1..=11 {
+        table.worker(
+            at(n * 2_000),
+            &event(WorkerKind::Heartbeat, 1, 500 + n, 100.0 + n as f64 * 2.0),
+        );
+    }
+    drained(&mut table);
+    table.worker(at(23_000), &event(WorkerKind::Offline, 1, 600, 123.0));
+    assert_eq!(drained(&mut table)[0].word, Word::Goodbye);
+}

@@ -465,3 +465,49 @@ fn one_that_falls_silent_alone_is_told_at_its_deadline() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, found);
 }
+
+/// Who left is expected no longer, and its return would make up for nobody's loss.
+#[test]
+fn a_goodbye_makes_up_for_no_loss() {
+    let mut world = World::new(spec(Expected::Auto, None), 3);
+    world.run(60_000);
+    world.goodbye("sms@h0");
+    world.run(14_000);
+    world.set("sms@h1", Truth::Dead);
+    world.run(8_000);
+    assert_eq!(world.told.words(), ["DEGRADED sms"]);
+    // Another leaves while it is missed: that is no recovery, and a loss of all once it is not back as after a rollout.
+    world.goodbye("sms@h2");
+    world.run(200_000);
+    assert_eq!(world.told.words(), ["DEGRADED sms", "DOWN sms"]);
+    world.set("sms@h1", Truth::Well);
+    world.run(20_000);
+    assert_eq!(world.told.words().last().map(String::as_str), Some("RECOVERED sms"));
+}
+
+#[test]
+fn a_goodbye_that_is_not_believed_yet_survives_a_restart() {
+    let mut world = World::new(spec(Expected::Auto, None), 2);
+    world.run(60_000);
+    world.goodbye("sms@h0");
+    world.run(2_000);
+    world.restart();
+    world.run(120_000);
+    assert!(world.told.words().is_empty(), "{:?}", world.told.words());
+}
+
+/// Those that fell while Headcount was away are waited for, as are those that fall while it looks.
+#[test]
+fn who_is_looked_for_after_a_restart_may_fall_within_moments() {
+    let mut world = World::new(spec(Expected::Auto, None), 2);
+    world.run(60_000);
+    world.set("sms@h0", Truth::Dead);
+    world.set("sms@h1", Truth::Dead);
+    world.restart();
+    let mut waited_for = false;
+    while world.state() != FleetState::Down && world.ms < 120_000 {
+        world.run(STEP);
+        waited_for |= world.verdict().unsettled;
+    }
+    assert!(waited_for, "before they are found");
+}

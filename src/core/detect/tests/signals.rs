@@ -24,6 +24,8 @@ struct Line {
     present: Option<bool>,
     /// What its beats say that it has accepted.
     processed: u64,
+    /// What they say that it runs.
+    running: u64,
     /// What it says it consumes, if it says anything. Messages wait in every queue.
     consumes: Option<CompactString>,
     /// How often it was asked.
@@ -55,6 +57,7 @@ impl Line {
             answers: true,
             present: Some(true),
             processed: 7,
+            running: 0,
             consumes: None,
             probes: 0,
         };
@@ -127,7 +130,7 @@ impl Line {
             clock: Some(self.clock),
             timestamp: Some((self.ms as f64 - held as f64) / 1e3 + 5_000.0),
             freq: Some(2.0),
-            active: Some(0),
+            active: Some(self.running),
             processed: Some(self.processed),
             sw_ident: None,
             sw_ver: None,
@@ -260,10 +263,13 @@ fn who_said_goodbye_with_tasks_under_way_is_draining_until_they_end() {
     line.say(WorkerKind::Offline, 1, 0);
     line.quiet(15_000);
     assert_eq!(line.worker().state, WorkerState::Offline);
-    assert_eq!(line.worker().signals.work.detail, "draining, 2 tasks");
+    assert_eq!(
+        line.worker().signals.work.detail,
+        "draining, 2 tasks: sms.purge, sms.send"
+    );
     line.task(TaskKind::Succeeded, "a", None);
     line.quiet(1_000);
-    assert_eq!(line.worker().signals.work.detail, "draining, 1 task");
+    assert_eq!(line.worker().signals.work.detail, "draining, 1 task: sms.purge");
     line.task(TaskKind::Succeeded, "b", None);
     line.quiet(1_000);
     assert_eq!(line.worker().signals.work.detail, "it said goodbye");
@@ -581,5 +587,47 @@ proptest! {
             line.run(beats * 2_000, Line::beat);
             prop_assert_eq!(line.falls_within(pause * 250), None);
         }
+    }
+}
+
+/// It neither beats nor answers: nothing more of it is ever known while it is idle, and it is not missed.
+#[test]
+fn who_tells_of_tasks_alone_is_left_in_peace_after_a_restart_and_an_outage() {
+    let mut line = Line::new();
+    line.answers = false;
+    line.present = None;
+    line.run(20_000, |line| {
+        line.begin("a", "sms.send");
+        line.task(TaskKind::Succeeded, "a", None);
+    });
+    assert_eq!(line.worker().state, WorkerState::Up);
+    let memory = line.fleet.memory("redis://h");
+    line.fleet = FleetDetector::new(line.fleet.spec().clone(), memory, now(line.ms));
+    line.step(Input::Sight(Sight::Clear));
+    line.quiet(600_000);
+    assert!(line.worker().state != WorkerState::Down, "{:?}", line.worker().state);
+    assert_eq!(line.fleet.report(now(line.ms)).verdict.fleet.state, FleetState::Healthy);
+    line.step(Input::Sight(Sight::Blind));
+    line.step(Input::Sight(Sight::ClearAfterOutage(std::time::Duration::from_secs(
+        20,
+    ))));
+    line.quiet(600_000);
+    assert_eq!(line.fleet.report(now(line.ms)).verdict.fleet.state, FleetState::Healthy);
+}
+
+/// Remote control is switched off: a solo pool would have answered within so long, and does not beat at work.
+#[test]
+fn who_beat_steadily_and_never_answered_is_no_busy_solo_pool() {
+    for at_work in [false, true] {
+        let mut line = Line::new();
+        line.answers = false;
+        line.present = None;
+        line.run(if at_work { 6_000 } else { 62_000 }, Line::beat);
+        if at_work {
+            line.running = 1;
+            line.beat();
+        }
+        line.quiet(20_000);
+        assert_eq!(line.worker().state, WorkerState::Down, "{at_work}");
     }
 }

@@ -58,7 +58,11 @@ impl Worker {
             hostname: self.hostname.clone(),
             address: address.clone(),
             pid: self.pid,
-            state: self.state(),
+            // A goodbye is all that was ever going to be heard.
+            state: match self.leaving {
+                Some(_) if self.is_alive() => WorkerState::Offline,
+                _ => self.state(),
+            },
             diagnosis: self.diagnosis(),
             since: self.since,
             last_seen: self.last_seen,

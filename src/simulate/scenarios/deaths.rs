@@ -11,10 +11,17 @@ const CRASHED: &[Diagnosis] = &[Diagnosis::Crashed];
 /// One that it still sees.
 const SILENT: &[Diagnosis] = &[Diagnosis::Frozen, Diagnosis::Unreachable];
 
-/// 6.
+/// 6: before every third kill another worker leaves with a goodbye, which must not hide it.
 pub(super) fn sigkill(stage: &mut Stage) {
-    for at in stage.turns(4 * MIN) {
+    for (turn, at) in stage.turns(4 * MIN).into_iter().enumerate() {
         let slot = stage.anybody();
+        if turn % 3 == 2 {
+            let leaver = (slot + 1) % stage.count();
+            let leaves = at - stage.between(SEC, 30 * SEC);
+            stage.at(leaves, Action::Shutdown(leaver, leaves + SEC));
+            let back = at + stage.between(20 * SEC, 60 * SEC);
+            stage.restart(leaver, back);
+        }
         stage.at(at, Action::Kill(slot));
         let back = at + stage.between(30 * SEC, 120 * SEC);
         let back = stage.restart(slot, back);

@@ -81,7 +81,7 @@ pub const CATALOGUE: [Scenario; 24] = [
         6,
         "sigkill",
         "down",
-        "SIGKILL; started again after 30 to 120 s",
+        "SIGKILL; started again after 30 to 120 s; now and then just after another's goodbye",
         deaths::sigkill,
     ),
     scenario(

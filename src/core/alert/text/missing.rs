@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{NAMED, Span, name, named};
-use crate::alert::incident::{Incident, Missing, Shared};
+use crate::alert::incident::{Incident, Missing, Scene, Shared};
 use crate::detect::{Diagnosis, WorkerState};
 use crate::time::Wall;
 
@@ -24,8 +24,10 @@ pub(super) fn clause(incident: &Incident, now: Wall) -> Option<String> {
         .len()
         .max(usize::try_from(incident.scene.missing_count()).unwrap_or(usize::MAX));
 
-    // Whom the list leaves out shares the reason only where the incident as a whole says so.
-    let complete = all == missing.len() || (first.diagnosis.is_some() && incident.diagnosis == first.diagnosis);
+    // Whom the list leaves out shares the reason only where the incident as a whole says so, and the list is full: otherwise
+    // they are workers of whom nothing was ever heard.
+    let full = missing.len() >= Scene::MAX_MISSING;
+    let complete = all == missing.len() || (full && first.diagnosis.is_some() && incident.diagnosis == first.diagnosis);
     if complete && missing.iter().all(|m| Plight::of(m) == first) {
         let who = match &incident.scene.shared {
             Some(shared) if all > 1 => together(shared, all),
@@ -46,7 +48,12 @@ pub(super) fn clause(incident: &Incident, now: Wall) -> Option<String> {
         })
         .collect();
     if all > shown.len() {
-        parts.push(format!("and {} more", all - shown.len()));
+        let more = all - shown.len();
+        parts.push(if shown.len() < missing.len() || full {
+            format!("and {more} more")
+        } else {
+            format!("and {more} not seen")
+        });
     }
     Some(parts.join(", "))
 }

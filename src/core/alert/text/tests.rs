@@ -362,3 +362,16 @@ fn hostile_names_stay_on_one_short_line() {
         }
     }
 }
+
+/// Of those who never came nothing is known: what happened to the others is not said of them.
+#[test]
+fn who_was_never_seen_has_not_crashed() {
+    let incident = Incident {
+        diagnosis: Some(Diagnosis::Crashed),
+        ..fleet(Severity::Down, 1, 4, vec![crashed("sms@host1", 6)])
+    };
+    assert_eq!(
+        opened(incident),
+        "DOWN sms: 1 of 4 workers up; sms@host1 crashed 6 s ago, and 2 not seen"
+    );
+}

@@ -250,7 +250,10 @@ impl Handler<IncidentChanged> for Debouncer {
     type Result = ();
 
     fn handle(&mut self, message: IncidentChanged, context: &mut Context<Self>) {
-        let IncidentChanged { mut incident, unsettled } = message;
+        let IncidentChanged {
+            mut incident,
+            unsettled,
+        } = message;
         let id = incident.id.clone();
         incident.told = self.told.get(&id).cloned();
         // What turns into something else on its way is held for a moment of its own.

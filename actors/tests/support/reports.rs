@@ -64,7 +64,7 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
             missing: (0..missing).map(|n| gone(who(n))).collect(),
             evidence: (0..missing).map(evidence).collect(),
             unsettled: false,
-        may_follow: false,
+            may_follow: false,
         },
         workers: Vec::new(),
     })

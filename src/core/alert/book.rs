@@ -303,7 +303,7 @@ mod tests {
             missing: missing.iter().map(one).collect(),
             evidence: missing.iter().map(seen).collect(),
             unsettled: false,
-        may_follow: false,
+            may_follow: false,
         }
     }
 

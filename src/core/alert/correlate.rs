@@ -75,9 +75,7 @@ impl Correlator {
         let more_may_come = |among: &FleetVerdict| {
             let is_waiting = |verdict: &FleetVerdict| fresh.iter().any(|one| one.fleet.name == verdict.fleet.name);
             fleets.iter().any(|other| {
-                other.fleet.name != among.fleet.name
-                    && (other.unsettled || other.may_follow)
-                    && !is_waiting(other)
+                other.fleet.name != among.fleet.name && (other.unsettled || other.may_follow) && !is_waiting(other)
             })
         };
         let held = fresh

@@ -76,7 +76,11 @@ impl FleetDetector {
                 .take(Scene::MAX_MISSING)
                 .collect(),
             unsettled: self.is_unsettled(&count, t),
-            may_follow: count.suspect > 0 && self.workers.values().any(|worker| worker.has_just_fallen_silent(t, &self.spec.rules)),
+            may_follow: count.suspect > 0
+                && self
+                    .workers
+                    .values()
+                    .any(|worker| worker.has_just_fallen_silent(t, &self.spec.rules)),
             fleet: FleetStatus {
                 name: self.spec.name.clone(),
                 broker: self.spec.broker.clone(),

@@ -205,7 +205,11 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[[broker]]\nname = \"b\"\nurl = \"http://h\"",
-            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://; where this is a Flower, add kind = \"flower\"",
+            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://, and the address of a Flower with http:// or https://; where this is a Flower, add kind = \"flower\"",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\npriority_steps = [0, -1]",
+            "7:22: broker[1].priority_steps[1]: expected a whole number from 0 to 255, found -1",
         ),
         (
             "[[broker]]\nname = \"b\"\nkind = \"flower\"\nurl = \"redis://h\"",

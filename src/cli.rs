@@ -16,13 +16,13 @@ use headcount_core::span::Span;
     disable_help_subcommand = true,
     after_help = "\
 Woken by an alert? On the machine where the daemon runs:
-  headcount status                      which fleets and workers are up, and what is open
+  headcount status      which fleets and workers are up, and what is open
 Without a daemon, straight from the broker:
   headcount probe --broker redis://HOST:6379/0
   headcount probe --broker amqp://USER:PASSWORD@HOST:5672/VHOST
 
 To begin with:
-  headcount run --broker redis://localhost       watch; alerts come to this screen
+  headcount run --broker redis://localhost       watch; alerts are shown here
   headcount check headcount.toml                 what is wrong with that file
   headcount notify test --config headcount.toml  does an alert reach Slack?
 

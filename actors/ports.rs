@@ -373,6 +373,9 @@ pub enum StoreError {
     /// It cannot be opened or reached.
     #[error("cannot open the store: {0}")]
     Open(String),
+    /// Another process has it, which a Headcount does for as long as it runs.
+    #[error("cannot open the store: {0} is in use by another Headcount; stop that one, or name another file")]
+    InUse(String),
     /// It was written by a newer Headcount.
     #[error(
         "the store has version {found}, and this Headcount knows versions up to {known}: use a newer Headcount, or another store"

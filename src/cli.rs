@@ -16,18 +16,18 @@ use headcount_core::span::Span;
     disable_help_subcommand = true,
     after_help = "\
 Woken by an alert? On the machine where the daemon runs:
-  headcount status                      which fleets and workers are up, and what is open
+  headcount status      which fleets and workers are up, and what is open
 Without a daemon, straight from the broker:
   headcount probe --broker redis://HOST:6379/0
   headcount probe --broker amqp://USER:PASSWORD@HOST:5672/VHOST
 
 To begin with:
-  headcount run --broker redis://localhost          watch; alerts go to this terminal
-  headcount check headcount.toml                    what is wrong with a configuration
-  headcount notify test --config headcount.toml     does the alert reach Slack?
+  headcount run --broker redis://localhost       watch; alerts are shown here
+  headcount check headcount.toml                 what is wrong with that file
+  headcount notify test --config headcount.toml  does an alert reach Slack?
 
-`headcount COMMAND --help` tells more about each. Exit codes: 0 done, 1 failed, 2 wrong use or
-wrong configuration (probe has those of a Nagios plugin)."
+`headcount COMMAND --help` tells more about each. Exit codes: 0 done, 1 failed, 2 wrong use or wrong \
+configuration (probe has those of a Nagios plugin)."
 )]
 pub struct Cli {
     /// What to do.
@@ -45,11 +45,11 @@ Examples:
   headcount run --broker redis://localhost --broker redis://other/1
   headcount run --config /etc/headcount.toml
 
-With --broker alone no file is needed: fleets are discovered from the names of the workers
-(sms@host1 belongs to the fleet sms), what is remembered is kept in headcount.db in the working
-directory, and alerts go to standard output. A password on the command line can be seen by other
-users; `--broker env:NAME` and `--broker file:PATH` take it from elsewhere. Where the broker cannot be
-reached, the address of a Flower can stand in its place: --broker http://flower.example.org:5555
+With --broker alone no file is needed: fleets are discovered from the names of the workers (sms@host1 \
+belongs to the fleet sms), what is remembered is kept in headcount.db in the working directory, and alerts \
+go to standard output. A password on the command line can be seen by other users; `--broker env:NAME` and \
+`--broker file:PATH` take it from elsewhere. Where the broker cannot be reached, the address of a Flower can \
+stand in its place: --broker http://flower.example.org:5555
 
 SIGTERM and SIGINT stop it; SIGHUP makes it read the configuration again. RUST_LOG=debug shows more.")]
     Run(Run),
@@ -59,8 +59,9 @@ Examples:
   headcount check headcount.toml
   headcount check headcount.toml --connect
 
-Every mistake is shown with file, line, column and key. Exit code: 0 nothing is wrong, 2 something
-is, 1 with --connect where the file is right and a broker or the store cannot be reached.")]
+Every mistake is shown with file, line, column and key. Exit code: 0 nothing is wrong, 2 something is, 1 \
+with --connect where the file is right and a broker or the store cannot be reached. A store that a running \
+Headcount holds is in order, so a configuration can be tried before a reload.")]
     Check(Check),
     /// One look at a broker, without a daemon: which workers answer
     #[command(after_help = "\
@@ -68,10 +69,10 @@ Examples:
   headcount probe --broker redis://localhost
   headcount probe --broker env:BROKER_URL --expect 4 --json
 
-The first line and the exit code are those of a Nagios plugin: 0 OK, workers answer (with --expect
-at least so many); 1 WARNING, some answer and they are fewer than expected; 2 CRITICAL, none
-answers; 3 UNKNOWN, wrong use, or the broker cannot be reached, so nobody can tell. A worker with
-the solo pool does not answer while it runs a task.")]
+The first line and the exit code are those of a Nagios plugin: 0 OK, workers answer (with --expect at least \
+so many); 1 WARNING, some answer and they are fewer than expected; 2 CRITICAL, none answers; 3 UNKNOWN, \
+wrong use, or the broker cannot be reached, so nobody can tell. A worker with the solo pool does not answer \
+while it runs a task.")]
     Probe(Probe),
     /// The fleets and workers as a running daemon sees them
     #[command(after_help = "\
@@ -80,8 +81,8 @@ Examples:
   headcount status --watch
   headcount status --json --url http://monitor:8787
 
-It is a view: the exit code is 0 also when workers are down, and 1 when the daemon cannot be
-reached or read. (For an exit code that judges, use `headcount probe`.)")]
+It is a view: the exit code is 0 also when workers are down, and 1 when the daemon cannot be reached or \
+read. (For an exit code that judges, use `headcount probe`.)")]
     Status(Status),
     /// Keep a broker's event stream and Headcount's probes as a trace
     #[command(after_help = "\
@@ -89,10 +90,10 @@ Examples:
   headcount record --broker redis://localhost --out monday.trace
   headcount record --broker env:BROKER_URL --out /var/tmp/night.trace
 
-Records until Ctrl-C or SIGTERM: the events of the workers, and what they and the broker answer to
-the questions that a daemon would ask. No task arguments and no results are in a trace. What was
-recorded is on the disk within a second, so a crash costs no more. A file that is there already is
-left alone, unless --force is given. A daemon may run beside it. `headcount replay` reads it.")]
+Records until Ctrl-C or SIGTERM: the events of the workers, and what they and the broker answer to the \
+questions that a daemon would ask. No task arguments and no results are in a trace. What was recorded is on \
+the disk within a second, so a crash costs no more. A file that is there already is left alone, unless \
+--force is given. A daemon may run beside it. `headcount replay` reads it.")]
     Record(Record),
     /// Which incidents a configuration would have made of a trace
     #[command(after_help = "\
@@ -101,11 +102,10 @@ Examples:
   headcount replay monday.trace --config headcount.toml
   HEADCOUNT__DETECT__DOWN_AFTER=30s headcount replay monday.trace --json
 
-Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so hours
-take seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are
-used, and no secret in it needs to be set; without, fleets are discovered. It is a view: the exit
-code is 0 also when there were incidents, 1 when the trace cannot be read to its end, 2 when the
-configuration is wrong.")]
+Runs the daemon's own detector over what `headcount record` kept, on a clock of its own, so hours take \
+seconds; nothing is reached and nobody is told. With --config its fleets and deadlines are used, and no \
+secret in it needs to be set; without, fleets are discovered. It is a view: the exit code is 0 also when \
+there were incidents, 1 when the trace cannot be read to its end, 2 when the configuration is wrong.")]
     Replay(Replay),
     /// The detector against a catalogue of faults, with its figures
     #[command(after_help = "\
@@ -115,11 +115,11 @@ Examples:
   headcount simulate --detector headcount --detector celery --json
   headcount simulate --days 10 --plot figures.svg
 
-A world of workers on a virtual clock, of which all is known, is watched by the daemon's own code and by
-others' rules: `celery` (celery.events.state, its expire window in per cent), `timeout` (seconds), `phi`
-(accrual with Akka's defaults) and `ping` (misses in a row), each with its threshold swept. The same
-seed gives the same figures on any machine. A worker that is silent for up to 10 s is well, and any alarm
-about it false; one that is silent for 20 s, or gone, must be found.")]
+A world of workers on a virtual clock, of which all is known, is watched by the daemon's own code and by \
+others' rules: `celery` (celery.events.state, its expire window in per cent), `timeout` (seconds), `phi` \
+(accrual with Akka's defaults) and `ping` (misses in a row), each with its threshold swept. The same seed \
+gives the same figures on any machine. A worker that is silent for up to 10 s is well, and any alarm about \
+it false; one that is silent for 20 s, or gone, must be found.")]
     Simulate(Simulate),
     /// Try the notifiers
     #[command(subcommand)]
@@ -128,10 +128,14 @@ about it false; one that is silent for 20 s, or gone, must be found.")]
 
 /// `headcount run`.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["brokers", "config"]))]
+#[command(
+    group = clap::ArgGroup::new("what").required(true).multiple(true).args(["brokers", "config"]),
+    // Of a group clap says that it is either the one or the other, and once.
+    override_usage = "headcount run [--broker <URL>]... [--config <FILE>]"
+)]
 pub struct Run {
-    /// A broker to watch, as Celery's broker_url, or a Flower's address; may be repeated, and adds to
-    /// those of --config
+    /// A broker to watch, as Celery's broker_url, or a Flower's address, or env:NAME, or file:PATH; may be repeated, and
+    /// adds to those of --config
     #[arg(long = "broker", value_name = "URL")]
     pub brokers: Vec<String>,
     /// The configuration
@@ -156,7 +160,8 @@ pub struct Probe {
     /// The broker, as Celery's broker_url, or a Flower's address, or env:NAME, or file:PATH
     #[arg(long, value_name = "URL")]
     pub broker: String,
-    /// How long to wait for answers: seconds, or a duration such as 500ms
+    /// How long to wait for answers: seconds, or a duration such as 500ms. Connecting, and asking those who answered what
+    /// they are, takes at most 3 s more
     #[arg(long, value_name = "S", default_value = "2", value_parser = read_timeout)]
     pub timeout: Duration,
     /// How many workers should answer
@@ -170,7 +175,7 @@ pub struct Probe {
 /// `headcount record`.
 #[derive(Args, Debug)]
 pub struct Record {
-    /// The broker, as Celery's broker_url, or env:NAME, or file:PATH
+    /// The broker, as Celery's broker_url, or a Flower's address, or env:NAME, or file:PATH
     #[arg(long, value_name = "URL")]
     pub broker: String,
     /// The file to write
@@ -259,6 +264,8 @@ pub struct Simulate {
 
 /// The longest that a scenario may go on: more takes days of computing.
 const MAX_DAYS: f64 = 1_000.0;
+/// The shortest: an hour, in which each scenario has had its turn.
+const MIN_DAYS: f64 = 1.0 / 24.0;
 
 fn scenario_names() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(headcount_simulate::scenarios::CATALOGUE.iter().map(|one| one.name))
@@ -270,10 +277,10 @@ fn detector_names() -> clap::builder::PossibleValuesParser {
 
 fn read_days(text: &str) -> Result<f64, String> {
     let days = text.parse::<f64>().map_err(|error| error.to_string())?;
-    if days > 0.0 && days <= MAX_DAYS {
+    if (MIN_DAYS..=MAX_DAYS).contains(&days) {
         Ok(days)
     } else {
-        Err(format!("expected more than 0 and at most {MAX_DAYS}"))
+        Err(format!("expected an hour (0.0417) at least, and at most {MAX_DAYS}"))
     }
 }
 
@@ -285,7 +292,7 @@ pub enum Notify {
 Example:
   headcount notify test --config headcount.toml
 
-Says for each notifier whether it took the message. Exit code: 0 all did, 1 one did not, 2 wrong
+Says for each notifier whether it took the message. Exit code: 0 all did, 1 one did not, 2 wrong \
 configuration. Without --config there is one notifier, standard output.")]
     Test(NotifyTest),
 }
@@ -340,6 +347,45 @@ mod tests {
         );
     }
 
+    /// clap wraps what is too long and keeps every line break, so a line break within a paragraph leaves words alone.
+    #[test]
+    fn help_is_wrapped_as_wide_as_the_terminal_allows() {
+        fn visit(command: &mut clap::Command, width: usize) {
+            let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in notes.lines().filter(|line| line.starts_with(' ')) {
+                assert!(example.chars().count() <= 80, "does not fit a terminal: {example}");
+            }
+            let help = command.render_long_help().to_string();
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2) {
+                let is_text = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+                let [line, next] = pair else { continue };
+                if is_text(line) && is_text(next) {
+                    let word = next.split(' ').next().unwrap_or_default();
+                    let joined = line.chars().count() + 1 + word.chars().count();
+                    assert!(joined > width, "{word:?} had room at {width} columns:\n{line}\n{next}");
+                }
+            }
+            command.get_subcommands_mut().for_each(|sub| visit(sub, width));
+        }
+        for (terminal, width) in [(80, 80), (100, 100), (200, 100)] {
+            let mut cli = Cli::command().term_width(width.min(terminal));
+            cli.build();
+            visit(&mut cli, width);
+        }
+    }
+
+    #[test]
+    fn help_says_what_can_be_given() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut help = |name: &str| cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        assert!(help("run").contains("Usage: headcount run [--broker <URL>]... [--config <FILE>]\n"));
+        for command in ["run", "probe", "record"] {
+            assert!(help(command).contains("Flower"), "{command}");
+        }
+    }
+
     #[test]
     fn timeouts_read_as_seconds_and_as_durations() {
         assert_eq!(read_timeout("2"), Ok(Duration::from_secs(2)));
@@ -347,6 +393,15 @@ mod tests {
         assert_eq!(read_timeout("500ms"), Ok(Duration::from_millis(500)));
         for wrong in ["0", "-1", "NaN", "inf", "301", "1d", "soon"] {
             assert!(read_timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_goes_on_for_an_hour_at_least() {
+        assert_eq!(read_days("0.0417"), Ok(0.0417));
+        assert_eq!(read_days("1000"), Ok(1_000.0));
+        for wrong in ["0", "0.001", "-1", "NaN", "inf", "1001", "soon"] {
+            assert!(read_days(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -49,6 +49,9 @@ fn explain(error: &clap::Error) -> ExitCode {
     // Whoever has closed the stream does not want to read it.
     let _ = error.print();
     let probes = std::env::args_os().nth(1).is_some_and(|command| command == "probe");
+    if probes && error.use_stderr() {
+        commands::probe::tell_misuse(error, std::env::args_os().any(|argument| argument == "--json"));
+    }
     ExitCode::from(match (error.use_stderr(), probes) {
         (false, _) => 0,
         (true, true) => commands::probe::UNKNOWN,

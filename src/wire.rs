@@ -4,6 +4,7 @@ pub(crate) mod recording;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -102,7 +103,7 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
             }
             (Err(error), None) => return Err(error),
         };
-        greeting::spawn(house.view.clone(), settings.server.listen);
+        greeting::spawn(house.view.clone(), house.listens);
         // Read beside the signals: a file that never answers must not keep Headcount from stopping.
         let mut reading: Option<Reading> = None;
         let new = loop {
@@ -154,6 +155,8 @@ async fn finished(reading: &mut Option<Reading>) -> Result<Result<Settings, Prob
 /// Everything that runs for one configuration.
 struct House {
     view: StatusView,
+    /// Where HTTP is served: with port 0 it is the one that the system gave.
+    listens: SocketAddr,
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
@@ -166,6 +169,7 @@ struct House {
 /// What the rooms share while the house is built.
 struct Plan<'a> {
     settings: &'a Settings,
+    listens: SocketAddr,
     supervision: Supervision,
     meters: Meters,
     store: SharedStore,
@@ -184,6 +188,7 @@ impl House {
     async fn build(settings: &Settings) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
+        let listens = listener.local_addr()?;
         let store = store::open(&settings.store)?;
         let remembered = store.load().await?;
         let sites = open_brokers(settings)?;
@@ -204,6 +209,7 @@ impl House {
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
         let plan = Plan {
             settings,
+            listens,
             supervision,
             meters,
             store,
@@ -258,6 +264,7 @@ impl House {
         });
         Ok(Self {
             view,
+            listens,
             given_up,
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
@@ -342,7 +349,7 @@ impl Plan<'_> {
         let public_url = match &server.public_url {
             Some(url) => Some(url.trim_end_matches('/').to_owned()),
             // Where it listens on every address, which of them leads here is not known.
-            None => (!server.listen.ip().is_unspecified()).then(|| format!("http://{}", server.listen)),
+            None => (!self.listens.ip().is_unspecified()).then(|| format!("http://{}", self.listens)),
         };
         let debouncing = Debouncing {
             store: self.store.clone(),

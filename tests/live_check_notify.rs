@@ -40,7 +40,9 @@ fn connect_tries_each_broker_and_says_which_cannot_be_reached() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("ok      broker there"), "{said}");
 
-    let refusing = broker("refusing", &redis.url().replace("first-secret", "second-secret"));
+    // Another database: one broker twice is a mistake of its own.
+    let other = redis.url().replace("first-secret", "second-secret").replace("/0", "/1");
+    let refusing = broker("refusing", &other);
     let away = broker("away", &format!("redis://127.0.0.1:{}/0", free_port()));
     let all = format!("{there}{refusing}{away}");
     let (code, said) = with_config(&all, &["check", "FILE", "--connect"]);

@@ -1,10 +1,10 @@
 //! `probe` and `status` against real fleets: for people, for programs, and the exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
-use headcount_testkit::{Broker, Headcount, Worker, WorkerOptions, free_port, run_once};
+use headcount_testkit::{Broker, Headcount, Process, Worker, WorkerOptions, free_port, run_once};
 use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -98,11 +98,78 @@ fn a_broker_that_is_not_there_is_unknown_to_probe() {
 }
 
 #[test]
+fn a_port_that_the_system_gives_is_said() {
+    let broker = Broker::redis();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(HEADCOUNT);
+    command
+        .args(["run", "--broker", &broker.url()])
+        .env("HEADCOUNT__SERVER__LISTEN", "127.0.0.1:0")
+        .current_dir(folder.path());
+    let daemon = Process::start("headcount", &mut command);
+    let line = daemon.wait_line("is watching; http://127.0.0.1:", PATIENCE);
+    let (_, after) = line.split_once("http://127.0.0.1:").unwrap();
+    let port: String = after.chars().take_while(char::is_ascii_digit).collect();
+    exits(0, &["status", "--url", &format!("http://127.0.0.1:{port}")]);
+    daemon.sigterm();
+    assert!(daemon.wait_exit(PATIENCE).success());
+}
+
+#[test]
 fn wrong_use_is_two() {
     exits(2, &["run", "--no-such-flag"]);
     exits(2, &["no-such-command"]);
     exits(2, &["status", "--url", "127.0.0.1:8787"]);
     // A Nagios plugin that is called wrongly says that it does not know.
-    exits(3, &["probe", "--broker", "gopher://127.0.0.1/"]);
-    exits(3, &["probe", "--no-such-flag"]);
+    for (args, said) in [
+        (
+            &["--broker", "gopher://127.0.0.1/"][..],
+            "--broker: url: a broker URL begins with",
+        ),
+        (
+            &["--broker", "env:NOT_SET_ANYWHERE"],
+            "--broker: the environment variable NOT_SET_ANYWHERE is not set",
+        ),
+        (
+            &["--broker", "redis://h", "--timeout", "0"],
+            "invalid value '0' for '--timeout <S>'",
+        ),
+        (
+            &["--broker", "redis://h", "--timeout", "nan"],
+            "invalid value 'nan' for '--timeout <S>'",
+        ),
+        (&["--no-such-flag"], "unexpected argument '--no-such-flag'"),
+        (
+            &[],
+            "the following required arguments were not provided: --broker <URL>",
+        ),
+    ] {
+        let all: Vec<&str> = ["probe"].iter().chain(args).copied().collect();
+        let out = exits(3, &all);
+        assert!(
+            out.starts_with(&format!("UNKNOWN - {said}")) && out.lines().count() == 1,
+            "{all:?}: {out:?}"
+        );
+        let json: Value = serde_json::from_str(&exits(3, &[&all[..], &["--json"]].concat())).unwrap();
+        assert_eq!(
+            (json["status"].as_str(), json["broker"].as_str()),
+            (Some("unknown"), None)
+        );
+    }
+}
+
+#[test]
+fn a_probe_is_bounded_by_its_timeout_and_a_little() {
+    // Takes connections and never says a word, as does a server of another protocol that waits for more.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    for url in [
+        format!("amqp://127.0.0.1:{port}//"),
+        format!("redis://127.0.0.1:{port}/0"),
+    ] {
+        let began = std::time::Instant::now();
+        let out = exits(3, &["probe", "--timeout", "0.1", "--broker", &url]);
+        assert!(began.elapsed() < Duration::from_secs(5), "{url}: {:?}", began.elapsed());
+        assert!(out.starts_with("UNKNOWN - "), "{out}");
+    }
 }

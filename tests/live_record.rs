@@ -386,7 +386,12 @@ fn what_cannot_be_done_is_said() {
     assert!(full.contains("No space left"), "{full}");
     assert!(said(&record("/not/there/a.trace"), 1).contains("/not/there"));
     assert!(said(&["record", "--broker", "ftp://x", "--out", "x"], 2).contains("--broker"));
+    assert!(said(&record("-"), 2).contains("not to standard output"));
     assert!(said(&["replay", shown], 1).contains("no trace"));
+    let head = folder.path().join("head.trace");
+    std::fs::write(&head, headcount_simulate::trace::HEAD).unwrap();
+    let empty = said(&["replay", head.to_str().unwrap()], 1);
+    assert!(empty.contains("head.trace: nothing was recorded in it"), "{empty}");
     assert!(said(&["replay", "/not/there"], 1).contains("cannot open"));
     assert!(said(&["replay", shown, "--config", "/not/there"], 2).contains("cannot read"));
 

@@ -81,7 +81,12 @@ fn wrong_names_are_wrong_use_and_the_right_ones_are_told() {
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("sigkill") && told.contains("rolling-deploy"), "{told}");
-    for wrong in [["--detector", "magic"], ["--days", "0"], ["--workers", "1"]] {
+    for wrong in [
+        ["--detector", "magic"],
+        ["--days", "0"],
+        ["--days", "0.001"],
+        ["--workers", "1"],
+    ] {
         assert_eq!(simulate(&wrong).status.code(), Some(2), "{wrong:?}");
     }
 }

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headcount_actors::ports::Inspect;
+use headcount_actors::ports::{Inspect, StoreError};
 use headcount_edge::{brokers, store};
 
 use crate::cli::Check;
 use crate::config::{self, Settings};
 
-use super::{CommandError, FAILED, Outcome, WRONG, refuse, to_stderr, to_stdout};
+use super::{CommandError, FAILED, Outcome, WRONG, count, refuse, to_stderr, to_stdout};
 
 /// How long each broker gets: a healthy one answers in milliseconds, and a person waits.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub async fn run(args: Check) -> Outcome {
     if !args.connect {
         return Ok(ExitCode::SUCCESS);
     }
-    let reached = try_brokers(&settings).await? & try_store(&settings).await?;
+    let reached = try_brokers(&settings).await? & say("store", &settings.store.url, try_store(&settings.store).await)?;
     Ok(if reached {
         ExitCode::SUCCESS
     } else {
@@ -57,7 +57,6 @@ fn openable(settings: &Settings) -> Result<(), String> {
 
 /// One line: what the configuration comes to.
 fn summary(settings: &Settings) -> String {
-    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let discovering = settings.brokers.iter().filter(|broker| broker.discover).count();
     let found = match discovering {
         0 => String::new(),
@@ -106,14 +105,11 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
 }
 
 /// Opens the store where it is there already; a look should not leave a new file behind.
-async fn try_store(settings: &Settings) -> Result<bool, CommandError> {
-    let config = settings.store.clone();
-    let url = config.url.clone();
-    let path = url
-        .strip_prefix("sqlite:")
-        .filter(|path| *path != ":memory:")
-        .map(std::path::Path::new);
-    let line = match path {
+async fn try_store(config: &store::Config) -> Result<String, String> {
+    let config = config.clone();
+    let path = config.url.strip_prefix("sqlite:");
+    let path = path.map(|path| std::path::Path::new(path.strip_prefix("//").unwrap_or(path)));
+    match path {
         Some(path) if !path.exists() => {
             let folder = path
                 .parent()
@@ -127,11 +123,12 @@ async fn try_store(settings: &Settings) -> Result<bool, CommandError> {
         }
         _ => match tokio::task::spawn_blocking(move || store::open(&config)).await {
             Ok(Ok(_)) => Ok("opened".to_owned()),
+            // Whoever checks before a reload has one running; a store that can be held by one is in order.
+            Ok(Err(StoreError::InUse(_))) => Ok("in use by a running Headcount".to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         },
-    };
-    say("store", &url, line)
+    }
 }
 
 fn say(what: &str, name: &str, line: Result<String, String>) -> Result<bool, CommandError> {
@@ -141,4 +138,25 @@ fn say(what: &str, name: &str, line: Result<String, String>) -> Result<bool, Com
     };
     to_stdout(&format!("{word:<6}  {what} {name}: {}\n", super::table::clean(&text)))?;
     Ok(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_a_daemon_holds_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headcount.db");
+        let config = store::Config {
+            url: format!("sqlite:{}", file.display()),
+        };
+        let held = store::open(&config).unwrap();
+        let (tried, said) = (try_store(&config).await, "in use by a running Headcount");
+        assert_eq!(tried, Ok(said.to_owned()));
+        drop(held);
+        assert_eq!(try_store(&config).await, Ok("opened".to_owned()));
+        std::fs::write(&file, "no database, ".repeat(100)).unwrap();
+        assert!(try_store(&config).await.is_err());
+    }
 }

@@ -66,11 +66,10 @@ fn to_stdout(text: &str) -> io::Result<()> {
 
 /// Tells all that is wrong with a configuration.
 fn refuse(problems: &Problems) -> ExitCode {
-    let count = problems.list.len();
     to_stderr(problems);
     to_stderr(&format_args!(
-        "headcount: the configuration has {count} mistake{}",
-        if count == 1 { "" } else { "s" }
+        "headcount: the configuration has {}",
+        count(problems.list.len(), "mistake")
     ));
     ExitCode::from(WRONG)
 }
@@ -84,7 +83,25 @@ fn argument(name: &str, text: &str) -> Result<String, CommandError> {
     }
 }
 
+/// `1 event`, `2 events`.
+fn count<N: TryInto<u64> + std::fmt::Display>(n: N, one: &str) -> String {
+    let text = n.to_string();
+    let s = if matches!(n.try_into(), Ok(1)) { "" } else { "s" };
+    format!("{text} {one}{s}")
+}
+
 /// JSON as results are printed: indented, one newline at the end.
 fn json(value: &serde_json::Value) -> String {
     format!("{value:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts = [0_u64, 1, 2].map(|n| count(n, "event"));
+        assert_eq!(counts, ["0 events", "1 event", "2 events"]);
+    }
 }

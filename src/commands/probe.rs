@@ -4,16 +4,19 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use headcount_actors::ports::{Broker, BrokerError, Inspect, Queue, Reply};
 use headcount_edge::brokers;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cli::Probe;
+use crate::config::Surroundings;
 
-use super::{Outcome, argument, to_stderr, to_stdout};
+use super::{Outcome, to_stdout};
 use report::{Report, Verdict};
 
 /// Exit code of a Nagios plugin: nobody can tell, also because it was called wrongly.
@@ -22,37 +25,29 @@ pub const UNKNOWN: u8 = 3;
 /// The name that the broker bears in errors; there is no configuration that gives it one.
 const NAME: &str = "probe";
 
+/// How long the whole look may take beyond its timeout: the connection has to be made before anybody can be asked, and
+/// those who answered are asked what they are. Raising it delays the word that a broker does not answer; a scheduler of
+/// plugins has a limit of its own, Nagios' being 60 s. The help of `--timeout` names it.
+const BEYOND: Duration = Duration::from_secs(3);
+/// What is kept of it for the lengths of the queues.
+const FOR_QUEUES: Duration = Duration::from_millis(500);
+
 /// Looks once and prints what was seen.
 ///
 /// # Errors
-/// The result cannot be written, or the URL cannot be looked up.
+/// The result cannot be written.
 pub async fn run(args: Probe) -> Outcome {
-    let url = argument("--broker", &args.broker).map_err(|error| error.to_string());
-    let opened = url.and_then(|url| {
-        let config = brokers::Config::new(NAME, url);
-        brokers::open(config).map_err(|error| format!("headcount: --broker: {error}"))
-    });
-    let broker = match opened {
-        Ok(broker) => broker,
-        Err(why) => {
-            // A Nagios plugin that is called wrongly knows nothing of what it should look at.
-            to_stderr(&why);
-            return Ok(ExitCode::from(UNKNOWN));
+    let report = match open(&args.broker) {
+        Ok(broker) => {
+            let address = broker.address();
+            match look(&*broker, args.timeout).await {
+                Ok(seen) => Report::new(address, seen, args.expect),
+                Err(why) => Report::blind(address, why),
+            }
         }
+        Err(why) => Report::misused(&why),
     };
-    let address = broker.address();
-    let looked = tokio::time::timeout(patience(args.timeout), look(&*broker, args.timeout)).await;
-    let report = match looked {
-        Ok(Ok(seen)) => Report::new(address, seen, args.expect),
-        Ok(Err(error)) => Report::blind(address, error.to_string()),
-        Err(_) => Report::blind(address, format!("no answer within {:?}", patience(args.timeout))),
-    };
-    let text = if args.json {
-        super::json(&report.to_json())
-    } else {
-        report.to_text(super::table::colours())
-    };
-    to_stdout(&text)?;
+    to_stdout(&shown(&report, args.json))?;
     Ok(ExitCode::from(match report.verdict {
         Verdict::Ok => 0,
         Verdict::Warning => 1,
@@ -61,9 +56,33 @@ pub async fn run(args: Probe) -> Outcome {
     }))
 }
 
-/// The whole look: three questions, one of which may have to wait for the connection first.
-const fn patience(timeout: Duration) -> Duration {
-    timeout.saturating_mul(3).saturating_add(Duration::from_secs(5))
+fn open(broker: &str) -> Result<Arc<dyn Broker>, String> {
+    let url = match Surroundings::of_process(None).look_up(broker) {
+        None => broker.to_owned(),
+        Some(found) => found.map_err(|why| format!("--broker: {why}"))?,
+    };
+    brokers::open(brokers::Config::new(NAME, url)).map_err(|error| format!("--broker: {error}"))
+}
+
+fn shown(report: &Report, json: bool) -> String {
+    if json {
+        super::json(&report.to_json())
+    } else {
+        report.to_text(super::table::colours())
+    }
+}
+
+/// Says on standard output, where Nagios reads, that the command line is of no use; the rest is on standard error.
+pub fn tell_misuse(error: &clap::Error, json: bool) {
+    let text = error.render().to_string();
+    // The first paragraph: what is wrong. Hints and the usage follow.
+    let first = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let why = first.collect::<Vec<_>>().join(" ");
+    // There is nowhere left to report that it cannot be written.
+    let _ = to_stdout(&shown(
+        &Report::misused(why.strip_prefix("error: ").unwrap_or(&why)),
+        json,
+    ));
 }
 
 /// What one look brought.
@@ -92,14 +111,21 @@ pub(crate) struct Worker {
 }
 
 /// Pings everybody, then asks those who answered what they are and what they consume.
-async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, BrokerError> {
-    let pongs = broker
-        .inspect(Inspect {
-            method: "ping",
-            destination: None,
-            timeout,
-        })
-        .await?;
+///
+/// # Errors
+/// Why nobody can tell, in words. Who has answered and then says no more only lacks the rest.
+async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, String> {
+    let limit = timeout + BEYOND;
+    let by = Instant::now() + limit;
+    let ping = broker.inspect(Inspect {
+        method: "ping",
+        destination: None,
+        timeout,
+    });
+    let pongs = match timeout_at(by, ping).await {
+        Ok(pongs) => pongs.map_err(|error| error.to_string())?,
+        Err(_) => return Err(format!("no answer within {limit:?}")),
+    };
     let mut workers: BTreeMap<CompactString, Worker> = BTreeMap::new();
     for pong in pongs {
         let worker = workers.entry(pong.hostname.clone()).or_insert_with(|| Worker {
@@ -118,16 +144,16 @@ async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, BrokerErro
         broker.inspect(Inspect {
             method,
             destination: Some(who.clone()),
-            timeout,
+            timeout: timeout.min(by.duration_since(Instant::now()).saturating_sub(FOR_QUEUES)),
         })
     };
-    let (stats, queues) = (ask("stats").await?, ask("active_queues").await?);
-    for reply in stats {
+    let (stats, queues) = tokio::join!(until(by, ask("stats")), until(by, ask("active_queues")));
+    for reply in stats? {
         if let Some(worker) = workers.get_mut(&reply.hostname) {
             read_stats(worker, &reply.body);
         }
     }
-    for reply in &queues {
+    for reply in &queues? {
         if let (Some(worker), Some(names)) = (workers.get_mut(&reply.hostname), queue_names(reply)) {
             worker.queues = Some(names);
         }
@@ -138,11 +164,19 @@ async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, BrokerErro
         .flatten()
         .collect();
     let names: Vec<CompactString> = names.into_iter().cloned().collect();
-    let queues = broker.queues(&names).await?;
+    let queues = until(by, broker.queues(&names)).await?;
     Ok(Seen {
         workers: workers.into_values().collect(),
         queues,
     })
+}
+
+/// Nothing, where it has not come by then.
+async fn until<T: Default>(by: Instant, asked: impl Future<Output = Result<T, BrokerError>>) -> Result<T, String> {
+    match timeout_at(by, asked).await {
+        Ok(came) => came.map_err(|error| error.to_string()),
+        Err(_) => Ok(T::default()),
+    }
 }
 
 fn read_stats(worker: &mut Worker, body: &Value) {

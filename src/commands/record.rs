@@ -1,5 +1,6 @@
 //! `headcount record`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,13 +11,19 @@ use crate::config::Origin;
 use crate::record::{TraceFile, WriteError};
 use crate::wire::recording;
 
-use super::{CommandError, Outcome, refuse, to_stderr};
+use super::{CommandError, Outcome, count, refuse, to_stderr};
 
 /// Records until it is told to stop.
 ///
 /// # Errors
 /// What it could not do.
 pub async fn run(args: Record) -> Outcome {
+    if args.out == Path::new("-") {
+        // What is durable within a second needs a file, and a pipe would be full of a trace in binary.
+        return Err(CommandError::Use(
+            "--out: a trace goes into a file, not to standard output; for a file of that name write ./-".to_owned(),
+        ));
+    }
     let origin = Origin {
         config: None,
         brokers: vec![args.broker],
@@ -45,9 +52,9 @@ pub async fn run(args: Record) -> Outcome {
         .await
         .map_err(|why| CommandError::Failed(why.to_string()))?;
     to_stderr(&format_args!(
-        "headcount: recorded {} events and {} answers in {} s: {} bytes in {}",
-        recorded.events,
-        recorded.answers,
+        "headcount: recorded {} and {} in {} s: {} bytes in {}",
+        count(recorded.events, "event"),
+        count(recorded.answers, "answer"),
         began.elapsed().as_secs(),
         recorded.bytes,
         args.out.display()

@@ -44,12 +44,11 @@ pub fn run(args: &Replay) -> Outcome {
     let read = played.all(&mut reader)?;
     let (source, outcome) = played.finish();
     // What was before the damage has happened all the same.
-    let text = if args.json {
-        super::json(&report::to_json(&outcome))
-    } else {
-        report::to_text(&outcome, super::table::colours())
-    };
-    to_stdout(&text)?;
+    if args.json {
+        to_stdout(&super::json(&report::to_json(&outcome)))?;
+    } else if outcome.span.is_some() {
+        to_stdout(&report::to_text(&outcome, super::table::colours()))?;
+    }
     to_stderr(&report::summary(&args.trace, &source, &outcome, &reader));
     match read {
         Ok(()) => {}
@@ -65,7 +64,6 @@ pub fn run(args: &Replay) -> Outcome {
     Ok(if outcome.span.is_some() {
         ExitCode::SUCCESS
     } else {
-        to_stderr(&"headcount: the trace is empty");
         ExitCode::from(FAILED)
     })
 }

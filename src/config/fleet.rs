@@ -103,24 +103,7 @@ impl FleetTable {
         }
         let broker = self.find_broker(company.brokers, spot);
         let hostnames = self.patterns(spot);
-        for (n, glob) in hostnames.iter().enumerate() {
-            let claimed = |other: &&Fleet| other.broker == broker && other.hostnames.contains(glob);
-            if let Some(other) = company.fleets.iter().find(claimed) {
-                let key = if self.hostnames.is_some() {
-                    format!("hostnames.[{n}]")
-                } else {
-                    "name".to_owned()
-                };
-                spot.say(
-                    &key,
-                    format!(
-                        "the workers {:?} already belong to the fleet {:?}",
-                        glob.as_str(),
-                        other.name
-                    ),
-                );
-            }
-        }
+        self.check_unclaimed(&hostnames, &broker, company.fleets, spot);
         for (n, queue) in self.queues.iter().enumerate() {
             if !(1..=MAX_WIRE_NAME).contains(&queue.len()) {
                 spot.say(
@@ -156,6 +139,59 @@ impl FleetTable {
             minimum: self.minimum,
             expected,
             detect,
+        }
+    }
+
+    /// A worker belongs to the first fleet whose patterns match. What an earlier one claims would never be seen in this
+    /// one, and be missed for ever if it is expected.
+    fn check_unclaimed(&self, hostnames: &[Glob], broker: &CompactString, fleets: &[Fleet], spot: &mut Spot<'_>) {
+        let earlier = || fleets.iter().filter(|other| other.broker == *broker);
+        let first = |other: &Fleet| {
+            format!(
+                "a worker belongs to the first that matches it, so put this fleet before {:?}",
+                other.name
+            )
+        };
+        for (n, glob) in hostnames.iter().enumerate() {
+            let key = match (&self.hostnames, &self.names) {
+                (Some(_), _) => format!("hostnames.[{n}]"),
+                // Patterns that are made of the names.
+                (None, Some(names)) if !names.is_empty() => break,
+                (None, _) => "name".to_owned(),
+            };
+            let claims = |other: &Fleet| other.hostnames.iter().find(|own| own.covers(glob)).cloned();
+            if let Some((other, own)) = earlier().find_map(|other| Some((other, claims(other)?))) {
+                let why = if own == *glob {
+                    format!(
+                        "the workers {:?} already belong to the fleet {:?}",
+                        glob.as_str(),
+                        other.name
+                    )
+                } else {
+                    format!(
+                        "the workers {:?} already belong to the fleet {:?}, by its {:?}; {}",
+                        glob.as_str(),
+                        other.name,
+                        own.as_str(),
+                        first(other)
+                    )
+                };
+                spot.say(&key, why);
+            }
+        }
+        for (n, name) in self.names.iter().flatten().enumerate() {
+            let claims = |other: &Fleet| other.hostnames.iter().find(|own| own.matches(name)).cloned();
+            if let Some((other, own)) = earlier().find_map(|other| Some((other, claims(other)?))) {
+                spot.say(
+                    &format!("names.[{n}]"),
+                    format!(
+                        "{name:?} already belongs to the fleet {:?}, by its {:?}, and would be missed here for ever; {}",
+                        other.name,
+                        own.as_str(),
+                        first(other)
+                    ),
+                );
+            }
         }
     }
 
@@ -242,7 +278,15 @@ impl FleetTable {
         }
         for (n, name) in names.iter().enumerate() {
             let key = format!("names.[{n}]");
-            if !name.contains('@') {
+            if is_pattern(name) {
+                spot.say(
+                    &key,
+                    format!(
+                        "{name:?} is a pattern, and no worker bears it as its name, so it would be missed for ever; patterns \
+                         go into `hostnames`, with `expected` saying how many workers there should be"
+                    ),
+                );
+            } else if !name.contains('@') {
                 spot.say(
                     &key,
                     format!("expected a worker's whole name, such as {:?}", format!("{name}@host1")),
@@ -258,6 +302,11 @@ impl FleetTable {
         }
         Expected::Names(names.clone())
     }
+}
+
+/// Whether this was meant to match several names: no host's name holds any of these.
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?']) || name.split_once('[').is_some_and(|(_, after)| after.contains(']'))
 }
 
 /// A name as a pattern that matches just it.

@@ -24,6 +24,7 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "minimum",
     "name",
     "names",
+    "priority_steps",
     "probe_every",
     "public_url",
     "queues",

@@ -123,10 +123,11 @@ impl Reader {
         }
         for (kind, url) in arguments {
             let name = overrides::unused_name(kind, |name| brokers.iter().any(|broker| broker.config.name == name));
-            brokers.push(Broker {
-                config: brokers::Config::new(name, url),
-                discover: true,
-            });
+            let config = brokers::Config::new(name, url);
+            if let Some(why) = again(&config, &brokers) {
+                self.say(&At::Argument("--broker"), Vec::new(), why);
+            }
+            brokers.push(Broker { config, discover: true });
         }
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
@@ -243,6 +244,9 @@ impl Reader {
             }
             for (key, why) in config.check_names() {
                 spot.say(key, why);
+            }
+            if let Some(why) = again(&config, &brokers).filter(|_| !unknown) {
+                spot.say("url", why);
             }
             brokers.push(Broker {
                 config,
@@ -428,6 +432,17 @@ impl Reader {
         };
         mistakes.into_iter().map(problem).collect()
     }
+}
+
+/// Says that a broker is among the others already: its workers would be watched twice, and each alarm told twice.
+fn again(config: &brokers::Config, others: &[Broker]) -> Option<String> {
+    others.iter().find_map(|other| {
+        let address = config.same_as(&other.config)?;
+        Some(format!(
+            "the broker {:?} is at {address} already; each of its workers would be watched and told of twice",
+            other.config.name
+        ))
+    })
 }
 
 /// `"slack" or "stdout"`.

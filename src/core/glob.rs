@@ -79,6 +79,17 @@ impl Glob {
         &self.text
     }
 
+    /// Whether every name that `other` matches is certain to be matched by this one too. Both may be read too carefully
+    /// where there are sets, or a `?` in this one: then it is not certain, unless they are the same.
+    pub fn covers(&self, other: &Glob) -> bool {
+        let has = |glob: &Glob, parts: fn(&Part) -> bool| glob.parts.iter().any(parts);
+        self.parts == other.parts
+            || !has(self, |part| matches!(part, Part::AnyOne | Part::Set { .. }))
+                && !has(other, |part| matches!(part, Part::Set { .. }))
+                // No character of this one stands for a `*` or `?` of the other, so only a `*` takes them.
+                && self.matches(&other.text)
+    }
+
     /// Whether the whole name matches. Takes at most (pattern × name) steps, whatever they hold.
     pub fn matches(&self, name: &str) -> bool {
         // Only the last `*` ever needs to be tried again with one character more.
@@ -180,6 +191,26 @@ mod tests {
             ("größe@*", "größe@h", true),
         ] {
             assert_eq!(Glob::parse(glob).unwrap().matches(name), expected, "{glob} on {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_match_less() {
+        for (glob, other, expected) in [
+            ("sms@*", "sms@*", true),
+            ("sms@**", "sms@*", true),
+            ("*", "sms@*", true),
+            ("*@*", "sms@host?", true),
+            ("sms@*", "sms@host1", true),
+            ("sms@host*", "sms@*", false),
+            ("sms@*", "*@host1", false),
+            ("sms@?", "sms@*", false),
+            ("s[*]s@*", "s*s@*", false),
+            ("*a*@x", "[abc]@x", false),
+            ("s[ab]@*", "s[ab]@*", true),
+        ] {
+            let covers = Glob::parse(glob).unwrap().covers(&Glob::parse(other).unwrap());
+            assert_eq!(covers, expected, "{glob} and {other}");
         }
     }
 

@@ -133,6 +133,7 @@ impl House {
         };
         let plan = Plan {
             settings,
+            listens: settings.server.listen,
             supervision,
             meters: Meters::default(),
             store: store::open(&in_memory)?,

@@ -29,7 +29,8 @@ impl Verdict {
 /// One look, judged.
 pub(super) struct Report {
     pub(super) verdict: Verdict,
-    address: String,
+    /// None where it was called wrongly.
+    address: Option<String>,
     /// The first line without its word and figures.
     says: String,
     expected: Option<u32>,
@@ -56,7 +57,7 @@ impl Report {
         };
         Self {
             verdict,
-            address,
+            address: Some(address),
             says,
             expected,
             seen,
@@ -65,11 +66,19 @@ impl Report {
 
     /// The broker could not be asked: nobody can tell how the workers are.
     pub(super) fn blind(address: String, why: String) -> Self {
-        let says = clean(&format!("{address}: {why}"));
+        let report = Self::misused(&format!("{address}: {why}"));
+        Self {
+            address: Some(address),
+            ..report
+        }
+    }
+
+    /// A plugin that is called wrongly knows nothing of what it should look at.
+    pub(super) fn misused(why: &str) -> Self {
         Self {
             verdict: Verdict::Unknown,
-            address,
-            says,
+            address: None,
+            says: in_line(why),
             expected: None,
             seen: Seen::default(),
         }

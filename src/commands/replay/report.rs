@@ -11,6 +11,7 @@ use headcount_simulate::replay::{Outcome, Story};
 use headcount_simulate::trace::{Reader, Source};
 use serde_json::{Value, json};
 
+use crate::commands::count;
 use crate::commands::table::{Cell, Columns, Tone, clean};
 
 /// As the contract has it.
@@ -67,20 +68,22 @@ pub(super) fn to_text(outcome: &Outcome, colours: bool) -> String {
 /// One line about the trace.
 pub(super) fn summary<R: Read>(path: &Path, source: &Source, outcome: &Outcome, reader: &Reader<R>) -> String {
     let (frames, bytes, unpacked) = reader.size();
-    let span = outcome.span.map_or_else(String::new, |(from, to)| {
-        format!(" from {} to {}", Time(from), Time(to))
-    });
     let each = if outcome.events > 0 {
         format!(", {:.1} for each event", bytes as f64 / outcome.events as f64)
     } else {
         String::new()
     };
+    let Some((from, to)) = outcome.span else {
+        return format!("headcount: {}: nothing was recorded in it", path.display());
+    };
     let mut text = format!(
-        "headcount: {}: {}{span}; {} events; {} of {} questions after workers answered by the recording; {bytes} bytes{each} \
+        "headcount: {}: {} from {} to {}; {}; {} of {} questions after workers answered by the recording; {bytes} bytes{each} \
          ({unpacked} unpacked, {frames} frames)",
         path.display(),
         clean(&source.address),
-        outcome.events,
+        Time(from),
+        Time(to),
+        count(outcome.events, "event"),
         outcome.answered,
         outcome.asked,
     );

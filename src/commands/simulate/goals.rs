@@ -4,6 +4,8 @@ use headcount_simulate::report::Quantiles;
 use headcount_simulate::run::{Detector, Measured, Plan, Results};
 use headcount_simulate::score::Tally;
 
+use super::words::worker_days;
+
 /// A goal, and what came of it.
 pub(super) struct Goal {
     /// What is to be reached.
@@ -32,15 +34,19 @@ pub(super) fn of(plan: &Plan, results: &Results) -> Vec<Goal> {
     vec![
         Goal {
             what: "no false alarm in the quiet scenarios",
-            came: format!("{} in {:.0} worker-days", quiet.false_alarms, quiet.worker_days),
+            came: format!(
+                "{} in {} worker-days",
+                quiet.false_alarms,
+                worker_days(quiet.worker_days)
+            ),
             reached: (quiet.worker_days > 0.0).then_some(quiet.false_alarms == 0),
         },
         Goal {
             what: "nor in the others",
             came: format!(
-                "{} in {:.0} worker-days",
+                "{} in {} worker-days",
                 all.false_alarms - quiet.false_alarms,
-                all.worker_days - quiet.worker_days
+                worker_days(all.worker_days - quiet.worker_days)
             ),
             reached: (all.worker_days > quiet.worker_days).then_some(all.false_alarms == quiet.false_alarms),
         },

@@ -67,7 +67,7 @@ pub(super) fn claim(plan: &Plan, results: &Results) -> String {
         1 => "1 false alarm".to_owned(),
         more => format!("{more} false alarms"),
     };
-    let days = format!("Headcount: {alarms} in {:.0} worker-days", total.worker_days);
+    let days = format!("Headcount: {alarms} in {} worker-days", worker_days(total.worker_days));
     match Quantiles::of(&total.detect).p50 {
         Some(p50) => format!(
             "{days}; {} of {} failures found, half of them within {p50:.1} s.",
@@ -79,6 +79,15 @@ pub(super) fn claim(plan: &Plan, results: &Results) -> String {
     }
 }
 
+/// Whole ones, and of few also a part: a run of an hour is not one of nothing.
+pub(super) fn worker_days(days: f64) -> String {
+    if days > 0.0 && days < 10.0 {
+        format!("{days:.2}")
+    } else {
+        format!("{days:.0}")
+    }
+}
+
 /// What was run.
 pub(super) fn run(plan: &Plan, results: &Results) -> String {
     let many = plan.scenarios.len();
@@ -87,12 +96,12 @@ pub(super) fn run(plan: &Plan, results: &Results) -> String {
         results.measured.first().map_or(0.0, days)
     };
     format!(
-        "Seed {}: {many} scenario{} of {} workers; {:.0} worker-days of quiet and {:.0} of faults; {:.1} million heartbeats.",
+        "Seed {}: {many} scenario{} of {} workers; {} worker-days of quiet and {} of faults; {:.1} million heartbeats.",
         plan.seed,
         if many == 1 { "" } else { "s" },
         plan.workers,
-        sum(true),
-        sum(false),
+        worker_days(sum(true)),
+        worker_days(sum(false)),
         results.beats as f64 / 1e6
     )
 }
@@ -238,4 +247,15 @@ pub(super) fn share(some: u64, of: u64) -> String {
 /// To a tenth.
 pub(super) fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_run_is_not_one_of_nothing() {
+        let shown = [0.0, 4.0 / 24.0, 9.5, 10.0, 1_799.6].map(worker_days);
+        assert_eq!(shown, ["0", "0.17", "9.50", "10", "1800"]);
+    }
 }

@@ -179,10 +179,37 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             &format!("{fleet}[[fleet]]\nname = \"b\"\nhostnames = [\"sms@*\"]"),
             "8:14: fleet[1].hostnames[0]: the workers \"sms@*\" already belong to the fleet \"sms\"",
         ),
-        (BROKER, "5:8: broker[1].name: there is another broker named \"main\""),
+        (
+            "[[broker]]\nname = \"main\"\nurl = \"redis://other\"\n",
+            "5:8: broker[1].name: there is another broker named \"main\"",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://me:hunter2@127.0.0.1:6379/0\"",
+            "6:7: broker[1].url: the broker \"main\" is at redis://127.0.0.1:6379/0 already; each of its workers would be watched and told of twice",
+        ),
+        (
+            &format!("{fleet}names = [\"sms@h1\", \"sms@*\"]"),
+            "6:20: fleet[0].names[1]: \"sms@*\" is a pattern, and no worker bears it as its name, so it would be missed for ever; patterns go into `hostnames`, with `expected` saying how many workers there should be",
+        ),
+        (
+            &format!("{fleet}names = [\"sms@h[12]\"]"),
+            "6:10: fleet[0].names[0]: \"sms@h[12]\" is a pattern, and no worker bears it as its name, so it would be missed for ever; patterns go into `hostnames`, with `expected` saying how many workers there should be",
+        ),
+        (
+            &format!("{fleet}[[fleet]]\nname = \"b\"\nnames = [\"x@h\", \"sms@h\"]"),
+            "8:17: fleet[1].names[1]: \"sms@h\" already belongs to the fleet \"sms\", by its \"sms@*\", and would be missed here for ever; a worker belongs to the first that matches it, so put this fleet before \"sms\"",
+        ),
+        (
+            &format!("{fleet}hostnames = [\"*@*\"]\n[[fleet]]\nname = \"b\"\nexpected = 2"),
+            "8:8: fleet[1].name: the workers \"b@*\" already belong to the fleet \"sms\", by its \"*@*\"; a worker belongs to the first that matches it, so put this fleet before \"sms\"",
+        ),
         (
             "[[broker]]\nname = \"b\"\nurl = \"http://h\"",
-            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://; where this is a Flower, add kind = \"flower\"",
+            "6:7: broker[1].url: a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://, and the address of a Flower with http:// or https://; where this is a Flower, add kind = \"flower\"",
+        ),
+        (
+            "[[broker]]\nname = \"b\"\nurl = \"redis://h\"\npriority_steps = [0, -1]",
+            "7:22: broker[1].priority_steps[1]: expected a whole number from 0 to 255, found -1",
         ),
         (
             "[[broker]]\nname = \"b\"\nkind = \"flower\"\nurl = \"redis://h\"",
@@ -260,6 +287,24 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
     ] {
         assert_eq!(one(text), expected, "in\n{text}");
     }
+}
+
+#[test]
+fn a_broker_is_watched_once_unless_its_names_on_the_wire_differ() {
+    let twice = |text: &str, arguments: &[&str]| {
+        let origin = Origin {
+            config: Some("/etc/headcount.toml".into()),
+            brokers: arguments.iter().map(|one| (*one).to_owned()).collect(),
+        };
+        read::read(text, &origin, &variables(&[])).map_or_else(|problems| problems.to_string(), |_| String::new())
+    };
+    let said = "--broker: the broker \"redis\" is at redis://h:6379/0 already; each of its workers would be watched and told of twice";
+    assert_eq!(twice("", &["redis://h", "redis://h:6379/0"]), said);
+    assert!(twice(BROKER, &["redis://127.0.0.1/0"]).contains("\"main\" is at"));
+    assert!(twice("", &["http://h:5555", "http://h:5555/"]).contains("\"flower\" is at http://h:5555 already"));
+    assert_eq!(twice("", &["redis://h/0", "redis://h/1"]), "");
+    let prefixed = "[[broker]]\nname = \"b\"\nurl = \"redis://127.0.0.1\"\nglobal_keyprefix = \"b:\"\n";
+    assert_eq!(twice(&format!("{BROKER}{prefixed}"), &[]), "");
 }
 
 #[test]

@@ -116,6 +116,21 @@ impl Config {
         }
     }
 
+    /// Where the other is one and the same, in the words of both: its address, without any secret. What differs in the
+    /// names on the wire is another's.
+    pub fn same_as(&self, other: &Self) -> Option<String> {
+        let (own, theirs) = (self.address()?, other.address()?);
+        (own == theirs && self.wire() == other.wire()).then_some(own)
+    }
+
+    /// None where the URL cannot be read.
+    fn address(&self) -> Option<String> {
+        match self.kind {
+            Kind::Celery => BrokerUrl::parse(&self.url).map(|url| url.address()).ok(),
+            Kind::Flower => flower::Address::parse(&self.url).map(|address| address.shown).ok(),
+        }
+    }
+
     /// What is wrong with its names, each with its key: an empty one, and one that RabbitMQ would have no room for.
     pub fn check_names(&self) -> Vec<(&'static str, String)> {
         let wire = self.wire();

@@ -12,7 +12,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `sqlite:PATH`, the path being relative to the working directory; `sqlite::memory:` forgets when it is closed.
+    /// `sqlite:PATH`, the path being relative to the working directory; `sqlite::memory:` forgets when it is closed, and
+    /// is not for a daemon.
     pub url: String,
 }
 
@@ -25,9 +26,17 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Says what is wrong with it, without opening anything.
+    /// Says what is wrong with it for a daemon, without opening anything. The memory can be opened, and is for those who
+    /// tell nobody anything: a daemon that forgets at each start and reload tells everything again, and never that it is over.
     pub fn check(&self) -> Result<(), StoreError> {
-        place(&self.url).map(drop)
+        match place(&self.url)? {
+            Place::Memory => Err(StoreError::Open(
+                "in memory, what was told would be forgotten at each start and reload; name a file, such as \
+                 sqlite:headcount.db"
+                    .to_owned(),
+            )),
+            Place::File(_) => Ok(()),
+        }
     }
 }
 
@@ -117,5 +126,14 @@ mod tests {
             "cannot open the store: mongodb is not supported by this version; use sqlite:headcount.db"
         );
         assert!(Config::default().check().is_ok());
+        let memory = Config {
+            url: "sqlite::memory:".to_owned(),
+        };
+        let refused = memory.check().unwrap_err().to_string();
+        assert!(
+            refused.contains("would be forgotten at each start and reload"),
+            "{refused}"
+        );
+        assert!(open(&memory).is_ok(), "for `record`, which tells nobody");
     }
 }

@@ -6,7 +6,10 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// Not one of the schemes.
-    #[error("a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://")]
+    #[error(
+        "a broker URL begins with amqp://, amqps://, redis://, rediss://, redis+socket:// or sentinel://, and the address \
+         of a Flower with http:// or https://"
+    )]
     Scheme,
     /// The port is no number, or a password has broken the URL.
     #[error(

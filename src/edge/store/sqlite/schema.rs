@@ -93,7 +93,7 @@ pub(super) fn open(place: &Place) -> Result<Connection, StoreError> {
         Place::Memory => "the memory".to_owned(),
         Place::File(path) => path.display().to_string(),
     };
-    let says = |error: rusqlite::Error| StoreError::Open(explain(&shown, &error));
+    let says = |error: rusqlite::Error| explain(&shown, &error);
     let mut db = match place {
         Place::Memory => Connection::open_in_memory(),
         Place::File(path) => Connection::open(path),
@@ -153,11 +153,9 @@ fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> rusqlite:
 }
 
 /// What a person can do about it.
-fn explain(shown: &str, error: &rusqlite::Error) -> String {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            format!("{shown} is in use by another Headcount; stop that one, or name another file")
-        }
+fn explain(shown: &str, error: &rusqlite::Error) -> StoreError {
+    StoreError::Open(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => return StoreError::InUse(shown.to_owned()),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(shown, &error.to_string()),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("{shown} cannot be written ({error}); check who owns it and its directory")
@@ -166,7 +164,7 @@ fn explain(shown: &str, error: &rusqlite::Error) -> String {
             format!("{shown} cannot be opened ({error}); check that its directory exists and can be written")
         }
         _ => format!("{shown}: {error}"),
-    }
+    })
 }
 
 fn damaged(shown: &str, how: &str) -> String {

@@ -511,3 +511,19 @@ fn who_is_looked_for_after_a_restart_may_fall_within_moments() {
     }
     assert!(waited_for, "before they are found");
 }
+
+/// A reconnect takes up to 4 s (measured), and what is heard of it may wait for the lane's next flush.
+#[test]
+fn a_reconnect_is_awaited_until_its_word_can_have_come() {
+    let mut world = World::new(spec(Expected::Auto, None), 2);
+    world.run(60_000);
+    let beaten = |world: &World| (world.ms + world.workers["sms@h1"].phase) % BEAT < STEP;
+    while !beaten(&world) {
+        world.run(STEP);
+    }
+    world.set("sms@h1", Truth::Reconnecting);
+    world.run(BEAT + 4_000);
+    assert_eq!(world.state(), FleetState::Healthy);
+    world.run(STEP);
+    assert_eq!(world.state(), FleetState::Degraded);
+}

@@ -7,6 +7,7 @@ use crate::alert::debounce::HOLD;
 use crate::celery::inspect::Pool;
 use crate::detect::observed::Seen;
 use crate::detect::own_health::Doubt;
+use crate::detect::periods::TELL_EVERY;
 use crate::detect::rules::{self, Rules};
 use crate::detect::state::Diagnosis;
 use crate::time::Now;
@@ -74,7 +75,8 @@ impl Worker {
     /// Whether the silence suffices for a verdict, and which.
     fn verdict(&self, t: Seen, rules: &Rules, doubt: Doubt) -> Option<Diagnosis> {
         let silent = self.silent(t);
-        if self.is_gone(t, rules) && self.overdue(t) >= rules.reconnects_within() {
+        // What is heard of its return may wait for the next flush.
+        if self.is_gone(t, rules) && self.overdue(t) >= rules.reconnects_within() + TELL_EVERY {
             return Some(Diagnosis::Crashed);
         }
         let deadline = self.silent_deadline(rules, doubt);

@@ -123,7 +123,7 @@ fn tasks_are_left_behind() {
 
     headcount.wait_worker("drained@h1", "offline", PATIENCE);
     if began.elapsed() < Duration::from_secs(20) {
-        says(&headcount, "drained@h1", "work", "draining, 1 task");
+        says(&headcount, "drained@h1", "work", "draining, 1 task: sleep");
     }
     says(&headcount, "drained@h1", "work", "it said goodbye");
     assert!(headcount.sigterm().success());

@@ -368,8 +368,8 @@ mod tests {
             }
             command.get_subcommands_mut().for_each(|sub| visit(sub, width));
         }
-        for (terminal, width) in [(80, 80), (100, 100), (200, 100)] {
-            let mut cli = Cli::command().term_width(width.min(terminal));
+        for width in [80, 100] {
+            let mut cli = Cli::command().term_width(width);
             cli.build();
             visit(&mut cli, width);
         }

@@ -65,14 +65,12 @@ impl Count {
                 workers.values().for_each(|worker| count.add(books, worker, flaps, t))
             }
         }
+        count.returning = count.awaited;
         count.expected = match &books.spec.expected {
             Expected::Auto => count.learned(books, t),
             Expected::Count(expected) => *expected,
             Expected::Names(names) => u32::try_from(names.len()).unwrap_or(u32::MAX),
         };
-        if books.spec.expected != Expected::Auto {
-            count.returning = count.awaited;
-        }
         count.minimum = match books.spec.minimum {
             Minimum::Given(minimum) => minimum,
             Minimum::OneOnceSeen => 1,

@@ -151,14 +151,8 @@ mod tests {
 
     fn event<'a>(kind: TaskKind, uuid: &'a str, name: Option<&'a str>) -> TaskEvent<'a> {
         TaskEvent {
-            kind,
             hostname: "sms@h",
-            timestamp: None,
-            uuid,
-            name,
-            queue: None,
-            runtime: None,
-            has_eta: false,
+            ..TaskEvent::sample(kind, uuid, name)
         }
     }
 

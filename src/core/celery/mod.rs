@@ -10,6 +10,7 @@
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
 //! | `json/`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else; Python's JSON made plain |
 //! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
+//! | `task/` | calls of tasks, both ways |
 //! | `wire_names.rs`, `broker_url/` | the names on the wire, and where the wire is |
 
 pub mod broker_url;
@@ -25,6 +26,7 @@ mod json;
 mod loose;
 pub mod raw;
 pub mod reply;
+pub mod task;
 mod value;
 pub mod wire_names;
 

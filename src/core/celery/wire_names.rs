@@ -194,6 +194,14 @@ impl WireSettings {
         self.priority_steps.iter().map(list).collect()
     }
 
+    /// The list that a task of this priority is pushed to: that of the highest step which is not above it.
+    pub fn queue_list(&self, queue: &str, priority: u8) -> String {
+        let step = self.priority_steps.iter().rposition(|step| *step <= priority);
+        // As in kombu, which counts from the end: below all steps is the last one.
+        let step = step.unwrap_or(self.priority_steps.len().saturating_sub(1));
+        self.queue_lists(queue).into_iter().nth(step).unwrap_or_default()
+    }
+
     fn channel(&self, db: u32, exchange: &str) -> String {
         self.key(&format!("{}{exchange}", self.fanout_prefix.for_db(db)))
     }

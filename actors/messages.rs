@@ -7,6 +7,7 @@ use actix::Message;
 use compact_str::CompactString;
 use headcount_core::alert::Incident;
 use headcount_core::detect::{FleetReport, Sighting};
+use headcount_core::schedule::News;
 use headcount_core::stats::TaskCount;
 use headcount_core::status::BrokerStatus;
 
@@ -34,6 +35,11 @@ pub struct BrokerReported {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct TasksCounted(pub Vec<TaskCount>);
+
+/// Broker listener → job scheduler: what was heard of tasks that may be runs of jobs.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TasksHeard(pub Vec<News>);
 
 /// Fleet prober → health aggregator: how the fleet stands.
 #[derive(Debug, Message)]

@@ -1,5 +1,7 @@
 //! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
 
+pub mod jobs;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -7,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use jobs::{JobLabel, JobMeters, RunLabel};
 
 /// One label: the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +68,8 @@ pub struct Meters {
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_jobs_…`.
+    pub jobs: JobMeters,
 }
 
 impl Default for Meters {
@@ -77,6 +83,7 @@ impl Default for Meters {
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
             actor_restarts: Family::default(),
+            jobs: JobMeters::default(),
         }
     }
 }
@@ -124,5 +131,6 @@ impl Meters {
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
         );
+        self.jobs.register(registry);
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: the one place that names both actors and edge.
 
+mod jobs;
 pub(crate) mod recording;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted, TasksHeard};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -157,7 +158,8 @@ struct House {
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
-    notifiers: Vec<Recipient<Finish>>,
+    /// Who must not be stopped in the middle of something.
+    finishing: Vec<Recipient<Finish>>,
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
@@ -184,7 +186,8 @@ impl House {
     async fn build(settings: &Settings) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
-        let store = store::open(&settings.store)?;
+        let opened = store::open_all(&settings.store)?;
+        let (store, job_store) = (opened.store, opened.jobs);
         let remembered = store.load().await?;
         let sites = open_brokers(settings)?;
         let addresses = addresses(&sites);
@@ -221,6 +224,10 @@ impl House {
         let debouncer = plan.debouncer(&judging.handle(), addressees);
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
+        let (jobs_in, jobs_view) = watch::channel(Arc::default());
+        let scheduler = plan.jobs(&judging.handle(), &job_store, jobs_in)?;
+        let mut finishing: Vec<Recipient<Finish>> = notifiers;
+        finishing.extend(scheduler.as_ref().map(|scheduler| scheduler.finish.clone()));
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
         let mut lanes = Vec::new();
         for site in sites.values() {
@@ -233,6 +240,7 @@ impl House {
                 site,
                 directory.clone(),
                 stats.clone().recipient(),
+                scheduler.as_ref().map(|scheduler| scheduler.heard.clone()),
                 aggregator.clone().recipient(),
                 was_down,
             );
@@ -243,6 +251,10 @@ impl House {
             view: view.clone(),
             vitals,
             store: plan.store.clone(),
+            jobs: http::Jobs {
+                view: jobs_view,
+                store: job_store,
+            },
             meters: plan.meters.clone(),
             token: settings.server.token.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -261,7 +273,7 @@ impl House {
             given_up,
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
-            notifiers,
+            finishing,
             judging,
             asking,
             lanes,
@@ -286,9 +298,11 @@ impl House {
         }
         end(vec![self.asking]).await;
         // A message that is just being sent would otherwise be sent once more after the next start.
-        let finished = futures_util::future::join_all(self.notifiers.iter().map(|notifier| notifier.send(Finish)));
+        let finished = futures_util::future::join_all(self.finishing.iter().map(|one| one.send(Finish)));
         if tokio::time::timeout(FINISH_WITHIN, finished).await.is_err() {
-            tracing::warn!("a message was being sent and not answered; it may be sent again after the next start");
+            tracing::warn!(
+                "a message or a task was being sent and not answered; it may be sent again after the next start"
+            );
         }
         end(vec![self.judging]).await;
     }
@@ -475,6 +489,7 @@ impl Plan<'_> {
         site: &BrokerSite,
         directory: FleetDirectory,
         stats: Recipient<TasksCounted>,
+        jobs: Option<Recipient<TasksHeard>>,
         aggregator: Recipient<BrokerReported>,
         was_down: bool,
     ) {
@@ -486,6 +501,7 @@ impl Plan<'_> {
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
             stats,
+            jobs,
             aggregator,
             meters: self.meters.clone(),
             was_down,

@@ -101,7 +101,7 @@ impl FleetTable {
         if company.fleets.iter().any(|other| other.name == self.name) {
             spot.say("name", format!("there is another fleet named {:?}", self.name));
         }
-        let broker = self.find_broker(company.brokers, spot);
+        let broker = find_broker(self.broker.as_ref(), company.brokers, spot);
         let hostnames = self.patterns(spot);
         for (n, glob) in hostnames.iter().enumerate() {
             let claimed = |other: &&Fleet| other.broker == broker && other.hostnames.contains(glob);
@@ -156,36 +156,6 @@ impl FleetTable {
             minimum: self.minimum,
             expected,
             detect,
-        }
-    }
-
-    fn find_broker(&self, brokers: &[CompactString], spot: &mut Spot<'_>) -> CompactString {
-        match (&self.broker, brokers) {
-            (None, [only]) => only.clone(),
-            (None, []) => CompactString::default(),
-            (None, several) => {
-                let names: Vec<String> = several.iter().map(|name| format!("{name:?}")).collect();
-                if !spot.has_mistake("broker") {
-                    spot.say(
-                        "broker",
-                        format!(
-                            "this key is required where there are several brokers: one of {}",
-                            names.join(", ")
-                        ),
-                    );
-                }
-                CompactString::default()
-            }
-            (Some(name), _) => {
-                if !brokers.contains(name) {
-                    let hint = super::problem::did_you_mean(name, brokers.iter().map(CompactString::as_str));
-                    let hint = hint
-                        .map(|meant| format!("; did you mean {meant:?}?"))
-                        .unwrap_or_default();
-                    spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
-                }
-                name.clone()
-            }
         }
     }
 
@@ -257,6 +227,41 @@ impl FleetTable {
             }
         }
         Expected::Names(names.clone())
+    }
+}
+
+/// The broker that a table's key `broker` means: the only one where it is left out.
+pub(super) fn find_broker(
+    given: Option<&CompactString>,
+    brokers: &[CompactString],
+    spot: &mut Spot<'_>,
+) -> CompactString {
+    match (given, brokers) {
+        (None, [only]) => only.clone(),
+        (None, []) => CompactString::default(),
+        (None, several) => {
+            let names: Vec<String> = several.iter().map(|name| format!("{name:?}")).collect();
+            if !spot.has_mistake("broker") {
+                spot.say(
+                    "broker",
+                    format!(
+                        "this key is required where there are several brokers: one of {}",
+                        names.join(", ")
+                    ),
+                );
+            }
+            CompactString::default()
+        }
+        (Some(name), _) => {
+            if !brokers.contains(name) {
+                let hint = super::problem::did_you_mean(name, brokers.iter().map(CompactString::as_str));
+                let hint = hint
+                    .map(|meant| format!("; did you mean {meant:?}?"))
+                    .unwrap_or_default();
+                spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
+            }
+            name.clone()
+        }
     }
 }
 

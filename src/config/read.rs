@@ -13,6 +13,7 @@ use super::decode::{self, Mistake};
 use super::detect::{Detect, DetectTable};
 use super::fault::unknown_key;
 use super::fleet::{Company, Fleet, FleetTable};
+use super::jobs::{Job, JobTable};
 use super::keys;
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
@@ -22,7 +23,7 @@ use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER,
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node", "stats"];
+const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman", "node", "stats"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
@@ -30,7 +31,7 @@ const MAX_SYNTAX_ERRORS: usize = 10;
 const OUTWARD: &[&str] = &["server", "store", "notify"];
 
 /// The tables that a file may hold.
-pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify"];
+pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "job", "notify"];
 
 /// The plain tables, with the keys that each reads.
 pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
@@ -112,6 +113,7 @@ impl Reader {
         let detect = self.detect(root.take("detect"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
+        let job = root.take("job");
         let notifiers = self.notifiers(root.take("notify"));
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
@@ -131,6 +133,7 @@ impl Reader {
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
+        let jobs = self.jobs(job, &brokers);
         if brokers.is_empty() && names.is_empty() && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
         {
             self.say(
@@ -145,6 +148,7 @@ impl Reader {
             detect,
             brokers,
             fleets,
+            jobs,
             notifiers,
         }
     }
@@ -277,6 +281,24 @@ impl Reader {
             fleets.push(fleet);
         }
         fleets
+    }
+
+    fn jobs(&mut self, entry: Option<Entry>, brokers: &[Broker]) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        for (index, at, table) in self.tables("job", entry) {
+            let path = vec!["job".to_owned(), format!("[{index}]")];
+            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| JobTable::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(found) = found else { continue };
+            let mut spot = Spot {
+                table: &table,
+                at: &at,
+                path,
+                mistakes: &mut self.mistakes,
+            };
+            jobs.extend(found.check(brokers, &jobs, &mut spot));
+        }
+        jobs
     }
 
     fn notifiers(&mut self, entry: Option<Entry>) -> Vec<Arc<dyn notifiers::Table>> {

@@ -157,6 +157,7 @@ impl House {
             &site,
             directory,
             nobody.clone().recipient(),
+            None,
             nobody.recipient(),
             false,
         );

@@ -6,7 +6,7 @@ use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
 use headcount_edge::{brokers, notifiers, store};
 
-use super::super::{Detect, fleet, keys, read};
+use super::super::{Detect, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
 
 const EXAMPLE: &str = include_str!("../../../config/headcount.toml");
@@ -81,6 +81,7 @@ fn every_key_is_in_the_example() {
         );
     }
     check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
+    check("job", &table("job"), keys::keys_of::<jobs::JobTable>());
     let detect: BTreeSet<String> = full["fleet"][0]["detect"].as_table().unwrap().keys().cloned().collect();
     check(
         "fleet.detect",

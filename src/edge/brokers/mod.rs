@@ -26,6 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use headcount_actors::ports::Broker;
+use headcount_actors::ports::jobs::SharedSender;
 use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
 use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
@@ -247,6 +248,33 @@ pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
             wire,
         )),
     })
+}
+
+/// Makes what sends tasks through the broker that the configuration means; none where that is a Flower. It has a
+/// connection of its own, which is opened when the first task is sent; must be called within a tokio runtime.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn sender(config: Config) -> Result<Option<SharedSender>, OpenError> {
+    if config.kind == Kind::Flower {
+        return Ok(None);
+    }
+    let wire = config.wire();
+    let url = BrokerUrl::parse(&config.url)?;
+    let shown = url.address();
+    Ok(Some(match url {
+        BrokerUrl::Amqp(url) => Arc::new(amqp::Sender::new(config.name, shown, url)?),
+        BrokerUrl::Redis(url) => Arc::new(redis::Sender::new(
+            config.name,
+            redis::Address::of_one(shown, url)?,
+            wire,
+        )),
+        BrokerUrl::Sentinel(url) => Arc::new(redis::Sender::new(
+            config.name,
+            redis::Address::behind_sentinels(shown, url)?,
+            wire,
+        )),
+    }))
 }
 
 #[cfg(test)]

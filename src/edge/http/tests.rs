@@ -219,6 +219,7 @@ fn http(status: Status, store: SharedStore) -> Http {
         view,
         vitals,
         store,
+        jobs: super::jobs::tests::no_jobs(),
         meters: Meters::default(),
         token: None,
         version: "1.2.3",

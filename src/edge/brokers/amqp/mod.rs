@@ -10,6 +10,7 @@ mod listen;
 mod mailbox;
 mod probe;
 mod request;
+mod send;
 mod short;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::shared::Shared;
 use connect::Address;
 use control::Control;
 use mailbox::Mailboxes;
+pub(super) use send::Sender;
 
 /// One RabbitMQ.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod connect;
 mod control;
 mod listen;
 mod resp;
+mod send;
 mod sentinel;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use super::shared::Shared;
 pub(super) use connect::Address;
 use control::{Control, ReplyList};
+pub(super) use send::Sender;
 
 /// One Redis.
 #[derive(Debug)]

@@ -1,0 +1,107 @@
+//! One run, from its claim to the broker's yes, or to the end of a task of Headcount's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headcount_core::celery::task::TaskMessage;
+use headcount_core::schedule::{News, Run, Word};
+use headcount_core::time::Wall;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::job::{Job, Way};
+use super::{RETRY, Scheduling};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::ports::BrokerError;
+use crate::ports::jobs::{OwnCall, OwnTask, SharedJobStore, SharedSender};
+
+/// How long it is tried to send a task that never expires.
+const SEND_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether the program is about to end.
+type Finishing = watch::Receiver<bool>;
+
+/// Sees to it that a run is sent, however often that has to be tried, or run here. Returns what came of it; none where the
+/// program ends before, and the run stays claimed.
+pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut finishing: Finishing) -> Option<News> {
+    match &job.way {
+        Way::Broker { sender, queue } => {
+            let until = job.expires_at(&run).unwrap_or(run.claimed_at + SEND_FOR);
+            let message = job.message(&run, &with.origin);
+            send(&run, until, sender, (&message, queue), finishing).await
+        }
+        Way::Own(task) => {
+            let call = OwnCall {
+                id: run.id.clone(),
+                args: job.args.clone(),
+                kwargs: job.kwargs.clone(),
+            };
+            tokio::select! {
+                news = run_here(task.clone(), call, &run, &with.store) => Some(news),
+                _ = finishing.wait_for(|finishing| *finishing) => None,
+            }
+        }
+    }
+}
+
+async fn send(
+    run: &Run,
+    until: Wall,
+    sender: &SharedSender,
+    (message, queue): (&TaskMessage, &str),
+    mut finishing: Finishing,
+) -> Option<News> {
+    let mut backoff = Backoff::for_brokers(sender.broker());
+    let mut failure: Option<BrokerError> = None;
+    loop {
+        let now = Clock.now().wall;
+        if now >= until {
+            let why = match &failure {
+                Some(error) => format!("could not be sent in time: {error}"),
+                None => "it was too late to send it".to_owned(),
+            };
+            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent");
+            return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
+        }
+        let error = match sender.send(message, queue).await {
+            Ok(()) => return Some(News::new(run.id.clone(), Word::Sent, Clock.now().wall)),
+            Err(error) => error,
+        };
+        let rest = match &error {
+            BrokerError::Refused(_) => backoff.after_refusal(),
+            _ => backoff.after_failure(),
+        };
+        let rest = rest.min(until.since(Clock.now().wall));
+        tracing::warn!(job = %run.job, broker = sender.broker(), %error, retry_in = ?rest, "a job's task cannot be sent");
+        failure = Some(error);
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            _ = finishing.wait_for(|finishing| *finishing) => return None,
+        }
+    }
+}
+
+/// Runs one of Headcount's own tasks. It has a task of its own in the runtime, so that a panic in it is its own.
+async fn run_here(task: Arc<dyn OwnTask>, call: OwnCall, run: &Run, store: &SharedJobStore) -> News {
+    let began = Clock.now();
+    let started = News::new(run.id.clone(), Word::Started, began.wall);
+    while let Err(error) = store.hear(vec![started.clone()]).await {
+        tracing::warn!(%error, job = %run.job, "the store has failed; a job waits for it");
+        tokio::time::sleep(RETRY).await;
+    }
+    // Dropped with this: a run that is taken over must not go on here.
+    let mut alone = JoinSet::new();
+    alone.spawn(async move { task.run(call).await });
+    let ended = alone.join_next().await;
+    let now = Clock.now();
+    let news = match ended {
+        Some(Ok(Ok(_))) => News::new(run.id.clone(), Word::Succeeded, now.wall),
+        Some(Ok(Err(why))) => News::new(run.id.clone(), Word::Failed, now.wall).because(why),
+        Some(Err(_)) | None => News::new(run.id.clone(), Word::Failed, now.wall).because("its code panicked"),
+    };
+    News {
+        runtime: Some(now.mono.since(began.mono).as_secs_f64()),
+        ..news
+    }
+}

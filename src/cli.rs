@@ -124,6 +124,7 @@ about it false; one that is silent for 20 s, or gone, must be found.")]
     /// Scheduled jobs: when they run next, and what became of their last runs
     #[command(
         args_conflicts_with_subcommands = true,
+        disable_help_subcommand = true,
         after_help = "\
 Examples:
   headcount jobs

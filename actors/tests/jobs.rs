@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use actix::Addr;
@@ -97,7 +98,7 @@ async fn tell(life: &Life, run: &Run, word: Word) {
 fn a_task_is_sent_when_it_is_due_and_followed_to_its_end() {
     live(async {
         let lasting = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let life = begin(&door, job(&door), "one");
         until("two are sent", || lasting.sent().len() == 2).await;
         for (at, task) in lasting.sent() {
@@ -135,7 +136,7 @@ fn a_task_is_sent_when_it_is_due_and_followed_to_its_end() {
 fn while_the_broker_is_away_the_newest_waits_and_what_expires_is_not_sent() {
     live(async {
         let lasting = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let away = |name| if name == "send" { Fate::Fails } else { Fate::Works };
         door.fare(away);
         let mut once = job(&door);
@@ -153,7 +154,7 @@ fn while_the_broker_is_away_the_newest_waits_and_what_expires_is_not_sent() {
     });
     live(async {
         let lasting = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         door.fare(|name| if name == "send" { Fate::Fails } else { Fate::Works });
         let mut short = job(&door);
         short.expires = Some(Span::from_secs(4));
@@ -170,7 +171,7 @@ fn while_the_broker_is_away_the_newest_waits_and_what_expires_is_not_sent() {
 fn as_many_runs_as_may_overlap() {
     live(async {
         let lasting = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let mut limited = job(&door);
         limited.overlap = Some(1);
         let life = begin(&door, limited, "one");
@@ -185,7 +186,7 @@ fn as_many_runs_as_may_overlap() {
 fn what_nobody_speaks_of_is_lost_and_no_longer_in_the_way() {
     live(async {
         let lasting = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let mut limited = job(&door);
         (limited.overlap, limited.lost_after) = (Some(1), Span::from_secs(30));
         let life = begin(&door, limited, "one");
@@ -224,7 +225,7 @@ fn a_task_of_its_own_is_run_and_its_panic_is_its_own() {
         ];
         for (task, with_args, state, why) in tasks {
             let lasting: Arc<Lasting> = Arc::default();
-            let door = Door::new(&lasting);
+            let door = Door::new(&lasting, "one");
             let mut own = job(&door);
             own.way = Way::Own(task);
             if !with_args {
@@ -248,7 +249,7 @@ fn a_task_of_its_own_is_run_and_its_panic_is_its_own() {
 fn a_night_without_it_by_each_policy() {
     for (missed, more) in [(Missed::Skip, 0), (Missed::Once, 1), (Missed::All, 2_880)] {
         let lasting: Arc<Lasting> = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let nightly = || {
             let mut nightly = job(&door);
             (nightly.plan.missed, nightly.plan.timing) = (missed, Timing::Every(Span::from_secs(1_000)));
@@ -267,7 +268,7 @@ fn a_night_without_it_by_each_policy() {
             while Clock.now().wall.as_micros() / 1_000_000 % 1_000 < 100 {
                 pass(secs(50)).await;
             }
-            let _life = begin(&door, nightly(), "two");
+            let _life = begin(&door, nightly(), "one");
             pass(secs(40)).await;
             let sent = lasting.sent().len() - until_now;
             match missed {
@@ -289,7 +290,7 @@ fn a_night_without_it_by_each_policy() {
 fn a_stop_waits_for_what_is_just_being_sent_and_leaves_the_rest_claimed() {
     live(async {
         let lasting: Arc<Lasting> = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         let life = begin(&door, job(&door), "one");
         until("one is sent", || lasting.sent().len() == 1).await;
         life.scheduler.send(Finish).await.unwrap();
@@ -299,7 +300,7 @@ fn a_stop_waits_for_what_is_just_being_sent_and_leaves_the_rest_claimed() {
     });
     live(async {
         let lasting: Arc<Lasting> = Arc::default();
-        let door = Door::new(&lasting);
+        let door = Door::new(&lasting, "one");
         door.fare(|name| if name == "send" { Fate::Fails } else { Fate::Works });
         let life = begin(&door, job(&door), "one");
         until("one is claimed", || states(&lasting) == [RunState::Claimed]).await;
@@ -329,87 +330,87 @@ impl Chance {
 
 /// Two schedulers share a store. Calls of either fail, are done and not heard of, panic, or are the last thing that it
 /// ever does; another one takes the place of who died, sooner or later. In the end each slot has one run, and each run is
-/// sent; twice only where its sender died, or heard that it had failed, between the broker's yes and its being noted.
+/// sent, by who holds it and as long as it is not known to be sent: so twice only where its sender broke off between the
+/// broker's yes and its being noted.
 #[test]
 fn each_slot_once_whoever_dies_whenever() {
     let (mut deaths, mut repeats, mut slots) = (0, 0, 0);
-    for seed in 0..40 {
+    for seed in 0..16 {
         live(async {
             let lasting: Arc<Lasting> = Arc::default();
             let mut chance = Chance(seed);
-            let mut excuses = 0;
-            let mut owner = 0;
-            let excused = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-            let mut spawn = |chance: &mut Chance, calm: bool| {
-                let door = Door::new(&lasting);
-                let mut own = Chance(chance.below(u64::MAX));
-                let excused = excused.clone();
-                door.fare(move |name| {
-                    if calm {
-                        return Fate::Works;
-                    }
-                    let fate = match own.below(100) {
-                        0 => Fate::KillsBefore,
-                        1 => Fate::KillsAfter,
-                        2 | 3 => Fate::Fails,
-                        4 | 5 => Fate::FailsAfterwards,
-                        6 if name != "send" => Fate::PanicsAfterwards,
-                        _ => Fate::Works,
-                    };
-                    // What comes between the broker's yes and its being noted.
-                    let between = (name == "send" && matches!(fate, Fate::KillsAfter | Fate::FailsAfterwards))
-                        || (name == "hear" && matches!(fate, Fate::KillsBefore))
-                        || matches!(fate, Fate::PanicsAfterwards);
-                    if between || matches!(fate, Fate::KillsAfter | Fate::KillsBefore) {
-                        excused.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    }
-                    fate
-                });
-                owner += 1;
-                let life = begin(&door, job(&door), &format!("{seed}-{owner}"));
+            let broken_off = Arc::new(AtomicUsize::new(0));
+            let mut names = 0..;
+            let mut spawn = |chance: &mut Chance, harm: bool| {
+                let owner = format!("{seed}-{:?}", names.next());
+                let door = Door::new(&lasting, &owner);
+                if harm {
+                    door.fare(harm_of(chance.below(u64::MAX), broken_off.clone()));
+                }
+                let life = begin(&door, job(&door), &owner);
                 (door, life)
             };
-            let mut two = [spawn(&mut chance, false), spawn(&mut chance, false)];
+            let mut two = [spawn(&mut chance, true), spawn(&mut chance, true)];
             for _ in 0..60 {
                 pass(secs(1 + chance.below(20))).await;
                 for one in &mut two {
                     if one.0.world.is_stopped() && chance.below(2) == 0 {
                         deaths += 1;
-                        *one = spawn(&mut chance, false);
+                        *one = spawn(&mut chance, true);
                     }
                 }
             }
             for one in &mut two {
                 one.0.world.stop();
-                *one = spawn(&mut chance, true);
+                *one = spawn(&mut chance, false);
             }
-            excuses += excused.load(std::sync::atomic::Ordering::SeqCst) + 2;
             pass(PAST_A_LEASE + PAST_A_LEASE).await;
             let runs = lasting.runs_of("purge");
             assert!(without_holes(&runs), "seed {seed}: a hole");
+            assert_eq!(lasting.wrong(), Vec::<String>::new(), "seed {seed}");
             let sent = sent_slots(&lasting);
-            let ids: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
-            let (newest, old) = runs.split_last().unwrap();
             assert!(
-                old.iter().all(|run| run.state == RunState::Sent),
+                runs.iter().all(|run| run.state == RunState::Sent),
                 "seed {seed}: {:?}",
                 states(&lasting)
             );
-            assert!(
-                sent.keys().all(|id| ids.contains(id)),
-                "seed {seed}: something else was sent"
-            );
-            assert!(
-                sent.len() + usize::from(newest.state == RunState::Claimed) == runs.len(),
-                "seed {seed}"
-            );
+            assert!(runs.iter().all(|run| sent.contains_key(run.id.as_str())), "seed {seed}");
+            assert_eq!(sent.len(), runs.len(), "seed {seed}: something else was sent");
             let twice: usize = sent.values().map(|count| count - 1).sum();
+            // The two that were stopped in the end may have been in the middle of something too.
+            let excuses = broken_off.load(SeqCst) + 2;
             assert!(twice <= excuses, "seed {seed}: {twice} repeats, {excuses} excuses");
             (repeats, slots) = (repeats + twice, slots + runs.len());
         });
     }
-    assert!(deaths > 40 && slots > 2_000, "{deaths} deaths, {slots} slots");
     println!("{slots} slots, {deaths} deaths, {repeats} messages sent again, each under the id of its run");
+    assert!(
+        deaths > 80 && slots > 1_000 && repeats > 0,
+        "{deaths} deaths, {slots} slots, {repeats} repeats"
+    );
+}
+
+/// What befalls one scheduler, until it dies. Whatever may break off a sending between the broker's yes and its being noted
+/// is counted.
+fn harm_of(seed: u64, broken_off: Arc<AtomicUsize>) -> impl FnMut(&'static str) -> Fate + Send + 'static {
+    let mut chance = Chance(seed);
+    move |name| {
+        let fate = match chance.below(100) {
+            0 => Fate::KillsBefore,
+            1 => Fate::KillsAfter,
+            2 | 3 => Fate::Fails,
+            4 | 5 => Fate::FailsAfterwards,
+            6 if name != "send" => Fate::PanicsAfterwards,
+            _ => Fate::Works,
+        };
+        let breaks_off = match fate {
+            Fate::KillsBefore | Fate::KillsAfter | Fate::PanicsAfterwards => true,
+            Fate::FailsAfterwards => name == "send",
+            Fate::Fails | Fate::Works => false,
+        };
+        broken_off.fetch_add(usize::from(breaks_off), SeqCst);
+        fate
+    }
 }
 
 /// Without deaths and failures nothing is ever sent twice.
@@ -418,12 +419,13 @@ fn two_in_good_health_send_each_once() {
     live(async {
         let lasting: Arc<Lasting> = Arc::default();
         let _two = ["one", "two"].map(|owner| {
-            let door = Door::new(&lasting);
+            let door = Door::new(&lasting, owner);
             let life = begin(&door, job(&door), owner);
             (door, life)
         });
         pass(secs(3_000)).await;
         let sent = sent_slots(&lasting);
+        assert_eq!(lasting.wrong(), Vec::<String>::new());
         assert!(sent.len() >= 299 && sent.values().all(|count| *count == 1));
         assert!(without_holes(&lasting.runs_of("purge")));
     });

@@ -6,6 +6,7 @@ mod python;
 use std::io::Read;
 use std::process::ExitCode;
 
+use headcount_core::schedule::RunState;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +38,7 @@ struct Job {
     timezone: Option<String>,
     next: Option<Timestamp>,
     last: Option<Run>,
+    ended: Option<Run>,
 }
 
 /// One run.
@@ -66,29 +68,38 @@ async fn show(args: &Jobs) -> Outcome {
 }
 
 fn table(jobs: &[Job]) -> Columns {
-    let mut columns = Columns::new(&["JOB", "SCHEDULE", "NEXT", "LAST", "OUTCOME", "RUNTIME", "WORKER", "WHY"]);
+    let mut columns = Columns::new(&[
+        "JOB", "SCHEDULE", "NEXT", "NOW", "LAST", "OUTCOME", "RUNTIME", "WORKER", "WHY",
+    ]);
     for job in jobs {
         let schedule = match &job.timezone {
             Some(zone) if zone != "UTC" => format!("{} {zone}", job.schedule),
             _ => job.schedule.clone(),
         };
         let moment = |at: Timestamp| format!("{at:.0}");
-        let last = job.last.as_ref();
+        let ended = job.ended.as_ref();
+        let now = job.last.as_ref().filter(|run| is_open(&run.state));
         let text = |text: Option<&String>| text.map_or_else(String::new, Clone::clone);
         columns.row(vec![
             (&job.name).into(),
             schedule.into(),
             job.next.map_or_else(|| "never".to_owned(), moment).into(),
-            last.map_or_else(|| "-".to_owned(), |run| moment(run.slot)).into(),
-            last.map_or_else(|| "".into(), |run| Cell::new(&run.state, tone(&run.state))),
-            last.and_then(|run| run.runtime)
+            now.map_or("-", |run| run.state.as_str()).into(),
+            ended.map_or_else(|| "-".to_owned(), |run| moment(run.slot)).into(),
+            ended.map_or_else(|| "".into(), |run| Cell::new(&run.state, tone(&run.state))),
+            ended
+                .and_then(|run| run.runtime)
                 .map_or_else(String::new, |runtime| format!("{runtime:.3} s"))
                 .into(),
-            text(last.and_then(|run| run.worker.as_ref())).into(),
-            text(last.and_then(|run| run.why.as_ref())).into(),
+            text(ended.and_then(|run| run.worker.as_ref())).into(),
+            text(ended.and_then(|run| run.why.as_ref())).into(),
         ]);
     }
     columns
+}
+
+fn is_open(state: &str) -> bool {
+    RunState::of_word(state).is_some_and(RunState::is_open)
 }
 
 fn tone(state: &str) -> Tone {

@@ -46,6 +46,8 @@ pub(in crate::tests) struct Lasting {
     jobs: Mutex<BTreeMap<String, (String, Wall)>>,
     rows: Mutex<BTreeMap<(CompactString, Wall), Held>>,
     queue: Mutex<Vec<(Wall, TaskMessage)>>,
+    /// What must never happen, and did.
+    wrong: Mutex<Vec<String>>,
 }
 
 impl Lasting {
@@ -53,6 +55,11 @@ impl Lasting {
         let rows = lock(&self.rows);
         let of_job = rows.values().filter(|held| held.run.job == job);
         of_job.map(|held| held.run.clone()).collect()
+    }
+
+    /// What must never happen, and did.
+    pub(in crate::tests) fn wrong(&self) -> Vec<String> {
+        lock(&self.wrong).clone()
     }
 
     /// What the broker has taken, with the moments.
@@ -66,12 +73,14 @@ impl Lasting {
 pub(in crate::tests) struct Door {
     pub(in crate::tests) lasting: Arc<Lasting>,
     pub(in crate::tests) world: Arc<World>,
+    owner: String,
     fates: Arc<Mutex<Fates>>,
 }
 
 impl Door {
-    pub(in crate::tests) fn new(lasting: &Arc<Lasting>) -> Self {
+    pub(in crate::tests) fn new(lasting: &Arc<Lasting>, owner: &str) -> Self {
         Self {
+            owner: owner.to_owned(),
             lasting: lasting.clone(),
             world: Arc::default(),
             fates: Arc::new(Mutex::new(Box::new(|_| Fate::Works))),
@@ -228,12 +237,11 @@ impl TaskSender for Door {
         let sent = self
             .call("send", || {
                 let rows = lock(&self.lasting.rows);
-                let held = rows.values().find(|held| held.run.id == task.id.as_str()).unwrap();
-                assert_eq!(
-                    held.run.state,
-                    RunState::Claimed,
-                    "nothing is sent that is known to be sent"
-                );
+                let held = rows.values().find(|held| held.run.id == task.id.as_str());
+                let rightful = held.is_some_and(|held| held.run.state == RunState::Claimed && held.owner == self.owner);
+                if !rightful {
+                    lock(&self.lasting.wrong).push(format!("{} sent {held:?}", self.owner));
+                }
                 lock(&self.lasting.queue).push((Clock.now().wall, task.clone()));
             })
             .await;

@@ -80,6 +80,7 @@ pub(crate) fn import(json: &Value, wishes: &Wishes) -> Result<Imported, String> 
             Err(why) => {
                 imported.whole = false;
                 imported.remarks.push(format!("{name}: left out: {why}"));
+                continue;
             }
         }
         imported.whole &= draft.left_out.is_empty();

@@ -14,6 +14,9 @@ const DEFAULT_LIMIT: usize = 20;
 /// How many runs one answer may hold.
 const MAX_LIMIT: usize = 1_000;
 
+/// Among so many runs of a job the last that has ended is looked for.
+const LOOK_BACK: usize = 20;
+
 /// What is read of jobs.
 #[derive(Clone)]
 pub struct Jobs {
@@ -33,7 +36,10 @@ struct JobView<'a> {
     queue: Option<&'a str>,
     /// When it is due next, its jitter included.
     next: Option<Time>,
+    /// The newest run.
     last: Option<RunView<'a>>,
+    /// The newest run that has ended, which is another one while the last is under way.
+    ended: Option<RunView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<RunView<'a>>>,
 }
@@ -80,6 +86,7 @@ impl<'a> JobView<'a> {
             queue: job.queue.as_deref(),
             next: job.next.map(|next| Time(next.due)),
             last: runs.first().map(RunView::from),
+            ended: runs.iter().find(|run| !run.state.is_open()).map(RunView::from),
             runs: None,
         }
     }
@@ -89,7 +96,7 @@ pub(super) async fn jobs(shared: web::Data<Shared>) -> Result<HttpResponse, Prob
     let statuses = shared.jobs.view.borrow().clone();
     let mut all = Vec::with_capacity(statuses.len());
     for job in statuses.iter() {
-        let last = shared.jobs.store.runs(&job.name, 1).await;
+        let last = shared.jobs.store.runs(&job.name, LOOK_BACK).await;
         all.push((job, last.map_err(|error| Problem::store(&error))?));
     }
     let views = all.iter().map(|(job, last)| JobView::new(job, last));

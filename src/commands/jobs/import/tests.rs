@@ -138,7 +138,7 @@ fn what_is_no_beat_schedule_is_refused_and_a_bad_entry_stops_no_other() {
     let left_out = imported
         .remarks
         .iter()
-        .filter(|remark| remark.contains("left out:"))
+        .filter(|remark| remark.contains(": left out: "))
         .count();
     assert_eq!(left_out, 7, "{:#?}", imported.remarks);
     assert!(imported.remarks.iter().any(|remark| remark.contains("surprise")));

@@ -182,6 +182,12 @@ struct BrokerSite {
     ledger: Arc<Mutex<ConnectionLedger>>,
 }
 
+/// Who hears of tasks.
+struct TaskEars {
+    stats: Recipient<TasksCounted>,
+    jobs: Option<Recipient<TasksHeard>>,
+}
+
 impl House {
     async fn build(settings: &Settings) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
@@ -239,8 +245,10 @@ impl House {
                 &lane.handle(),
                 site,
                 directory.clone(),
-                stats.clone().recipient(),
-                scheduler.as_ref().map(|scheduler| scheduler.heard.clone()),
+                TaskEars {
+                    stats: stats.clone().recipient(),
+                    jobs: scheduler.as_ref().map(|scheduler| scheduler.heard.clone()),
+                },
                 aggregator.clone().recipient(),
                 was_down,
             );
@@ -488,8 +496,7 @@ impl Plan<'_> {
         arbiter: &ArbiterHandle,
         site: &BrokerSite,
         directory: FleetDirectory,
-        stats: Recipient<TasksCounted>,
-        jobs: Option<Recipient<TasksHeard>>,
+        tasks: TaskEars,
         aggregator: Recipient<BrokerReported>,
         was_down: bool,
     ) {
@@ -500,8 +507,8 @@ impl Plan<'_> {
             directory,
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
-            stats,
-            jobs,
+            stats: tasks.stats,
+            jobs: tasks.jobs,
             aggregator,
             meters: self.meters.clone(),
             was_down,

@@ -218,9 +218,14 @@ fn a_task_of_its_own_is_run_and_its_panic_is_its_own() {
 
     live(async {
         let ping = own_tasks::built_in().get("headcount.ping").unwrap().clone();
-        let tasks: [(Arc<dyn OwnTask>, bool, RunState, Option<&str>); 3] = [
-            (ping.clone(), false, RunState::Succeeded, None),
-            (ping, true, RunState::Failed, Some("headcount.ping takes no arguments")),
+        let tasks = [
+            (ping.clone() as Arc<dyn OwnTask>, false, RunState::Succeeded, None),
+            (
+                ping as Arc<dyn OwnTask>,
+                true,
+                RunState::Failed,
+                Some("headcount.ping takes no arguments"),
+            ),
             (Arc::new(Bad), false, RunState::Failed, Some("its code panicked")),
         ];
         for (task, with_args, state, why) in tasks {

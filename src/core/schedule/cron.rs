@@ -4,6 +4,10 @@
 //! cannot be mistaken: names in full, and ranges that go over the turn (`fri-mon`), are Celery's. As in cron, 0 and 7 are
 //! both Sunday, and where both the day of the month and the day of the week are given (neither begins with `*`), a day that
 //! fits either is a day that fits. (Celery wants both to fit; `headcount jobs import` says so where it matters.)
+//!
+//! Why not the crate croner (4.0.3, tried in three zones): a list of hours is an interval to it, so that `30 1,2,3 * * 0` has no
+//! run for 02:30 on the day of the leap and two on the other; its errors do not say where in the pattern they are; and it
+//! works with another major version of jiff.
 
 use std::fmt;
 use std::ops::Range;

@@ -4,7 +4,9 @@ mod deliver;
 mod job;
 mod news;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,11 +83,18 @@ struct Desk {
     looked: bool,
     /// The store has been asked.
     busy: bool,
+    /// Its runs are sent one after the other, in their order: the first of them tries again for all.
+    turn: Turn,
 }
+
+/// Held by the run of a job that is being sent; others wait in line.
+type Turn = Rc<tokio::sync::Mutex<()>>;
 
 struct Sending {
     job: usize,
     handle: SpawnHandle,
+    /// The broker has been asked, and has not answered yet: it may have it any moment.
+    under_way: Rc<Cell<bool>>,
 }
 
 /// How far the slots of one job were settled.
@@ -257,7 +266,7 @@ impl JobScheduler {
         let waiting: Vec<CompactString> = self
             .sending
             .iter()
-            .filter(|(_, sending)| sending.job == at)
+            .filter(|(_, sending)| sending.job == at && !sending.under_way.get())
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
@@ -269,11 +278,16 @@ impl JobScheduler {
     }
 
     fn send(&mut self, at: usize, run: Run, context: &mut Context<Self>) {
-        let Some(job) = self.with.jobs.get(at).cloned() else {
+        let (Some(job), Some(desk)) = (self.with.jobs.get(at).cloned(), self.desks.get(at)) else {
             return;
         };
-        let id = run.id.clone();
-        let delivering = deliver::deliver(job, run, self.with.clone(), self.finishing.subscribe());
+        let (id, under_way) = (run.id.clone(), Rc::<Cell<bool>>::default());
+        let line = deliver::Line {
+            turn: desk.turn.clone(),
+            under_way: under_way.clone(),
+            finishing: self.finishing.subscribe(),
+        };
+        let delivering = deliver::deliver(job, run, self.with.clone(), line);
         let handle = context.spawn(delivering.into_actor(self).map({
             let id = id.clone();
             move |news, actor, context| {
@@ -284,7 +298,12 @@ impl JobScheduler {
                 actor.leave();
             }
         }));
-        self.sending.insert(id, Sending { job: at, handle });
+        let sending = Sending {
+            job: at,
+            handle,
+            under_way,
+        };
+        self.sending.insert(id, sending);
     }
 
     fn is_finishing(&self) -> bool {

@@ -1,5 +1,7 @@
 //! One run, from its claim to the broker's yes, or to the end of a task of Headcount's own.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::job::{Job, Way};
-use super::{RETRY, Scheduling};
+use super::{RETRY, Scheduling, Turn};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::ports::BrokerError;
@@ -19,17 +21,24 @@ use crate::ports::jobs::{OwnCall, OwnTask, SharedJobStore, SharedSender};
 /// How long it is tried to send a task that never expires.
 const SEND_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether the program is about to end.
-type Finishing = watch::Receiver<bool>;
+/// What a run that is being sent shares with its scheduler.
+pub(super) struct Line {
+    /// Its job's.
+    pub(super) turn: Turn,
+    /// The broker has been asked, and has not answered yet.
+    pub(super) under_way: Rc<Cell<bool>>,
+    /// Whether the program is about to end.
+    pub(super) finishing: watch::Receiver<bool>,
+}
 
 /// Sees to it that a run is sent, however often that has to be tried, or run here. Returns what came of it; none where the
 /// program ends before, and the run stays claimed.
-pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut finishing: Finishing) -> Option<News> {
+pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut line: Line) -> Option<News> {
     match &job.way {
         Way::Broker { sender, queue } => {
             let until = job.expires_at(&run).unwrap_or(run.claimed_at + SEND_FOR);
             let message = job.message(&run, &with.origin);
-            send(&run, until, sender, (&message, queue), finishing).await
+            send(&run, until, sender, (&message, queue), line).await
         }
         Way::Own(task) => {
             let call = OwnCall {
@@ -39,7 +48,7 @@ pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut finis
             };
             tokio::select! {
                 news = run_here(task.clone(), call, &run, &with.store) => Some(news),
-                _ = finishing.wait_for(|finishing| *finishing) => None,
+                _ = line.finishing.wait_for(|finishing| *finishing) => None,
             }
         }
     }
@@ -50,8 +59,12 @@ async fn send(
     until: Wall,
     sender: &SharedSender,
     (message, queue): (&TaskMessage, &str),
-    mut finishing: Finishing,
+    mut line: Line,
 ) -> Option<News> {
+    let _turn = tokio::select! {
+        turn = line.turn.lock() => turn,
+        _ = line.finishing.wait_for(|finishing| *finishing) => return None,
+    };
     let mut backoff = Backoff::for_brokers(sender.broker());
     let mut failure: Option<BrokerError> = None;
     loop {
@@ -64,7 +77,10 @@ async fn send(
             tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent");
             return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
         }
-        let error = match sender.send(message, queue).await {
+        line.under_way.set(true);
+        let sent = sender.send(message, queue).await;
+        line.under_way.set(false);
+        let error = match sent {
             Ok(()) => return Some(News::new(run.id.clone(), Word::Sent, Clock.now().wall)),
             Err(error) => error,
         };
@@ -77,7 +93,7 @@ async fn send(
         failure = Some(error);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            _ = finishing.wait_for(|finishing| *finishing) => return None,
+            _ = line.finishing.wait_for(|finishing| *finishing) => return None,
         }
     }
 }

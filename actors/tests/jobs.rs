@@ -167,6 +167,55 @@ fn while_the_broker_is_away_the_newest_waits_and_what_expires_is_not_sent() {
     });
 }
 
+/// The broker was away for long, and each run is wanted: they are sent in their order, and only the first one tried again.
+#[test]
+fn those_that_wait_for_the_broker_wait_in_line() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = tries.clone();
+        door.fare(move |name| {
+            let sends = name == "send";
+            counted.fetch_add(usize::from(sends), SeqCst);
+            if sends { Fate::Fails } else { Fate::Works }
+        });
+        let _life = begin(&door, job(&door), "one");
+        pass(secs(600)).await;
+        let tried = tries.load(SeqCst);
+        assert!(
+            (100..200).contains(&tried),
+            "once in five seconds or so, not once for each that waits: {tried}"
+        );
+        door.fare(|_| Fate::Works);
+        until("all are sent", || lasting.sent().len() >= 60).await;
+        let sent: Vec<String> = lasting.sent().into_iter().map(|(_, task)| task.id).collect();
+        let runs: Vec<String> = lasting.runs_of("purge").iter().map(|run| run.id.to_string()).collect();
+        assert_eq!(sent, runs, "in their order");
+    });
+}
+
+/// A broker that takes longer than the job's interval is slow, and no reason to give up what it may just be taking.
+#[test]
+fn what_the_broker_is_just_taking_is_not_superseded() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        door.fare(|name| if name == "send" { Fate::IsSlow(25) } else { Fate::Works });
+        let mut once = job(&door);
+        once.plan.missed = Missed::Once;
+        let _life = begin(&door, once, "one");
+        pass(secs(300)).await;
+        let (sent, superseded) = (lasting.sent().len(), RunState::Superseded);
+        let noted = states(&lasting)
+            .iter()
+            .filter(|state| **state == RunState::Sent)
+            .count();
+        assert!(sent >= 10 && noted >= sent - 1, "{sent} sent, {noted} noted");
+        assert!(states(&lasting).contains(&superseded), "those that waited gave way");
+    });
+}
+
 #[test]
 fn as_many_runs_as_may_overlap() {
     live(async {
@@ -411,7 +460,7 @@ fn harm_of(seed: u64, broken_off: Arc<AtomicUsize>) -> impl FnMut(&'static str) 
         let breaks_off = match fate {
             Fate::KillsBefore | Fate::KillsAfter | Fate::PanicsAfterwards => true,
             Fate::FailsAfterwards => name == "send",
-            Fate::Fails | Fate::Works => false,
+            Fate::Fails | Fate::Works | Fate::IsSlow(_) => false,
         };
         broken_off.fetch_add(usize::from(breaks_off), SeqCst);
         fate

@@ -26,6 +26,8 @@ pub(in crate::tests) enum Fate {
     KillsBefore,
     /// The caller dies when it is done.
     KillsAfter,
+    /// It is done, and takes so many seconds to say so.
+    IsSlow(u64),
     /// It is done, and the caller's actor panics.
     PanicsAfterwards,
 }
@@ -104,6 +106,7 @@ impl Door {
         let done = act();
         match fate {
             Fate::KillsAfter => self.world.stop(),
+            Fate::IsSlow(seconds) => super::pass(super::secs(seconds)).await,
             Fate::PanicsAfterwards => panic!("on purpose, after {name}"),
             _ => {}
         }

@@ -319,18 +319,26 @@ impl JobScheduler {
 
     /// Holds on to what is not sent yet, and takes over what another one has left.
     fn renew(&mut self, context: &mut Context<Self>) {
+        if !self.newsroom.begin_to_note() {
+            return;
+        }
         let (store, owner, now) = (self.with.store.clone(), self.with.owner.clone(), Clock.now().wall);
         let adopting = async move {
             store.renew(&owner, now + LEASE).await?;
             store.adopt(&owner, now, now + LEASE).await
         };
-        context.spawn(adopting.into_actor(self).map(|adopted, actor, context| match adopted {
-            Ok(runs) => {
-                for run in runs {
-                    actor.take_over(run, context);
+        context.spawn(adopting.into_actor(self).map(|adopted, actor, context| {
+            let noted = actor.newsroom.noted();
+            match adopted {
+                Ok(runs) => {
+                    for run in runs.into_iter().filter(|run| !noted.contains(&run.id)) {
+                        actor.take_over(run, context);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "claims of jobs cannot be renewed, trying again in {RENEW_EVERY:?}");
                 }
             }
-            Err(error) => tracing::warn!(%error, "claims of jobs cannot be renewed, trying again in {RENEW_EVERY:?}"),
         }));
     }
 

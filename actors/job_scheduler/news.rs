@@ -1,6 +1,6 @@
 //! What is heard of runs, on its way into the store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
@@ -25,6 +25,8 @@ pub(super) struct Newsroom {
     waiting: VecDeque<News>,
     /// The first so many are being written.
     writing: usize,
+    /// While the store is asked for runs that are not sent: of these there were news since, which its answer does not know.
+    noted: Option<BTreeSet<CompactString>>,
 }
 
 impl Newsroom {
@@ -37,9 +39,27 @@ impl Newsroom {
         self.waiting.is_empty()
     }
 
+    /// Begins to note what is written. False if it has begun before.
+    pub(super) fn begin_to_note(&mut self) -> bool {
+        self.noted.replace(BTreeSet::new()).is_none()
+    }
+
+    /// What was written since then.
+    pub(super) fn noted(&mut self) -> BTreeSet<CompactString> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    fn written(&mut self) {
+        let count = std::mem::take(&mut self.writing);
+        let written = self.waiting.drain(..count);
+        if let Some(noted) = &mut self.noted {
+            noted.extend(written.map(|news| news.id));
+        }
+    }
+
     /// What was being written is written again, which changes nothing where it was.
     pub(super) fn after_a_panic(mut self) -> Self {
-        self.writing = 0;
+        (self.writing, self.noted) = (0, None);
         self
     }
 }
@@ -81,8 +101,7 @@ impl JobScheduler {
         let writing = async move { store.hear(batch).await };
         context.spawn(writing.into_actor(self).map(|written, actor, context| match written {
             Ok(changed) => {
-                let count = std::mem::take(&mut actor.newsroom.writing);
-                actor.newsroom.waiting.drain(..count);
+                actor.newsroom.written();
                 for run in &changed {
                     actor.with.meters.jobs.count(run);
                     tracing::info!(job = %run.job, id = %run.id, state = run.state.as_str(), why = run.why.as_deref(), "run");

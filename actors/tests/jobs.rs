@@ -195,6 +195,42 @@ fn those_that_wait_for_the_broker_wait_in_line() {
     });
 }
 
+#[test]
+fn what_is_sent_and_cannot_be_noted_is_not_sent_again() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        door.fare(|name| if name == "hear" { Fate::Fails } else { Fate::Works });
+        let _life = begin(&door, job(&door), "one");
+        pass(secs(120)).await;
+        assert!(states(&lasting).iter().all(|state| *state == RunState::Claimed));
+        door.fare(|_| Fate::Works);
+        until("it is noted", || states(&lasting).contains(&RunState::Sent)).await;
+        let sent = sent_slots(&lasting);
+        assert!(sent.len() >= 12 && sent.values().all(|count| *count == 1), "{sent:?}");
+    });
+}
+
+/// The store tells of a run that is not sent, and while its answer is on the way it is sent and noted.
+#[test]
+fn an_answer_that_is_overtaken_makes_nothing_be_sent_again() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        door.fare(|name| match name {
+            "send" => Fate::IsSlow(1),
+            "adopt" => Fate::IsSlow(3),
+            _ => Fate::Works,
+        });
+        let mut often = job(&door);
+        often.plan.timing = Timing::Every(Span::from_secs(1));
+        let _life = begin(&door, often, "one");
+        pass(secs(120)).await;
+        let sent = sent_slots(&lasting);
+        assert!(sent.len() > 60 && sent.values().all(|count| *count == 1), "{sent:?}");
+    });
+}
+
 /// A broker that takes longer than the job's interval is slow, and no reason to give up what it may just be taking.
 #[test]
 fn what_the_broker_is_just_taking_is_not_superseded() {

@@ -16,6 +16,7 @@ pub mod celery;
 pub mod detect;
 pub mod glob;
 pub mod hash;
+pub mod node;
 pub mod span;
 pub mod stats;
 pub mod status;

@@ -116,7 +116,7 @@ pub fn decode(raw: RawTask<'_>) -> Result<Delivered, NotATask> {
 fn from_amqp(amqp: AmqpTask<'_>) -> Result<Delivered, NotATask> {
     let mut headers = Headers::new(amqp.headers);
     let mut task = headers.begin()?;
-    let read = || -> Result<(), Why> {
+    let mut read = || -> Result<(), Why> {
         if amqp.body.len() > MAX_TASK {
             return Err(Malformed::TooLarge.into());
         }
@@ -140,7 +140,7 @@ fn from_redis(payload: &[u8]) -> Result<Delivered, NotATask> {
     let mut task = headers.begin()?;
     let properties = object(envelope.remove("properties"));
     let info = object(properties.get("delivery_info").cloned());
-    let read = || -> Result<(), Why> {
+    let mut read = || -> Result<(), Why> {
         headers.rest(&mut task)?;
         let text = |key: &str| envelope.get(key).and_then(Value::as_str).unwrap_or_default();
         let encoding = properties.get("body_encoding").and_then(Value::as_str);

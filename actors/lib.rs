@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod broker_listener;
+pub mod celery_node;
 pub mod clock;
 pub mod debouncer;
 mod discovery;
@@ -15,6 +16,7 @@ mod inspection;
 pub mod lane;
 pub mod messages;
 pub mod meters;
+pub mod node;
 mod outbox;
 pub mod ports;
 pub mod session;

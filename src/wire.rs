@@ -1,5 +1,6 @@
 //! The composition root: the one place that names both actors and edge.
 
+mod nodes;
 pub(crate) mod recording;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -42,9 +43,12 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long each step of stopping may take; there are five, and one for the notifiers: the whole program has ten
-/// seconds.
+/// How long each step of stopping may take; there are five, one for the nodes, and one for the notifiers: the whole program
+/// has ten seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
+const LEAVE_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// How long notifiers may take for the message that they are just sending, before the threads are told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
@@ -73,6 +77,14 @@ pub enum RunError {
         name: String,
         /// What is wrong.
         why: notifiers::OpenError,
+    },
+    /// A node's table is of no use.
+    #[error("node {name}: {why}")]
+    Node {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: brokers::OpenError,
     },
     /// The system refused something.
     #[error("{0}")]
@@ -158,6 +170,7 @@ struct House {
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
     notifiers: Vec<Recipient<Finish>>,
+    nodes: Vec<nodes::RunningNode>,
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
@@ -210,6 +223,8 @@ impl House {
             faults: Faults::default(),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
+        let brokers = sites.iter().map(|(name, site)| (name.clone(), site.broker.clone())).collect();
+        let nodes = plan.prepare_nodes(&brokers, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -239,6 +254,8 @@ impl House {
             lanes.push(lane);
         }
 
+        let nodes = nodes.into_iter().map(|node| plan.node(node)).collect();
+
         let http = Http {
             view: view.clone(),
             vitals,
@@ -262,6 +279,7 @@ impl House {
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
             notifiers,
+            nodes,
             judging,
             asking,
             lanes,
@@ -272,6 +290,12 @@ impl House {
     async fn stop(self) {
         self.server.stop(true).await;
         // From the outside in, so that nobody takes the end of another for news.
+        let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
+        let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!("a node has not left its broker in time; what it had taken comes again");
+        }
+        end(nodes).await;
         end(self.lanes).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
         let (closed, all) = tokio::sync::oneshot::channel();
@@ -505,11 +529,13 @@ impl Plan<'_> {
 /// Which of a broker's workers belong to which fleet.
 pub(crate) fn roster(settings: &Settings, broker: &str) -> Roster {
     let discovers = settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
-    if discovers {
-        return Roster::discovering();
-    }
     let own = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-    Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    let roster = if discovers {
+        Roster::discovering()
+    } else {
+        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    };
+    roster.without(nodes::own_names(settings, broker))
 }
 
 /// Where each broker is.

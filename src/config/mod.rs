@@ -7,6 +7,7 @@ mod detect;
 mod fault;
 mod fleet;
 mod keys;
+mod node;
 mod overrides;
 mod problem;
 mod read;
@@ -24,6 +25,7 @@ use headcount_edge::{brokers, notifiers, store};
 
 pub use detect::Detect;
 pub use fleet::Fleet;
+pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
 pub use tree::Surroundings;
@@ -43,6 +45,8 @@ pub struct Settings {
     pub fleets: Vec<Fleet>,
     /// `[[notify]]`; standard output where the file names none.
     pub notifiers: Vec<Arc<dyn notifiers::Table>>,
+    /// `[[node]]`, in the order of the file.
+    pub nodes: Vec<Node>,
 }
 
 /// One `[[broker]]`.

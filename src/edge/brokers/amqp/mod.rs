@@ -8,9 +8,11 @@ mod control;
 mod inspect;
 mod listen;
 mod mailbox;
+pub(super) mod node;
 mod probe;
 mod request;
 mod short;
+mod table;
 
 use std::sync::Arc;
 use std::time::Duration;

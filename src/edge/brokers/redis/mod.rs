@@ -9,8 +9,11 @@ mod commands;
 mod connect;
 mod control;
 mod listen;
+pub(super) mod node;
 mod resp;
+pub(super) mod results;
 mod sentinel;
+mod subscriber;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -223,7 +223,10 @@ impl House {
             faults: Faults::default(),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
-        let brokers = sites.iter().map(|(name, site)| (name.clone(), site.broker.clone())).collect();
+        let brokers = sites
+            .iter()
+            .map(|(name, site)| (name.clone(), site.broker.clone()))
+            .collect();
         let nodes = plan.prepare_nodes(&brokers, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.

@@ -31,7 +31,11 @@ pub(super) async fn conclude(conclusion: Conclusion, results: Results, mut line:
     if let Some(result) = conclusion.result
         && timeout(RESULT_FOR, store(&result, &results, &mut line)).await.is_err()
     {
-        tracing::error!(id = result.id, state = result.state.as_str(), "the result of a task could not be stored, and is lost");
+        tracing::error!(
+            id = result.id,
+            state = result.state.as_str(),
+            "the result of a task could not be stored, and is lost"
+        );
     }
     let now = line.borrow().clone();
     let Some((session, orders)) = now else { return };

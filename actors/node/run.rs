@@ -111,7 +111,12 @@ impl Loop {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Start { run, call, args, kwargs } => {
+            Output::Start {
+                run,
+                call,
+                args,
+                kwargs,
+            } => {
                 // The core knows only the tasks that were taken from here.
                 if let Some(task) = self.tasks.get(call.name.as_str()) {
                     self.runs.start(run, task.clone(), call, args, kwargs);
@@ -120,7 +125,10 @@ impl Loop {
             Output::Hurry(run) => self.runs.hurry(run),
             Output::Stop(run) => self.runs.stop(run),
             Output::Publish(publication) => {
-                self.sessions.order(Order::Publish { publication, sent: None });
+                self.sessions.order(Order::Publish {
+                    publication,
+                    sent: None,
+                });
             }
             Output::Conclude(conclusion) => {
                 // What is only to be settled keeps its place among what is sent.
@@ -128,10 +136,16 @@ impl Loop {
                     if let Some((tag, how)) = conclusion.settle
                         && tag.session == self.sessions.number()
                     {
-                        self.sessions.order(Order::Settle { number: tag.number, how });
+                        self.sessions.order(Order::Settle {
+                            number: tag.number,
+                            how,
+                        });
                     }
                     for publication in conclusion.events {
-                        self.sessions.order(Order::Publish { publication, sent: None });
+                        self.sessions.order(Order::Publish {
+                            publication,
+                            sent: None,
+                        });
                     }
                 } else {
                     let (results, line) = (self.with.results.clone(), self.sessions.line());
@@ -143,7 +157,10 @@ impl Loop {
             }
             Output::Signal(signal) => self.signal(&signal),
             Output::Shutdown => {
-                tracing::warn!(broker = self.with.broker.name(), "told to shut down by a command: the node leaves until Headcount is started anew");
+                tracing::warn!(
+                    broker = self.with.broker.name(),
+                    "told to shut down by a command: the node leaves until Headcount is started anew"
+                );
                 self.told_to_go = true;
             }
         }
@@ -183,7 +200,10 @@ impl Loop {
             }
         };
         if tokio::time::timeout(GOODBYE_WITHIN, goodbye).await.is_err() {
-            tracing::warn!(broker = self.with.broker.name(), "the node could not take its leave in time; what it had taken comes again");
+            tracing::warn!(
+                broker = self.with.broker.name(),
+                "the node could not take its leave in time; what it had taken comes again"
+            );
         }
     }
 

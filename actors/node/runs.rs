@@ -98,5 +98,8 @@ fn broken(error: JoinError) -> Failure {
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned());
-    Failure::builtin("RuntimeError", format!("the task panicked: {}", text.unwrap_or_default()))
+    Failure::builtin(
+        "RuntimeError",
+        format!("the task panicked: {}", text.unwrap_or_default()),
+    )
 }

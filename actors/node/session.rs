@@ -130,7 +130,10 @@ impl Sessions {
     }
 
     fn ended(&mut self, ended: Result<(), SessionEnd>) -> Event {
-        let stood = self.serving.as_ref().map_or(Duration::ZERO, |(_, _, began)| Clock.mono().since(*began));
+        let stood = self
+            .serving
+            .as_ref()
+            .map_or(Duration::ZERO, |(_, _, began)| Clock.mono().since(*began));
         self.close();
         let Err(end) = ended else { return Event::Left };
         let rest = match &end {

@@ -128,11 +128,20 @@ const MIN_VISIBILITY: Span = Span::from_secs(1);
 const MAX_PRIORITY: u8 = 10;
 
 impl NodeTable {
-    pub(super) fn check(self, brokers: &[Broker], names: &[CompactString], nodes: &[Node], spot: &mut Spot<'_>) -> Node {
+    pub(super) fn check(
+        self,
+        brokers: &[Broker],
+        names: &[CompactString],
+        nodes: &[Node],
+        spot: &mut Spot<'_>,
+    ) -> Node {
         let broker = self.find_broker(names, spot);
         let of_nodes = brokers.iter().find(|other| other.config.name == broker.as_str());
         if of_nodes.is_some_and(|broker| broker.config.kind == brokers::Kind::Flower) {
-            spot.say("broker", "a Flower is watched, and cannot be joined: expected a RabbitMQ or a Redis");
+            spot.say(
+                "broker",
+                "a Flower is watched, and cannot be joined: expected a RabbitMQ or a Redis",
+            );
         }
         for (key, text) in [("queue", &self.queue), ("name", &self.name)] {
             // With what Celery makes of it, it has to fit into AMQP's names.
@@ -142,20 +151,36 @@ impl NodeTable {
                 spot.expected(key, &format!("1 to {ROOM} bytes without spaces"), text);
             }
         }
-        if nodes.iter().any(|other| other.broker == broker && other.name == self.name) {
-            spot.say("name", format!("there is another node named {:?} on this broker", self.name));
+        if nodes
+            .iter()
+            .any(|other| other.broker == broker && other.name == self.name)
+        {
+            spot.say(
+                "name",
+                format!("there is another node named {:?} on this broker", self.name),
+            );
         }
         if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
-            spot.say("concurrency", format!("expected 1 to {MAX_CONCURRENCY}, found {}", self.concurrency));
+            spot.say(
+                "concurrency",
+                format!("expected 1 to {MAX_CONCURRENCY}, found {}", self.concurrency),
+            );
         }
         if self.prefetch_multiplier == 0 {
             spot.say("prefetch_multiplier", "expected at least 1, found 0");
         }
-        if self.max_priority.is_some_and(|most| !(1..=MAX_PRIORITY).contains(&most)) {
+        if self
+            .max_priority
+            .is_some_and(|most| !(1..=MAX_PRIORITY).contains(&most))
+        {
             spot.say("max_priority", format!("expected 1 to {MAX_PRIORITY}"));
         }
         if self.visibility_timeout < MIN_VISIBILITY {
-            spot.expected("visibility_timeout", &format!("at least {MIN_VISIBILITY}"), &self.visibility_timeout);
+            spot.expected(
+                "visibility_timeout",
+                &format!("at least {MIN_VISIBILITY}"),
+                &self.visibility_timeout,
+            );
         }
         Node {
             results: self.results(spot),
@@ -182,7 +207,10 @@ impl NodeTable {
             (None, [only]) => only.clone(),
             (None, _) => {
                 if !spot.has_mistake("broker") {
-                    spot.say("broker", "this key is required where there is more than one broker, or none");
+                    spot.say(
+                        "broker",
+                        "this key is required where there is more than one broker, or none",
+                    );
                 }
                 CompactString::default()
             }
@@ -197,7 +225,10 @@ impl NodeTable {
             url => {
                 if results::open(url, self.result_expires.duration()).is_err() {
                     // Not shown: it may hold a password.
-                    spot.say("result_backend", "expected \"auto\", \"rpc\", \"none\", or the URL of a Redis");
+                    spot.say(
+                        "result_backend",
+                        "expected \"auto\", \"rpc\", \"none\", or the URL of a Redis",
+                    );
                 }
                 ResultBackend::Redis(url.to_owned())
             }

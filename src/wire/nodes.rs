@@ -55,7 +55,11 @@ impl Plan<'_> {
             why,
         };
         // The configuration was checked: a node's broker is one of those that are configured.
-        let own = self.settings.brokers.iter().find(|broker| broker.config.name == node.broker.as_str());
+        let own = self
+            .settings
+            .brokers
+            .iter()
+            .find(|broker| broker.config.name == node.broker.as_str());
         let own = own.unwrap_or_else(|| unreachable!("a node on a broker that is not configured"));
         let broker = brokers::open_node(&own.config, node.visibility_timeout).map_err(refused)?;
         let (results, backend) = results_of(node, &own.config.url).map_err(refused)?;
@@ -145,7 +149,9 @@ fn results_of(node: &config::Node, broker_url: &str) -> Result<(Results, &'stati
 
 /// The settings as the command `conf` shows them, by Celery's names: without secrets.
 fn shown(node: &config::Node, broker_url: &str, backend: &str) -> Map<String, Value> {
-    let url = BrokerUrl::parse(broker_url).map(|url| url.redacted()).unwrap_or_default();
+    let url = BrokerUrl::parse(broker_url)
+        .map(|url| url.redacted())
+        .unwrap_or_default();
     let settings = json!({
         "broker_url": url,
         "result_backend": backend,

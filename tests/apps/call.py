@@ -1,4 +1,5 @@
-"""Calls tasks and waits for their results: broker, result backend, a JSON list of [task, args, kwargs, options].
+"""Calls tasks and waits for their results: broker, result backend, a JSON list of [task, args, kwargs, options], and settings
+as name=number.
 
 All are sent first. Prints a JSON list: {"ok": value, ...} or {"type": ..., "module": ..., "args": [...], ...}, each with the
 state that the backend tells and the seconds that it took.
@@ -10,8 +11,9 @@ import time
 
 from celery import Celery
 
-broker, backend, calls = sys.argv[1:]
+broker, backend, calls, *settings = sys.argv[1:]
 app = Celery("call", broker=broker, backend=backend)
+app.conf.update({name: int(number) for name, number in (setting.split("=") for setting in settings)})
 sent = []
 for name, args, kwargs, options in json.loads(calls):
     options.setdefault("queue", "headcount")

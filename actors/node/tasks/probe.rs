@@ -70,13 +70,18 @@ impl Probe {
             Some(_) => return Err(Failure::arguments("broker must be a name")),
         };
         let broker = self.brokers.get(name).cloned();
-        let broker = broker.ok_or_else(|| Failure::builtin("LookupError", format!("there is no broker named {name}")))?;
+        let broker =
+            broker.ok_or_else(|| Failure::builtin("LookupError", format!("there is no broker named {name}")))?;
         let seconds = match timeout {
             None | Some(Value::Null) => Some(TIMEOUT),
             Some(seconds) => seconds.as_f64().filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST),
         };
-        let seconds =
-            seconds.ok_or_else(|| Failure::builtin("ValueError", format!("timeout must be more than 0 and at most {LONGEST} seconds")))?;
+        let seconds = seconds.ok_or_else(|| {
+            Failure::builtin(
+                "ValueError",
+                format!("timeout must be more than 0 and at most {LONGEST} seconds"),
+            )
+        })?;
         Ok((broker, Duration::from_secs_f64(seconds)))
     }
 }

@@ -31,7 +31,10 @@ impl Task for StatusOf {
             None => Outcome::Success(fleets.map(shown).collect()),
             Some(Value::String(name)) => match fleets.find(|fleet| fleet.name == name.as_str()) {
                 Some(fleet) => Outcome::Success(shown(fleet)),
-                None => Outcome::Failure(Failure::builtin("LookupError", format!("there is no fleet named {name}"))),
+                None => Outcome::Failure(Failure::builtin(
+                    "LookupError",
+                    format!("there is no fleet named {name}"),
+                )),
             },
             Some(_) => Outcome::Failure(Failure::arguments("fleet must be a name")),
         }
@@ -39,9 +42,7 @@ impl Task for StatusOf {
 }
 
 fn shown(fleet: &FleetStatus) -> Value {
-    let queue = |queue: &headcount_core::status::QueueStatus| {
-        json!({"name": queue.name, "length": queue.length, "consumers": queue.consumers})
-    };
+    let queue = |queue: &headcount_core::status::QueueStatus| json!({"name": queue.name, "length": queue.length, "consumers": queue.consumers});
     json!({
         "name": fleet.name,
         "broker": fleet.broker,

@@ -131,7 +131,13 @@ fn the_defaults_that_it_states_are_the_defaults() {
     let stated = &full.nodes[0];
     let usual = super::valid::node("");
     assert_eq!(
-        format!("{:?}", super::super::Node { max_priority: None, ..stated.clone() }),
+        format!(
+            "{:?}",
+            super::super::Node {
+                max_priority: None,
+                ..stated.clone()
+            }
+        ),
         format!("{usual:?}")
     );
 

@@ -29,11 +29,17 @@ fn a_node_needs_nothing_but_a_broker() {
     assert!(settings(BROKER).nodes.is_empty(), "without the table there is none");
     let usual = node("");
     assert_eq!(
-        (usual.broker.as_str(), usual.queue.as_str(), usual.name.as_str(), usual.concurrency),
+        (
+            usual.broker.as_str(),
+            usual.queue.as_str(),
+            usual.name.as_str(),
+            usual.concurrency
+        ),
         ("main", "headcount", "headcount", 4)
     );
     assert_eq!(usual.results, ResultBackend::Auto);
-    let other = node("queue = \"q\"\nresult_backend = \"redis://:secret@h/1\"\nvisibility_timeout = \"1m\"\nmax_priority = 9");
+    let other =
+        node("queue = \"q\"\nresult_backend = \"redis://:secret@h/1\"\nvisibility_timeout = \"1m\"\nmax_priority = 9");
     assert_eq!(other.results, ResultBackend::Redis("redis://:secret@h/1".into()));
     assert_eq!((other.visibility_timeout.as_secs(), other.max_priority), (60, Some(9)));
     assert!(!format!("{other:?}").contains("secret"));

@@ -21,7 +21,8 @@ mod wait;
 
 pub use broker::Broker;
 pub use celery::{
-    Pool, Worker, WorkerOptions, celery, control, finish_script, python, repository, run_script, send_tasks, start_script,
+    Pool, Worker, WorkerOptions, celery, control, finish_script, python, repository, run_script, send_tasks,
+    start_script,
 };
 pub use flower::Flower;
 pub use headcount::{Headcount, run_once};

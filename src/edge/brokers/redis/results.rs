@@ -9,8 +9,8 @@ use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::node::ResultStore;
 use headcount_core::celery::result::TaskResult;
 
-use super::connect::Address;
 use super::commands::Commands;
+use super::connect::Address;
 use crate::brokers::shared::Shared;
 
 /// Keeps a result and tells it, unless the task has succeeded already: as in Celery, a later failure of the same task (it was

@@ -99,9 +99,7 @@ async fn open_queue(
     } else {
         declared?;
     }
-    let options = BasicQosOptions {
-        global: !each_consumer,
-    };
+    let options = BasicQosOptions { global: !each_consumer };
     work.basic_qos(joining.prefetch, options).await.map_err(broken)?;
     let consumed = work.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
     let tasks = consumed.await.map_err(broken)?;

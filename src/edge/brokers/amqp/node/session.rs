@@ -7,9 +7,7 @@ use headcount_core::celery::task::{self, AmqpTask, RawTask};
 use headcount_core::celery::{Publication, RawRequest, publication, read_request};
 use headcount_core::node::Settle;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions,
-};
+use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
 use tokio::sync::oneshot;
@@ -125,11 +123,7 @@ impl Session {
         Ok(confirm)
     }
 
-    async fn publish(
-        &self,
-        channel: &Channel,
-        publication: &Publication,
-    ) -> Result<PublisherConfirm, BrokerError> {
+    async fn publish(&self, channel: &Channel, publication: &Publication) -> Result<PublisherConfirm, BrokerError> {
         let (exchange, routing_key) = publication.to.address(&self.event_exchange);
         let mut properties = BasicProperties::default()
             .with_content_type(publication::CONTENT_TYPE.into())
@@ -157,7 +151,10 @@ impl Session {
 
     /// Everything that was ordered before is on its way; what is not settled the broker hands out again.
     async fn leave(self) -> Result<(), BrokerError> {
-        self.connection.close(200, "the node leaves".into()).await.map_err(broken)
+        self.connection
+            .close(200, "the node leaves".into())
+            .await
+            .map_err(broken)
     }
 }
 

@@ -87,7 +87,12 @@ impl Books {
     pub(super) async fn settle(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
         let Some(tag) = &taken.tag else { return Ok(()) };
         let mut settling = redis::pipe();
-        settling.atomic().zrem(&self.index, tag).ignore().hdel(&self.hash, tag).ignore();
+        settling
+            .atomic()
+            .zrem(&self.index, tag)
+            .ignore()
+            .hdel(&self.hash, tag)
+            .ignore();
         settling
             .query_async(&mut commands.handle())
             .await
@@ -97,7 +102,9 @@ impl Books {
     /// It goes back to where it came from, marked as kombu marks it, and is the next to be taken.
     pub(super) async fn put_back(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
         let Some(tag) = &taken.tag else { return Ok(()) };
-        self.restore(commands, tag, &taken.list, &marked(&taken.payload)).await.map(drop)
+        self.restore(commands, tag, &taken.list, &marked(&taken.payload))
+            .await
+            .map(drop)
     }
 
     async fn restore(&self, commands: &Commands, tag: &str, list: &str, payload: &[u8]) -> Result<bool, BrokerError> {
@@ -137,7 +144,10 @@ impl Books {
     ) -> Result<usize, BrokerError> {
         let said = |error: redis::RedisError| commands.what(&error);
         let mut seeking = redis::cmd("ZRANGEBYSCORE");
-        seeking.arg(&self.index).arg("-inf").arg(now - visibility_timeout.as_secs_f64());
+        seeking
+            .arg(&self.index)
+            .arg("-inf")
+            .arg(now - visibility_timeout.as_secs_f64());
         seeking.arg("LIMIT").arg(0).arg(LOOK_AT);
         let tags: Vec<String> = seeking.query_async(&mut commands.handle()).await.map_err(said)?;
         let mut taken_over = 0;
@@ -145,7 +155,9 @@ impl Books {
             let mut reading = redis::cmd("HGET");
             reading.arg(&self.hash).arg(&tag);
             let noted: Option<Vec<u8>> = reading.query_async(&mut commands.handle()).await.map_err(said)?;
-            let Some((message, priority)) = noted.and_then(|noted| self.own(&noted)) else { continue };
+            let Some((message, priority)) = noted.and_then(|noted| self.own(&noted)) else {
+                continue;
+            };
             let list = self.wire.queue_list(&self.queue, priority);
             taken_over += usize::from(self.restore(commands, &tag, &list, &message).await?);
         }
@@ -154,15 +166,23 @@ impl Books {
 
     /// The message and its priority, if it came from this queue.
     fn own(&self, noted: &[u8]) -> Option<(Vec<u8>, u8)> {
-        let Ok(Value::Array(parts)) = serde_json::from_slice::<Value>(noted) else { return None };
+        let Ok(Value::Array(parts)) = serde_json::from_slice::<Value>(noted) else {
+            return None;
+        };
         let [mut message, exchange, routing_key] = <[Value; 3]>::try_from(parts).ok()?;
         let by = exchange.as_str()?;
         if routing_key != self.queue.as_str() || !(by.is_empty() || by == self.queue) {
             return None;
         }
         mark(&mut message);
-        let priority = message.pointer("/properties/priority").and_then(Value::as_u64).unwrap_or(0);
-        Some((message.to_string().into_bytes(), u8::try_from(priority).unwrap_or(u8::MAX)))
+        let priority = message
+            .pointer("/properties/priority")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        Some((
+            message.to_string().into_bytes(),
+            u8::try_from(priority).unwrap_or(u8::MAX),
+        ))
     }
 }
 

@@ -33,7 +33,9 @@ impl Sender {
             To::Exchange { name, routing_key } => {
                 let queues = self.bound(name, routing_key).await?;
                 if queues.is_empty() {
-                    return Err(BrokerError::Refused(format!("no queue is bound to {name} by {routing_key}")));
+                    return Err(BrokerError::Refused(format!(
+                        "no queue is bound to {name} by {routing_key}"
+                    )));
                 }
                 for queue in queues {
                     self.push(&queue, publication.priority, &payload).await?;

@@ -137,7 +137,9 @@ impl Work<'_> {
     async fn run(mut self, link: Link) -> Result<(), BrokerError> {
         let Link { heard, mut orders } = link;
         heard.send(Heard::Opened).await.map_err(|_| gone())?;
-        let every = KEEP_EVERY.min(self.node.visibility_timeout / TIMES).max(Duration::from_millis(50));
+        let every = KEEP_EVERY
+            .min(self.node.visibility_timeout / TIMES)
+            .max(Duration::from_millis(50));
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taking: Option<Taking> = None;
@@ -175,7 +177,9 @@ impl Work<'_> {
     async fn carry_out(&mut self, order: Order) -> Result<(), BrokerError> {
         match order {
             Order::Settle { number, how } => {
-                let Some(taken) = self.node.held().remove(number) else { return Ok(()) };
+                let Some(taken) = self.node.held().remove(number) else {
+                    return Ok(());
+                };
                 match how {
                     Settle::Ack | Settle::Reject => self.books.settle(&self.commands, &taken).await,
                     Settle::Requeue => self.books.put_back(&self.commands, &taken).await,

@@ -128,7 +128,11 @@ impl Taker {
             return Ok(());
         }
         let mut wait = redis::cmd("BLMOVE");
-        wait.arg(plain).arg(plain).arg("RIGHT").arg("RIGHT").arg(WAIT.as_secs_f64());
+        wait.arg(plain)
+            .arg(plain)
+            .arg("RIGHT")
+            .arg("RIGHT")
+            .arg(WAIT.as_secs_f64());
         match wait.query_async::<Value>(&mut self.waits.handle()).await {
             Ok(_) => Ok(()),
             Err(error) if is_unknown(&error) => {

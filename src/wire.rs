@@ -48,7 +48,7 @@ const MAILBOX: usize = 1_024;
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
-const LEAVE_WITHIN: Duration = Duration::from_millis(2_500);
+const LEAVE_WITHIN: Duration = Duration::from_millis(1_800);
 
 /// How long notifiers may take for the message that they are just sending, before the threads are told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
@@ -298,8 +298,7 @@ impl House {
         if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
             tracing::warn!("a node has not left its broker in time; what it had taken comes again");
         }
-        end(nodes).await;
-        end(self.lanes).await;
+        end(nodes.into_iter().chain(self.lanes).collect()).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
         let (closed, all) = tokio::sync::oneshot::channel();
         let closing = async move {

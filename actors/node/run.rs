@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headcount_core::node::{Input, Node, Output, Signal, Tag};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use super::Joined;
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::ports::node::{Heard, Joining, Order, SharedTask};
 
 /// How long tasks may go on running when Headcount stops. All of it has ten seconds to stop.
-const FINISH_WITHIN: Duration = Duration::from_millis(1_500);
+const FINISH_WITHIN: Duration = Duration::from_millis(1_000);
 
 /// How long saying goodbye may take after that.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
@@ -36,7 +36,8 @@ struct Loop {
     node: Node,
     sessions: Sessions,
     runs: Runs,
-    concluding: JoinSet<()>,
+    /// Each says whether its slot is to be given back.
+    concluding: JoinSet<bool>,
     out: Vec<Output>,
     /// The command `shutdown` was given.
     told_to_go: bool,
@@ -70,7 +71,7 @@ impl Loop {
             tokio::select! {
                 event = self.sessions.next() => self.heard(event),
                 (run, outcome) = self.runs.next() => self.step(Input::Ended { run, outcome }),
-                Some(_) = self.concluding.join_next() => {}
+                Some(ended) = self.concluding.join_next() => self.concluded(ended),
                 () = sleep(self.node.rest(Clock.now())) => {
                     self.node.set_load(load());
                     self.step(Input::Tick);
@@ -97,6 +98,13 @@ impl Loop {
                 tracing::warn!(broker = self.with.broker.name(), why, "a command that cannot be read");
             }
             Event::Ended | Event::Left => self.step(Input::Lost),
+        }
+    }
+
+    fn concluded(&mut self, ended: Result<bool, JoinError>) {
+        // They neither panic nor are they ended while this lives; a slot that was lost would be lost for good.
+        if ended.unwrap_or(true) {
+            self.step(Input::Concluded);
         }
     }
 
@@ -132,7 +140,7 @@ impl Loop {
             }
             Output::Conclude(conclusion) => {
                 // What is only to be settled keeps its place among what is sent.
-                if conclusion.send.is_empty() && conclusion.result.is_none() {
+                if !conclusion.takes_time() {
                     if let Some((tag, how)) = conclusion.settle
                         && tag.session == self.sessions.number()
                     {
@@ -149,7 +157,11 @@ impl Loop {
                     }
                 } else {
                     let (results, line) = (self.with.results.clone(), self.sessions.line());
-                    self.concluding.spawn_local(conclude(*conclusion, results, line));
+                    let keeps_slot = conclusion.keeps_slot;
+                    self.concluding.spawn_local(async move {
+                        conclude(*conclusion, results, line).await;
+                        keeps_slot
+                    });
                 }
             }
             Output::Prefetch(count) => {
@@ -187,7 +199,7 @@ impl Loop {
             while self.sessions.is_open() && !self.concluding.is_empty() {
                 tokio::select! {
                     event = self.sessions.next() => self.heard(event),
-                    Some(_) = self.concluding.join_next() => {}
+                    Some(ended) = self.concluding.join_next() => self.concluded(ended),
                 }
             }
             if self.sessions.order(Order::Leave) {
@@ -212,7 +224,7 @@ impl Loop {
             tokio::select! {
                 event = self.sessions.next() => self.heard(event),
                 (run, outcome) = self.runs.next() => self.step(Input::Ended { run, outcome }),
-                Some(_) = self.concluding.join_next() => {}
+                Some(ended) = self.concluding.join_next() => self.concluded(ended),
                 () = sleep(self.node.rest(Clock.now())) => self.step(Input::Tick),
             }
         }

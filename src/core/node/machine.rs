@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::call::{Call, Run};
+use super::endings::settle;
 use super::events;
 use super::follow;
 use super::rate::{Bucket, Rate};
 use super::revoked::Revoked;
 use super::spec::{MAX_SCHEDULED, NodeSpec, TaskSpec};
-use super::step::{Conclusion, Input, Outcome, Output, RunId, Settle, Signal, Tag};
-use crate::celery::result::{Failure, State, TaskResult};
-use crate::celery::task::{Delivered, NotATask};
+use super::step::{Input, Output, RunId, Settle, Signal, Tag};
+use crate::celery::result::{Failure, State};
+use crate::celery::task::Delivered;
 use crate::time::{Mono, Now, Wall};
 
 /// How often a worker says that it lives: Celery's own interval, which other monitors reckon with.
@@ -28,10 +29,12 @@ pub struct Node {
     pub(super) spec: NodeSpec,
     pub(super) tasks: BTreeMap<&'static str, TaskSpec>,
     pub(super) clock: u64,
-    session: Option<u64>,
+    pub(super) session: Option<u64>,
     pub(super) reserved: VecDeque<Call>,
     pub(super) scheduled: BTreeMap<(Wall, u64), Call>,
     pub(super) running: BTreeMap<RunId, Run>,
+    /// Calls that have ended, and keep their slots until all of their end is done.
+    pub(super) closing: usize,
     numbers: u64,
     pub(super) revoked: Revoked,
     pub(super) buckets: BTreeMap<&'static str, Bucket>,
@@ -42,7 +45,7 @@ pub struct Node {
     pub(super) task_events: bool,
     prefetch: u16,
     next_beat: Mono,
-    leaving: bool,
+    pub(super) leaving: bool,
     load: Option<[f64; 3]>,
 }
 
@@ -56,6 +59,7 @@ impl Node {
             reserved: VecDeque::new(),
             scheduled: BTreeMap::new(),
             running: BTreeMap::new(),
+            closing: 0,
             numbers: 0,
             revoked: Revoked::default(),
             buckets: BTreeMap::new(),
@@ -83,6 +87,7 @@ impl Node {
             },
             Input::Command(command) => self.command(now, command, out),
             Input::Ended { run, outcome } => self.ended(now, run, outcome, out),
+            Input::Concluded => self.closing = self.closing.saturating_sub(1),
             Input::Tick => {}
             Input::Leave => self.leave(now, out),
             Input::Abandon => self.abandon(now, out),
@@ -101,7 +106,7 @@ impl Node {
             Some(until(run.since.mono + limit))
         });
         let turns = self.reserved.iter().filter_map(|call| {
-            let free = self.running.len() < usize::from(self.concurrency);
+            let free = self.has_slot();
             let bucket = self.buckets.get(call.spec.name).filter(|_| free)?;
             Some(until(bucket.next()))
         });
@@ -174,83 +179,9 @@ impl Node {
         }
     }
 
-    /// Not registered: as Celery does, it is rejected, and its sender is told by the result.
-    fn unknown(&mut self, now: Now, tag: Tag, delivered: &Delivered, out: &mut Vec<Output>) {
-        let task = &delivered.task;
-        let failure = Failure::not_registered(&task.name);
-        out.push(Output::Signal(Signal::TaskUnknown {
-            name: task.name.clone(),
-            id: task.id.clone(),
-        }));
-        let event = json!({"uuid": task.id, "exception": failure.repr()});
-        let conclusion = Conclusion {
-            result: Some(TaskResult::of(task, State::Failure, Err(failure), now.wall)),
-            settle: Some((tag, Settle::Reject)),
-            events: self.make_task_event("task-failed", now, event),
-            ..Conclusion::default()
-        };
-        out.push(Output::Conclude(Box::new(conclusion)));
-    }
-
-    /// No task at all, or not what it should be.
-    fn refused(&mut self, now: Now, tag: Tag, refused: NotATask, out: &mut Vec<Output>) {
-        if self.leaving {
-            settle(tag, Settle::Requeue, out);
-            return;
-        }
-        if let (Some(name), Some(id)) = (&refused.name, &refused.id)
-            && !self.tasks.contains_key(name.as_str())
-        {
-            // Whether what it holds could be read does not matter then.
-            let delivered = Delivered {
-                task: crate::celery::task::TaskMessage::new(id.as_str(), name.as_str()),
-                ..Delivered::default()
-            };
-            self.unknown(now, tag, &delivered, out);
-            return;
-        }
-        let how = if refused.acknowledged {
-            Settle::Ack
-        } else {
-            Settle::Reject
-        };
-        let event = refused.id.as_ref().map(|id| json!({"uuid": id, "requeue": false}));
-        let event = event.filter(|_| how == Settle::Reject);
-        let events = event.map(|event| self.make_task_event("task-rejected", now, event));
-        out.push(Output::Signal(Signal::TaskRejected(refused)));
-        out.push(Output::Conclude(Box::new(Conclusion {
-            settle: Some((tag, how)),
-            events: events.unwrap_or_default(),
-            ..Conclusion::default()
-        })));
-    }
-
     /// Revoked, or too late.
-    fn is_out(&self, now: Now, call: &Call) -> bool {
+    pub(super) fn is_out(&self, now: Now, call: &Call) -> bool {
         call.is_expired(now.wall) || self.revoked.contains(&call.message.id, now.mono)
-    }
-
-    /// A call that is not run, or not any more.
-    pub(super) fn revoke(&mut self, now: Now, call: Call, terminated: bool, out: &mut Vec<Output>) {
-        let expired = !terminated && call.is_expired(now.wall);
-        let reason = match (terminated, expired) {
-            (true, _) => "terminated",
-            (_, true) => "expired",
-            _ => "revoked",
-        };
-        out.push(Output::Signal(Signal::TaskRevoked {
-            call: call.info(),
-            terminated,
-            expired,
-        }));
-        let event = events::revoked(&call, terminated, expired);
-        let conclusion = Conclusion {
-            result: wanted(&call, State::Revoked, Err(Failure::revoked(reason)), now.wall),
-            settle: call.tag.map(|tag| (tag, Settle::Ack)),
-            events: self.make_task_event("task-revoked", now, event),
-            ..Conclusion::default()
-        };
-        out.push(Output::Conclude(Box::new(conclusion)));
     }
 
     /// Everything that the passing of time asks for.
@@ -273,13 +204,17 @@ impl Node {
         while let Some(call) = self.reserved.pop_front() {
             if self.is_out(now, &call) {
                 self.revoke(now, call, false, out);
-            } else if self.running.len() < usize::from(self.concurrency) && self.has_turn(&call, now.mono) {
+            } else if self.has_slot() && self.has_turn(&call, now.mono) {
                 self.start(now, call, out);
             } else {
                 waiting.push_back(call);
             }
         }
         self.reserved = waiting;
+    }
+
+    fn has_slot(&self) -> bool {
+        self.running.len() + self.closing < usize::from(self.concurrency)
     }
 
     fn has_turn(&mut self, call: &Call, now: Mono) -> bool {
@@ -348,125 +283,6 @@ impl Node {
         }
     }
 
-    fn ended(&mut self, now: Now, id: RunId, outcome: Outcome, out: &mut Vec<Output>) {
-        // One that was terminated, or ran into its limit, has been concluded already.
-        let Some(run) = self.running.remove(&id) else { return };
-        let runtime = now.mono.since(run.since.mono);
-        match outcome {
-            Outcome::Success(value) => {
-                self.postrun(now, &run, State::Success, out);
-                out.push(Output::Signal(Signal::TaskSuccess {
-                    call: run.call.info(),
-                    runtime,
-                }));
-                self.succeed(now, run.call, value, runtime, out);
-            }
-            Outcome::Failure(failure) => {
-                self.postrun(now, &run, State::Failure, out);
-                self.fail(now, run.call, failure, out);
-            }
-            Outcome::Retry { failure, after } => {
-                if run.call.message.retries >= run.call.spec.retries.most {
-                    self.postrun(now, &run, State::Failure, out);
-                    self.fail(now, run.call, failure, out);
-                } else {
-                    self.postrun(now, &run, State::Retry, out);
-                    self.retry(now, run.call, failure, after, out);
-                }
-            }
-        }
-    }
-
-    fn succeed(&mut self, now: Now, call: Call, value: Value, runtime: Duration, out: &mut Vec<Output>) {
-        let event = events::succeeded(&call, &value, runtime.as_secs_f64());
-        let conclusion = Conclusion {
-            send: follow::after_success(&call.message, &value, now.wall),
-            result: wanted(&call, State::Success, Ok(value), now.wall),
-            settle: call.tag.map(|tag| (tag, Settle::Ack)),
-            events: self.make_task_event("task-succeeded", now, event),
-        };
-        out.push(Output::Conclude(Box::new(conclusion)));
-    }
-
-    fn fail(&mut self, now: Now, call: Call, failure: Failure, out: &mut Vec<Output>) {
-        out.push(Output::Signal(Signal::TaskFailure {
-            call: call.info(),
-            failure: failure.clone(),
-        }));
-        let event = events::failed(&call.message.id, &failure);
-        let plain = follow::unable(&call.message.embed).is_none();
-        let conclusion = Conclusion {
-            send: if plain {
-                follow::after_failure(&call.message, now.wall)
-            } else {
-                Vec::new()
-            },
-            result: wanted(&call, State::Failure, Err(failure), now.wall),
-            settle: call.tag.map(|tag| (tag, Settle::Ack)),
-            events: self.make_task_event("task-failed", now, event),
-        };
-        out.push(Output::Conclude(Box::new(conclusion)));
-    }
-
-    fn retry(&mut self, now: Now, call: Call, failure: Failure, after: Option<Duration>, out: &mut Vec<Output>) {
-        let after = after.unwrap_or_else(|| call.spec.retries.rest(call.message.retries));
-        let mut again = call.message.clone();
-        again.retries += 1;
-        again.eta = Some(now.wall + after);
-        out.push(Output::Signal(Signal::TaskRetry {
-            call: call.info(),
-            failure: failure.clone(),
-            after,
-        }));
-        let event = events::failed(&call.message.id, &failure);
-        let conclusion = Conclusion {
-            send: vec![again.publication(call.way(&self.spec.queue))],
-            result: wanted(&call, State::Retry, Err(failure), now.wall),
-            settle: call.tag.map(|tag| (tag, Settle::Ack)),
-            events: self.make_task_event("task-retried", now, event),
-        };
-        out.push(Output::Conclude(Box::new(conclusion)));
-    }
-
-    pub(super) fn postrun(&self, now: Now, run: &Run, state: State, out: &mut Vec<Output>) {
-        out.push(Output::Signal(Signal::TaskPostrun {
-            call: run.call.info(),
-            state: state.as_str(),
-            runtime: now.mono.since(run.since.mono),
-        }));
-    }
-
-    /// Gives back what waits, and says goodbye; what runs goes on.
-    fn leave(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.leaving {
-            return;
-        }
-        self.leaving = true;
-        out.push(Output::Signal(Signal::WorkerShutdown));
-        let waiting = std::mem::take(&mut self.reserved).into_iter();
-        let scheduled = std::mem::take(&mut self.scheduled).into_values();
-        for tag in waiting.chain(scheduled).filter_map(|call| call.tag) {
-            settle(tag, Settle::Requeue, out);
-        }
-        if self.session.is_some() {
-            self.beat("worker-offline", now, out);
-        }
-    }
-
-    /// What did not end in time goes back to the queue where that is possible; of the rest people are told the truth.
-    fn abandon(&mut self, now: Now, out: &mut Vec<Output>) {
-        for (id, run) in std::mem::take(&mut self.running) {
-            out.push(Output::Stop(id));
-            if let Some(tag) = run.call.tag {
-                settle(tag, Settle::Requeue, out);
-            } else {
-                self.postrun(now, &run, State::Failure, out);
-                let lost = Failure::builtin("RuntimeError", "Headcount was stopped before the task had ended");
-                self.fail(now, run.call, lost, out);
-            }
-        }
-    }
-
     /// Lets the broker hand out one more for each that waits for its time, so that those do not keep others from running.
     fn widen(&mut self, out: &mut Vec<Output>) {
         if self.session.is_none() {
@@ -493,7 +309,7 @@ impl Node {
         self.clock
     }
 
-    fn beat(&mut self, kind: &str, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn beat(&mut self, kind: &str, now: Now, out: &mut Vec<Output>) {
         let mut fields = events::software(&self.spec);
         fields.insert("freq".into(), json!(BEAT_EVERY.as_secs_f64()));
         fields.insert("active".into(), json!(self.running.len()));
@@ -517,23 +333,11 @@ impl Node {
     }
 
     /// The event, if events of tasks are sent.
-    fn make_task_event(&mut self, kind: &str, now: Now, fields: Value) -> Vec<crate::celery::Publication> {
+    pub(super) fn make_task_event(&mut self, kind: &str, now: Now, fields: Value) -> Vec<crate::celery::Publication> {
         if !self.task_events {
             return Vec::new();
         }
         let clock = self.tick_clock();
         vec![events::event(&self.spec, kind, clock, now.wall, fields)]
     }
-}
-
-/// The result, if somebody wants it.
-fn wanted(call: &Call, state: State, value: Result<Value, Failure>, now: Wall) -> Option<TaskResult> {
-    (!call.message.ignore_result).then(|| TaskResult::of(&call.message, state, value, now))
-}
-
-fn settle(tag: Tag, how: Settle, out: &mut Vec<Output>) {
-    out.push(Output::Conclude(Box::new(Conclusion {
-        settle: Some((tag, how)),
-        ..Conclusion::default()
-    })));
 }

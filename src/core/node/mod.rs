@@ -5,7 +5,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `machine.rs` | the node: taking, waiting, running, ending |
+//! | `machine.rs`, `endings.rs` | the node: taking, waiting, running; ending |
 //! | `call.rs` | one call while the node has it |
 //! | `panel.rs` | the commands that it answers |
 //! | `events.rs` | what it says of itself and of its tasks |
@@ -14,6 +14,7 @@
 //! | `rate.rs`, `revoked.rs` | rate limits; ids that are not to be run |
 
 mod call;
+mod endings;
 mod events;
 mod follow;
 mod machine;

@@ -59,6 +59,8 @@ pub enum Input {
         /// How.
         outcome: Outcome,
     },
+    /// The end of a call that kept its slot is through.
+    Concluded,
     /// Time has passed.
     Tick,
     /// The node is to leave: it takes nothing more, gives back what waits, and says goodbye.
@@ -124,12 +126,14 @@ pub struct Conclusion {
     pub settle: Option<(Tag, Settle)>,
     /// What is said of it.
     pub events: Vec<Publication>,
+    /// Its end is to be told by [`Input::Concluded`].
+    pub keeps_slot: bool,
 }
 
 impl Conclusion {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.send.is_empty() && self.result.is_none() && self.settle.is_none() && self.events.is_empty()
+    /// Whether something of it has to be waited for.
+    pub fn takes_time(&self) -> bool {
+        !self.send.is_empty() || self.result.is_some()
     }
 }
 

@@ -92,8 +92,15 @@ impl World {
         tag
     }
 
+    /// The run ends, and all that follows is done at once.
     fn end(&mut self, run: RunId, outcome: Outcome) {
         self.step(Input::Ended { run, outcome });
+        let mut out = std::mem::take(&mut self.out);
+        let keeps = |output: &&Output| matches!(output, Output::Conclude(end) if end.keeps_slot);
+        for _ in 0..out.iter().filter(keeps).count() {
+            self.node.step(self.now, Input::Concluded, &mut out);
+        }
+        self.out = out;
     }
 
     fn ask(&mut self, method: &str, arguments: Value) -> Value {
@@ -672,4 +679,20 @@ fn without_e_only_the_node_itself_is_heard_of() {
     let run = world.started()[0];
     world.end(run, Outcome::Failure(Failure::builtin("ValueError", "no")));
     assert!(world.conclusions()[0].result.is_none());
+}
+
+#[test]
+fn ends_that_are_not_through_keep_their_slots() {
+    let mut world = World::new(|spec| spec.concurrency = 1);
+    world.deliver(task("1", ECHO));
+    let run = world.started()[0];
+    world.deliver(task("2", ECHO));
+    world.step(Input::Ended {
+        run,
+        outcome: Outcome::Success(Value::Null),
+    });
+    assert!(world.conclusions()[0].keeps_slot);
+    assert!(world.started().is_empty(), "the result of the first is not stored");
+    world.step(Input::Concluded);
+    assert_eq!(world.started().len(), 1);
 }

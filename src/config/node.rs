@@ -176,10 +176,10 @@ impl NodeTable {
             spot.say("max_priority", format!("expected 1 to {MAX_PRIORITY}"));
         }
         if self.visibility_timeout < MIN_VISIBILITY {
-            spot.expected(
+            let found = self.visibility_timeout;
+            spot.say(
                 "visibility_timeout",
-                &format!("at least {MIN_VISIBILITY}"),
-                &self.visibility_timeout,
+                format!("expected at least {MIN_VISIBILITY}, found {found}"),
             );
         }
         Node {

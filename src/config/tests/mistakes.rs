@@ -266,11 +266,11 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[[node]]\nvisibility_timeout = \"10ms\"",
-            "5:22: node[0].visibility_timeout: expected at least 1s, found \"10ms\"",
+            "5:22: node[0].visibility_timeout: expected at least 1s, found 10ms",
         ),
         (
             "[[node]]\n[[node]]\nqueue = \"q\"",
-            "5:3: node[1].name: there is another node named \"headcount\" on this broker",
+            "5:1: node[1].name: there is another node named \"headcount\" on this broker",
         ),
         ("[servr]\n", "4:2: servr: unknown key; did you mean `server`?"),
         (

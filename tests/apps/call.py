@@ -1,5 +1,5 @@
 """Calls tasks and waits for their results: broker, result backend, a JSON list of [task, args, kwargs, options], and settings
-as name=number.
+as name=number; with quorum=1 the queue is a quorum queue.
 
 All are sent first. Prints a JSON list: {"ok": value, ...} or {"type": ..., "module": ..., "args": [...], ...}, each with the
 state that the backend tells and the seconds that it took.
@@ -10,10 +10,14 @@ import sys
 import time
 
 from celery import Celery
+from kombu import Queue
 
 broker, backend, calls, *settings = sys.argv[1:]
 app = Celery("call", broker=broker, backend=backend)
-app.conf.update({name: int(number) for name, number in (setting.split("=") for setting in settings)})
+settings = {name: int(number) for name, number in (setting.split("=") for setting in settings)}
+if settings.pop("quorum", 0):
+    app.conf.task_queues = [Queue("headcount", queue_arguments={"x-queue-type": "quorum"})]
+app.conf.update(settings)
 sent = []
 for name, args, kwargs, options in json.loads(calls):
     options.setdefault("queue", "headcount")

@@ -81,3 +81,51 @@ fn the_broker_restarts_under_it_on_redis() {
     assert_eq!(told[0]["ok"], "pong");
     assert!(headcount.sigterm().success());
 }
+
+/// Killed again and again while tasks flow: each of them is run, however often.
+#[test]
+fn no_kill_loses_a_task_on_redis() {
+    nothing_is_lost(&Broker::redis());
+}
+
+#[test]
+fn no_kill_loses_a_task_on_rabbitmq() {
+    nothing_is_lost(&Broker::rabbitmq());
+}
+
+fn nothing_is_lost(broker: &Broker) {
+    const TASKS: usize = 120;
+    const KILLS: u64 = 6;
+    let mut headcount = start(broker, "visibility_timeout = \"1s\"");
+    joined(&headcount);
+    let calls: Vec<_> = (0..TASKS).map(|_| json!(["headcount.sleep", [0.2], {}, {}])).collect();
+    let calls = json!(calls).to_string();
+    let waiting = start_script(&broker.url(), "call.py", &[&broker.url(), &backend(broker), &calls]);
+    for kill in 0..KILLS {
+        // At a moment that is another one each time, in the midst of taking, running, storing or settling.
+        headcount.process().wait_line("task succeeded", PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(37 * kill));
+        headcount.sigkill();
+        headcount.process().wait_exit(PATIENCE);
+        headcount.restart();
+    }
+    let told = finish_script(&waiting);
+    let came = told.as_array().unwrap().iter().filter(|one| one["ok"] == 0.2).count();
+    assert_eq!(came, TASKS, "{told}");
+    assert!(headcount.sigterm().success());
+}
+
+/// RabbitMQ refuses a second one of the name, and that is said in words.
+#[test]
+fn two_of_one_name_on_rabbitmq() {
+    let broker = Broker::rabbitmq();
+    let first = start(&broker, "");
+    joined(&first);
+    let second = start(&broker, "");
+    second
+        .process()
+        .wait_line("another node is called headcount@test already", PATIENCE);
+    assert!(first.sigterm().success());
+    joined(&second);
+    assert!(second.sigterm().success());
+}

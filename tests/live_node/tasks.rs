@@ -127,6 +127,13 @@ fn broken_bodies(broker: &Broker, headcount: &Headcount) {
         &[("headcount.echo", json!(["next"]), json!({}))],
     );
     assert_eq!(told[0]["ok"], "next");
+    let (_, said) = celery(&broker.url(), &["inspect", "ping", "-d", NODE, "--timeout", "10"]);
+    assert!(said.contains("pong"), "it still answers: {said}");
+    let log = headcount.process().stderr();
+    assert!(
+        !log.iter().any(|line| line.contains("the node has not joined")),
+        "nothing of that cost it its session"
+    );
     let sent = match broker {
         Broker::Redis(_) => 9 + 6,
         Broker::RabbitMq(_) => 9,
@@ -210,7 +217,7 @@ fn to_python(broker: &Broker) {
 /// The other backend: results in a Redis, while the broker is a RabbitMQ.
 #[test]
 fn results_in_another_redis() {
-    let (broker, results) = (Broker::rabbitmq(), Broker::redis());
+    let (broker, mut results) = (Broker::rabbitmq(), Broker::redis());
     let headcount = start(&broker, &format!("result_backend = \"{}\"", results.url()));
     joined(&headcount);
     let told = call(
@@ -231,6 +238,45 @@ fn results_in_another_redis() {
         .query(&mut connection)
         .unwrap();
     assert!((86_000..=86_400).contains(&ttl), "{ttl}");
+    drop(connection);
+    // While the results cannot be stored the task waits with its end, and then it is told all the same.
+    results.kill();
+    let pending = start_script(&broker.url(), "send.py", &[r#"[["headcount", "headcount.ping", []]]"#]);
+    assert!(pending.wait_exit(PATIENCE).success());
+    headcount
+        .process()
+        .wait_line("could not be stored; trying again", PATIENCE);
+    results.restart();
+    let mut connection = redis::Client::open(results.url()).unwrap().get_connection().unwrap();
+    wait_until("the result is there", PATIENCE, || {
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("celery-task-meta-*")
+            .query(&mut connection)
+            .unwrap();
+        (keys.len() == 1).then_some(())
+    });
+    assert!(headcount.sigterm().success());
+}
+
+/// A queue that is there already, of a type that somebody chose, is taken as it is: a quorum queue, which has no prefetch
+/// count for a whole channel.
+#[test]
+fn a_quorum_queue_on_rabbitmq() {
+    let broker = Broker::rabbitmq();
+    run_script(&broker.url(), "quorum.py", &[&broker.url(), "headcount"]);
+    let headcount = start(&broker, "");
+    joined(&headcount);
+    let told = run_script(
+        &broker.url(),
+        "call.py",
+        &[
+            &broker.url(),
+            "rpc://",
+            r#"[["headcount.ping", [], {}, {}], ["headcount.echo", [1], {}, {"countdown": 1}]]"#,
+            "quorum=1",
+        ],
+    );
+    assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
     assert!(headcount.sigterm().success());
 }
 

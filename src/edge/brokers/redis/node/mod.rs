@@ -21,7 +21,7 @@ use headcount_actors::ports::node::{Joining, Link, NodeBroker};
 use headcount_core::celery::wire_names::WireSettings;
 use serde_json::{Map, Value, json};
 
-use super::connect::Address;
+use super::connect::{Address, Place, Server};
 use held::Held;
 use session::Session;
 
@@ -68,9 +68,14 @@ impl NodeBroker for RedisNode {
     }
 
     fn shown(&self) -> Map<String, Value> {
+        let (hostname, port) = match &self.address.server {
+            Server::At(Place::Tcp { host, port }) => (host.clone(), Some(*port)),
+            // A socket, or Sentinels: there is no such pair.
+            Server::At(Place::Unix(_)) | Server::Behind(_) => (self.address.shown.clone(), None),
+        };
         let about = json!({
-            "hostname": self.address.shown, "transport": "redis", "virtual_host": self.address.db.to_string(),
-            "ssl": self.address.tls.is_some(), "userid": null, "port": null, "transport_options": {}, "uri_prefix": null,
+            "hostname": hostname, "port": port, "transport": "redis", "virtual_host": self.address.db.to_string(),
+            "ssl": self.address.tls.is_some(), "userid": null, "transport_options": {}, "uri_prefix": null,
         });
         about.as_object().cloned().unwrap_or_default()
     }

@@ -3,6 +3,7 @@
 mod deliver;
 mod job;
 mod news;
+mod own;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

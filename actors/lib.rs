@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod broker_listener;
+pub mod celery_node;
 pub mod clock;
 pub mod debouncer;
 mod discovery;
@@ -16,8 +17,8 @@ pub mod job_scheduler;
 pub mod lane;
 pub mod messages;
 pub mod meters;
+pub mod node;
 mod outbox;
-pub mod own_tasks;
 pub mod ports;
 pub mod session;
 pub mod slack_notifier;

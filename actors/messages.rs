@@ -67,6 +67,11 @@ pub struct OutboxGrew;
 #[rtype(result = "()")]
 pub struct Finish;
 
+/// The program → a Celery node, before it ends: give back what waits, say goodbye, and answer once it is done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LeaveBroker;
+
 /// Test → any actor: panic, so that it can be seen that only this one restarts.
 #[cfg(feature = "fault-points")]
 #[derive(Clone, Copy, Debug, Message)]

@@ -42,6 +42,17 @@ pub struct ActorLabel {
     pub actor: String,
 }
 
+/// Labels of a task that a node of Headcount's own has run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeTaskLabel {
+    /// The broker's name in the configuration.
+    pub broker: String,
+    /// The task.
+    pub task: String,
+    /// What it came to, in Celery's words: `SUCCESS`, `FAILURE`, `RETRY` or `REVOKED`.
+    pub state: &'static str,
+}
+
 /// Bounds of the probe histogram, in seconds: an idle worker answers in 1 to 20 ms, a busy machine within a second.
 const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
@@ -66,6 +77,10 @@ pub struct Meters {
     pub task_counts_lost: Counter<u64, AtomicU64>,
     /// `headcount_notifications_total{notifier,outcome}`.
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_tasks_total{broker,task,state}`.
+    pub node_tasks: Family<NodeTaskLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_refused_total{broker}`.
+    pub node_refused: Family<BrokerLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
     /// `headcount_jobs_…`.
@@ -82,6 +97,8 @@ impl Default for Meters {
             probe_failures: Family::default(),
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
+            node_tasks: Family::default(),
+            node_refused: Family::default(),
             actor_restarts: Family::default(),
             jobs: JobMeters::default(),
         }
@@ -125,6 +142,16 @@ impl Meters {
             "headcount_notifications",
             "Messages to people, by outcome",
             self.notifications.clone(),
+        );
+        registry.register(
+            "headcount_node_tasks",
+            "Tasks that Headcount's own node has brought to an end",
+            self.node_tasks.clone(),
+        );
+        registry.register(
+            "headcount_node_refused",
+            "Messages to Headcount's own node that were no tasks of its, and were rejected",
+            self.node_refused.clone(),
         );
         registry.register(
             "headcount_actor_restarts",

@@ -1,6 +1,7 @@
 //! The composition root: the one place that names both actors and edge.
 
 mod jobs;
+mod nodes;
 pub(crate) mod recording;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted, TasksHeard};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -43,9 +44,12 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long each step of stopping may take; there are five, and one for the notifiers: the whole program has ten
-/// seconds.
+/// How long each step of stopping may take; there are five, one for the nodes, and one for the notifiers: the whole program
+/// has ten seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
+const LEAVE_WITHIN: Duration = Duration::from_millis(1_800);
 
 /// How long notifiers may take for the message that they are just sending, before the threads are told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
@@ -74,6 +78,14 @@ pub enum RunError {
         name: String,
         /// What is wrong.
         why: notifiers::OpenError,
+    },
+    /// A node's table is of no use.
+    #[error("node {name}: {why}")]
+    Node {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: brokers::OpenError,
     },
     /// The system refused something.
     #[error("{0}")]
@@ -160,6 +172,8 @@ struct House {
     brokers: Vec<SharedBroker>,
     /// Who must not be stopped in the middle of something.
     finishing: Vec<Recipient<Finish>>,
+    scheduling: Option<Arbiter>,
+    nodes: Vec<nodes::RunningNode>,
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
@@ -219,6 +233,11 @@ impl House {
             faults: Faults::default(),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
+        let brokers: BTreeMap<CompactString, SharedBroker> = sites
+            .iter()
+            .map(|(name, site)| (name.clone(), site.broker.clone()))
+            .collect();
+        let nodes = plan.prepare_nodes(&brokers, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -231,7 +250,9 @@ impl House {
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
         let (jobs_in, jobs_view) = watch::channel(Arc::default());
-        let scheduler = plan.jobs(&judging.handle(), &job_store, jobs_in)?;
+        let first = brokers.keys().next().cloned().unwrap_or_default();
+        let own_tasks = nodes::own_tasks(&brokers, first, &view);
+        let scheduler = plan.jobs(&job_store, &own_tasks, jobs_in)?;
         let mut finishing: Vec<Recipient<Finish>> = notifiers;
         finishing.extend(scheduler.as_ref().map(|scheduler| scheduler.finish.clone()));
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
@@ -254,6 +275,8 @@ impl House {
             );
             lanes.push(lane);
         }
+
+        let nodes = nodes.into_iter().map(|node| plan.node(node)).collect();
 
         let http = Http {
             view: view.clone(),
@@ -282,6 +305,8 @@ impl House {
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
             finishing,
+            scheduling: scheduler.map(|scheduler| scheduler.thread),
+            nodes,
             judging,
             asking,
             lanes,
@@ -292,7 +317,12 @@ impl House {
     async fn stop(self) {
         self.server.stop(true).await;
         // From the outside in, so that nobody takes the end of another for news.
-        end(self.lanes).await;
+        let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
+        let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!("a node has not left its broker in time; what it had taken comes again");
+        }
+        end(nodes.into_iter().chain(self.lanes).collect()).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
         let (closed, all) = tokio::sync::oneshot::channel();
         let closing = async move {
@@ -312,7 +342,7 @@ impl House {
                 "a message or a task was being sent and not answered; it may be sent again after the next start"
             );
         }
-        end(vec![self.judging]).await;
+        end(self.scheduling.into_iter().chain([self.judging]).collect()).await;
     }
 }
 
@@ -528,11 +558,13 @@ impl Plan<'_> {
 /// Which of a broker's workers belong to which fleet.
 pub(crate) fn roster(settings: &Settings, broker: &str) -> Roster {
     let discovers = settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
-    if discovers {
-        return Roster::discovering();
-    }
     let own = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-    Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    let roster = if discovers {
+        Roster::discovering()
+    } else {
+        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    };
+    roster.without(nodes::own_names(settings, broker))
 }
 
 /// Where each broker is.

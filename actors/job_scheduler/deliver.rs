@@ -9,14 +9,13 @@ use headcount_core::celery::task::TaskMessage;
 use headcount_core::schedule::{News, Run, Word};
 use headcount_core::time::Wall;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::job::{Job, Way};
-use super::{RETRY, Scheduling, Turn};
+use super::{Scheduling, Turn, own};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::ports::BrokerError;
-use crate::ports::jobs::{OwnCall, OwnTask, SharedJobStore, SharedSender};
+use crate::ports::jobs::SharedSender;
 
 /// How long it is tried to send a task that never expires.
 const SEND_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -41,13 +40,8 @@ pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut line:
             send(&run, until, sender, (&message, queue), line).await
         }
         Way::Own(task) => {
-            let call = OwnCall {
-                id: run.id.clone(),
-                args: job.args.clone(),
-                kwargs: job.kwargs.clone(),
-            };
             tokio::select! {
-                news = run_here(task.clone(), call, &run, &with.store) => Some(news),
+                news = own::run(task, &job, &run, &with) => Some(news),
                 _ = line.finishing.wait_for(|finishing| *finishing) => None,
             }
         }
@@ -95,29 +89,5 @@ async fn send(
             () = tokio::time::sleep(rest) => {}
             _ = line.finishing.wait_for(|finishing| *finishing) => return None,
         }
-    }
-}
-
-/// Runs one of Headcount's own tasks. It has a task of its own in the runtime, so that a panic in it is its own.
-async fn run_here(task: Arc<dyn OwnTask>, call: OwnCall, run: &Run, store: &SharedJobStore) -> News {
-    let began = Clock.now();
-    let started = News::new(run.id.clone(), Word::Started, began.wall);
-    while let Err(error) = store.hear(vec![started.clone()]).await {
-        tracing::warn!(%error, job = %run.job, "the store has failed; a job waits for it");
-        tokio::time::sleep(RETRY).await;
-    }
-    // Dropped with this: a run that is taken over must not go on here.
-    let mut alone = JoinSet::new();
-    alone.spawn(async move { task.run(call).await });
-    let ended = alone.join_next().await;
-    let now = Clock.now();
-    let news = match ended {
-        Some(Ok(Ok(_))) => News::new(run.id.clone(), Word::Succeeded, now.wall),
-        Some(Ok(Err(why))) => News::new(run.id.clone(), Word::Failed, now.wall).because(why),
-        Some(Err(_)) | None => News::new(run.id.clone(), Word::Failed, now.wall).because("its code panicked"),
-    };
-    News {
-        runtime: Some(now.mono.since(began.mono).as_secs_f64()),
-        ..news
     }
 }

@@ -1,7 +1,5 @@
 //! One job as it was configured.
 
-use std::sync::Arc;
-
 use compact_str::{CompactString, ToCompactString};
 use headcount_core::celery::task::TaskMessage;
 use headcount_core::schedule::{Due, Plan, Run, RunState, Slot, Timing, run};
@@ -9,7 +7,8 @@ use headcount_core::span::Span;
 use headcount_core::time::Wall;
 use serde_json::{Map, Value};
 
-use crate::ports::jobs::{Claim, JobStatus, OwnTask, SharedSender};
+use crate::ports::jobs::{Claim, JobStatus, SharedSender};
+use crate::ports::node::SharedTask;
 
 /// A task, and when it is to run.
 #[derive(Clone)]
@@ -45,7 +44,7 @@ pub enum Way {
         queue: String,
     },
     /// Headcount runs it itself.
-    Own(Arc<dyn OwnTask>),
+    Own(SharedTask),
 }
 
 impl Job {

@@ -1,7 +1,6 @@
-//! What scheduled jobs need of the outside: a store for their runs, somebody who sends tasks, and Headcount's own tasks.
+//! What scheduled jobs need of the outside: a store for their runs, and somebody who sends tasks. (Headcount's own tasks are
+//! those of its nodes: [`super::node::Task`].)
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,6 @@ use compact_str::CompactString;
 use headcount_core::celery::task::TaskMessage;
 use headcount_core::schedule::{News, Run, Slot};
 use headcount_core::time::Wall;
-use serde_json::{Map, Value};
 
 use super::{BrokerError, StoreError};
 
@@ -94,61 +92,6 @@ pub trait TaskSender: Send + Sync + 'static {
 
 /// See [`super::SharedBroker`].
 pub type SharedSender = Arc<dyn TaskSender>;
-
-// ---------------------------------------------------------------- Headcount's own tasks
-
-/// A task that Headcount runs itself: for a job, or for a message that came to its own queue.
-#[async_trait]
-pub trait OwnTask: Send + Sync + 'static {
-    /// Its name, which begins with `headcount.`.
-    fn name(&self) -> &'static str;
-
-    /// Runs it. It may be run again under the same id after a crash.
-    ///
-    /// # Errors
-    /// In words for people, without a secret.
-    async fn run(&self, call: OwnCall) -> Result<Value, String>;
-}
-
-/// What one of Headcount's own tasks is called with.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct OwnCall {
-    /// The id of this call.
-    pub id: CompactString,
-    /// Positional arguments.
-    pub args: Vec<Value>,
-    /// Keyword arguments.
-    pub kwargs: Map<String, Value>,
-}
-
-/// Headcount's own tasks, by name.
-#[derive(Clone, Default)]
-pub struct OwnTasks(BTreeMap<&'static str, Arc<dyn OwnTask>>);
-
-impl OwnTasks {
-    /// Adds one; one of the same name gives way.
-    #[must_use]
-    pub fn with(mut self, task: Arc<dyn OwnTask>) -> Self {
-        self.0.insert(task.name(), task);
-        self
-    }
-
-    /// The one of a name.
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn OwnTask>> {
-        self.0.get(name)
-    }
-
-    /// All names.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.0.keys().copied()
-    }
-}
-
-impl fmt::Debug for OwnTasks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 // ---------------------------------------------------------------- what is shown
 

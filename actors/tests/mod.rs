@@ -3,6 +3,7 @@
 mod support;
 
 mod aggregator;
+mod discovery;
 mod jobs;
 mod kills;
 mod listener;

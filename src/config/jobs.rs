@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use compact_str::CompactString;
-use headcount_actors::own_tasks;
+use headcount_actors::node::tasks;
 use headcount_core::celery::task::MAX_PRIORITY;
 use headcount_core::schedule::plan::{MAX_JITTER, MAX_WITHIN};
 use headcount_core::schedule::timing::SHORTEST;
@@ -201,15 +201,13 @@ impl JobTable {
     /// Where the task goes; none if Headcount runs it itself.
     fn destination(&self, brokers: &[Broker], spot: &mut Spot<'_>) -> Option<(CompactString, String)> {
         if self.task.starts_with(OWN) && self.broker.is_none() && self.queue.is_none() {
-            let own = own_tasks::built_in();
-            if own.get(&self.task).is_none() {
-                let names: Vec<&str> = own.names().collect();
+            if !tasks::NAMES.contains(&self.task.as_str()) {
                 spot.say(
                     "task",
                     format!(
                         "Headcount has no task of its own named {:?}; it has {}. With `broker` or `queue` it is sent to a worker",
                         self.task,
-                        names.join(", ")
+                        tasks::NAMES.join(", ")
                     ),
                 );
             }

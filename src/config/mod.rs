@@ -8,6 +8,7 @@ mod fault;
 mod fleet;
 mod jobs;
 mod keys;
+mod node;
 mod overrides;
 mod problem;
 mod read;
@@ -26,6 +27,7 @@ use headcount_edge::{brokers, notifiers, store};
 pub use detect::Detect;
 pub use fleet::Fleet;
 pub use jobs::Job;
+pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
 pub use tree::Surroundings;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub jobs: Vec<Job>,
     /// `[[notify]]`; standard output where the file names none.
     pub notifiers: Vec<Arc<dyn notifiers::Table>>,
+    /// `[[node]]`, in the order of the file.
+    pub nodes: Vec<Node>,
 }
 
 /// One `[[broker]]`.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use actix::Recipient;
-use actix_rt::ArbiterHandle;
+use actix_rt::Arbiter;
 use headcount_actors::job_scheduler::{Job, JobScheduler, Scheduling, Way};
 use headcount_actors::messages::{Finish, TasksHeard};
-use headcount_actors::own_tasks;
 use headcount_actors::ports::jobs::{JobStatus, SharedJobStore, SharedSender};
+use headcount_actors::ports::node::SharedTask;
 use headcount_actors::supervise::Post;
 use headcount_edge::brokers;
+use rustix::system::uname;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -21,8 +22,9 @@ use crate::config;
 /// reload.
 static OWNER: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
 
-/// The ways to the scheduler.
+/// A scheduler that runs.
 pub(super) struct Scheduler {
+    pub(super) thread: Arbiter,
     /// For what is heard of its runs.
     pub(super) heard: Recipient<TasksHeard>,
     /// For the end.
@@ -30,18 +32,18 @@ pub(super) struct Scheduler {
 }
 
 impl Plan<'_> {
-    /// Starts the scheduler, if there are jobs.
+    /// Starts the scheduler, if there are jobs, in a thread of its own, so that its tasks keep nobody from judging.
     pub(super) fn jobs(
         &self,
-        arbiter: &ArbiterHandle,
         store: &SharedJobStore,
+        own: &[SharedTask],
         view: watch::Sender<Arc<Vec<JobStatus>>>,
     ) -> Result<Option<Scheduler>, RunError> {
         if self.settings.jobs.is_empty() {
             return Ok(None);
         }
         let senders = self.senders()?;
-        let jobs = self.settings.jobs.iter().map(|job| Arc::new(wired(job, &senders)));
+        let jobs = self.settings.jobs.iter().map(|job| Arc::new(wired(job, &senders, own)));
         let scheduling = Scheduling {
             jobs: jobs.collect(),
             store: store.clone(),
@@ -55,11 +57,13 @@ impl Plan<'_> {
             of: None,
             mailbox: MAILBOX,
         };
+        let thread = Arbiter::new();
         let addr = self
             .supervision
-            .start(arbiter, post, move || JobScheduler::new(scheduling));
+            .start(&thread.handle(), post, move || JobScheduler::new(scheduling));
         self.faults.add("JobScheduler", &addr);
         Ok(Some(Scheduler {
+            thread,
             heard: addr.clone().recipient(),
             finish: addr.recipient(),
         }))
@@ -84,7 +88,7 @@ impl Plan<'_> {
     }
 }
 
-fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>) -> Job {
+fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>, own: &[SharedTask]) -> Job {
     let way = match &job.to {
         Some((broker, queue)) => Way::Broker {
             // The configuration was checked: a job's broker is one of those that are configured, and no Flower.
@@ -95,8 +99,8 @@ fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>) -> Job {
             queue: queue.clone(),
         },
         None => Way::Own(
-            own_tasks::built_in()
-                .get(&job.task)
+            own.iter()
+                .find(|task| task.spec().name == job.task)
                 .cloned()
                 .unwrap_or_else(|| unreachable!("a task of Headcount's own that it does not have")),
         ),
@@ -116,10 +120,5 @@ fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>) -> Job {
 
 /// Who sends the tasks, in the form that Celery's own producers use: `gen42@host1`.
 fn origin() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "localhost",
-        host => host,
-    };
-    format!("gen{}@{host}", std::process::id())
+    format!("gen{}@{}", std::process::id(), uname().nodename().to_string_lossy())
 }

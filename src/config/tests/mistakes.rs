@@ -248,6 +248,30 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "[[rule]]\nkind = \"backlog\"",
             "4:3: rule: this version of headcount does not have it yet",
         ),
+        (
+            "[[node]]\nbroker = \"other\"",
+            "5:10: node[0].broker: there is no broker named \"other\"",
+        ),
+        (
+            "[[node]]\nqueue = \"\"",
+            "5:9: node[0].queue: expected 1 to 191 bytes without spaces, found a string",
+        ),
+        (
+            "[[node]]\nconcurrency = 0",
+            "5:15: node[0].concurrency: expected 1 to 1000, found 0",
+        ),
+        (
+            "[[node]]\nresult_backend = \"mysql://u:secret@h/d\"",
+            "5:18: node[0].result_backend: expected \"auto\", \"rpc\", \"none\", or the URL of a Redis",
+        ),
+        (
+            "[[node]]\nvisibility_timeout = \"10ms\"",
+            "5:22: node[0].visibility_timeout: expected at least 1s, found 10ms",
+        ),
+        (
+            "[[node]]\n[[node]]\nqueue = \"q\"",
+            "5:1: node[1].name: there is another node named \"headcount\" on this broker",
+        ),
         ("[servr]\n", "4:2: servr: unknown key; did you mean `server`?"),
         (
             "[server]\ntoken = \"env:NOPE\"",
@@ -485,7 +509,7 @@ fn jobs_are_checked() {
             "task = \"t\"\nevery = \"1m\"\nbroker = \"mian\"",
             "did you mean \"main\"?",
         ),
-        ("task = \"headcount.nothing\"\nevery = \"1m\"", "it has headcount.ping"),
+        ("task = \"headcount.nothing\"\nevery = \"1m\"", "it has headcount.echo, headcount.ping, "),
         (
             "task = \"headcount.ping\"\nevery = \"1m\"\npriority = 1",
             "this means nothing",

@@ -8,56 +8,15 @@
 )]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::read::GzDecoder;
+use common::{amqp, best, body, capture};
 use headcount_core::celery::{Decoder, RawMessage};
 use serde_json::{Value, json};
-
-/// How long one round goes on; the best of [`ROUNDS`] counts, which a busy machine disturbs least.
-const ROUND: Duration = Duration::from_millis(300);
-const ROUNDS: usize = 5;
-
-/// `cargo bench` says so; `cargo test --all-targets` does not, and only wants to know whether it works.
-fn in_earnest() -> bool {
-    std::env::args().any(|argument| argument == "--bench")
-}
-
-fn capture(name: &str) -> impl Iterator<Item = Value> {
-    let path = format!(
-        "{}/../../tests/data/celery-wire/{name}.jsonl.gz",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let lines = BufReader::new(GzDecoder::new(std::fs::File::open(path).unwrap())).lines();
-    lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-}
-
-fn body(line: &Value) -> Vec<u8> {
-    STANDARD.decode(line["body_b64"].as_str().unwrap()).unwrap()
-}
-
-fn amqp(body: &[u8]) -> RawMessage<'_> {
-    RawMessage::Amqp {
-        content_type: "application/json",
-        content_encoding: "utf-8",
-        compression: "",
-        body,
-    }
-}
-
-/// Time that this thread has been on a core, where Linux tells; the time of day elsewhere. What other programs do on a
-/// shared machine then matters less.
-fn on_core(since: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    match stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
-        Some(nanoseconds) => Duration::from_nanos(nanoseconds),
-        None => since.elapsed(),
-    }
-}
 
 fn measure(name: &str, raw: RawMessage<'_>, bytes: usize) {
     let mut decoder = Decoder::new();
@@ -71,19 +30,9 @@ fn measure(name: &str, raw: RawMessage<'_>, bytes: usize) {
     let allocations = allocation_counter::measure(|| {
         once();
     });
-    let started = Instant::now();
-    let mut best = f64::MAX;
-    for _ in 0..if in_earnest() { ROUNDS } else { 1 } {
-        let start = on_core(started);
-        let mut messages = 0_u32;
-        while messages == 0 || (in_earnest() && on_core(started) - start < ROUND) {
-            for _ in 0..1_000 {
-                once();
-            }
-            messages += 1_000;
-        }
-        best = best.min((on_core(started) - start).as_secs_f64() / f64::from(messages));
-    }
+    let best = best(1_000, || {
+        once();
+    });
     println!(
         "{name:<28} {:>10.0} events/s {:>8.1} ns/event {:>6.2} allocations/event ({events} events in {bytes} bytes)",
         events as f64 / best,

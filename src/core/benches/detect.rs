@@ -9,8 +9,11 @@
 )]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{in_earnest, on_core};
 use compact_str::format_compact;
 use headcount_core::celery::inspect::Pool;
 use headcount_core::detect::{
@@ -21,20 +24,6 @@ use headcount_core::time::{Mono, Now, Wall};
 const WORKERS: usize = 100;
 const STEP: u64 = 250;
 const BEAT: u64 = 2_000;
-
-/// `cargo bench` says so; `cargo test --all-targets` does not, and only wants to know whether it works.
-fn in_earnest() -> bool {
-    std::env::args().any(|argument| argument == "--bench")
-}
-
-/// Time that this thread has been on a core, where Linux tells; the time of day elsewhere.
-fn on_core(since: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    match stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
-        Some(nanoseconds) => Duration::from_nanos(nanoseconds),
-        None => since.elapsed(),
-    }
-}
 
 fn now(ms: u64) -> Now {
     Now {

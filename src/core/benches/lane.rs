@@ -8,46 +8,19 @@
 )]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
+mod common;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use flate2::read::GzDecoder;
-use headcount_core::celery::{Decoder, Event, RawMessage};
+use common::{amqp, best, body, capture};
+use headcount_core::celery::{Decoder, Event};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::table::WorkerTable;
 use headcount_core::time::Mono;
-use serde_json::Value;
-
-const ROUND: Duration = Duration::from_millis(300);
-const ROUNDS: usize = 7;
-
-/// `cargo bench` says so; `cargo test --all-targets` does not, and only wants to know whether it works.
-fn in_earnest() -> bool {
-    std::env::args().any(|argument| argument == "--bench")
-}
 
 fn bodies(kind: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
-    let path = format!(
-        "{}/../../tests/data/celery-wire/rabbitmq-5x.jsonl.gz",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let lines = BufReader::new(GzDecoder::new(std::fs::File::open(path).unwrap())).lines();
-    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    lines
+    capture("rabbitmq-5x")
         .filter(|line| line["exchange"] == "celeryev" && kind(line["routing_key"].as_str().unwrap()))
-        .map(|line| STANDARD.decode(line["body_b64"].as_str().unwrap()).unwrap())
+        .map(|line| body(&line))
         .collect()
-}
-
-/// Time that this thread has been on a core, where Linux tells; the time of day elsewhere.
-fn on_core(since: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    match stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
-        Some(nanoseconds) => Duration::from_nanos(nanoseconds),
-        None => since.elapsed(),
-    }
 }
 
 fn measure(name: &str, bodies: &[Vec<u8>], folds: bool) {
@@ -59,13 +32,7 @@ fn measure(name: &str, bodies: &[Vec<u8>], folds: bool) {
         for body in bodies {
             at += 1_000;
             let now = Mono::from_micros(at);
-            let raw = RawMessage::Amqp {
-                content_type: "application/json",
-                content_encoding: "utf-8",
-                compression: "",
-                body,
-            };
-            let decoded = decoder.decode(raw, |event| match event {
+            let decoded = decoder.decode(amqp(body), |event| match event {
                 Event::Worker(event) if folds => table.worker(now, &event),
                 Event::Task(event) if folds => drop(table.task(now, &event)),
                 event => drop(std::hint::black_box(event)),
@@ -76,19 +43,9 @@ fn measure(name: &str, bodies: &[Vec<u8>], folds: bool) {
     };
     let mut events = once();
     events = events.max(once());
-    let started = Instant::now();
-    let mut best = f64::MAX;
-    for _ in 0..if in_earnest() { ROUNDS } else { 1 } {
-        let start = on_core(started);
-        let mut times = 0_u32;
-        while times == 0 || (in_earnest() && on_core(started) - start < ROUND) {
-            for _ in 0..10 {
-                once();
-            }
-            times += 10;
-        }
-        best = best.min((on_core(started) - start).as_secs_f64() / f64::from(times));
-    }
+    let best = best(10, || {
+        once();
+    });
     println!(
         "{name:<32} {:>10.0} events/s {:>8.1} ns/event",
         events as f64 / best,

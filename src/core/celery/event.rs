@@ -91,6 +91,23 @@ pub struct TaskEvent<'a> {
     pub has_eta: bool,
 }
 
+#[cfg(test)]
+impl<'a> TaskEvent<'a> {
+    /// An event of a worker, for a test that minds nothing else.
+    pub(crate) const fn sample(kind: TaskKind, uuid: &'a str, name: Option<&'a str>) -> Self {
+        Self {
+            kind,
+            hostname: "sms@h1",
+            timestamp: None,
+            uuid,
+            name,
+            queue: None,
+            runtime: None,
+            has_eta: false,
+        }
+    }
+}
+
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {

@@ -1,9 +1,6 @@
 //! How many workers a fleet has, how many it should have, and what that makes of it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-use compact_str::CompactString;
 
 use super::flapping::Flapping;
 use super::history::{History, expected_by_count};
@@ -14,6 +11,7 @@ use super::spec::{Expected, FleetSpec, Minimum};
 use super::state::{FleetState, Trouble};
 use super::verdict::Finding;
 use super::worker::Worker;
+use super::workers::Workers;
 use crate::alert::Severity;
 
 /// What a count needs to know beside the workers themselves.
@@ -53,7 +51,7 @@ pub(super) struct Count {
 
 impl Count {
     /// Counts those who count: all of them, or only those of whom the fleet gives the names.
-    pub(super) fn of(books: Books<'_>, workers: &BTreeMap<CompactString, Worker>, t: Seen) -> Self {
+    pub(super) fn of(books: Books<'_>, workers: &Workers, t: Seen) -> Self {
         let mut count = Count::default();
         let flaps = books.flapping.any();
         match &books.spec.expected {

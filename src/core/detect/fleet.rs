@@ -1,6 +1,6 @@
 //! One fleet: its workers, how many there should be, and when to look closer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use compact_str::CompactString;
 
@@ -21,6 +21,7 @@ use super::slots::Slots;
 use super::state::{Diagnosis, FleetState, WorkerState};
 use super::verdict::Finding;
 use super::worker::Worker;
+use super::workers::Workers;
 use crate::status::QueueStatus;
 use crate::time::{Mono, Now, Wall};
 
@@ -34,7 +35,7 @@ pub const MAX_WORKERS: usize = 20_000;
 pub struct FleetDetector {
     pub(super) spec: FleetSpec,
     pub(super) clock: ObservedClock,
-    pub(super) workers: BTreeMap<CompactString, Worker>,
+    pub(super) workers: Workers,
     pub(super) queues: Vec<QueueStatus>,
     board: Board,
     pub(super) health: OwnHealth,
@@ -98,10 +99,10 @@ impl FleetDetector {
         let FleetMemory { workers, history } = remembered.into();
         let t = Seen::default();
         let ever_seen = !workers.is_empty();
-        let workers: BTreeMap<_, _> = workers
+        let workers: Workers = workers
             .into_iter()
             .take(MAX_WORKERS)
-            .map(|memory| (memory.hostname.clone(), Worker::remembered(memory, t, now)))
+            .map(|memory| Worker::remembered(memory, t, now))
             .collect();
         let mut slots = Slots::default();
         for (hostname, _) in workers.iter().filter(|(_, worker)| worker.diagnosis().is_some()) {
@@ -183,6 +184,12 @@ impl FleetDetector {
         self.rest(t, now);
     }
 
+    /// The next step judges, whether or not anything is due.
+    #[cfg(test)]
+    pub(super) fn wake(&mut self) {
+        self.rests_until = Seen::default();
+    }
+
     // ------------------------------------------------------------ judgement
 
     fn judge(&mut self, t: Seen, now: Now) {
@@ -193,7 +200,7 @@ impl FleetDetector {
         let doubt = self.health.doubt();
         let in_grace = self.in_grace(t);
         let mut moved: Vec<(CompactString, Standing)> = Vec::new();
-        for (hostname, worker) in &mut self.workers {
+        for (hostname, worker) in self.workers.iter_mut() {
             let before = (Standing::of(worker), worker.diagnosis());
             worker.judge(t, now, &self.spec.rules, doubt, in_grace);
             if !in_grace {
@@ -207,7 +214,7 @@ impl FleetDetector {
             }
         }
         if self.last_crash.is_some_and(|at| t.since(at) <= rules::TOGETHER) {
-            for (hostname, worker) in &mut self.workers {
+            for (hostname, worker) in self.workers.iter_mut() {
                 let before = Standing::of(worker);
                 worker.judge_in_company(t, now, &self.spec.rules);
                 if Standing::of(worker) != before {
@@ -220,7 +227,7 @@ impl FleetDetector {
         }
         self.retire(t);
         let workers = &self.workers;
-        self.flapping.advance(t, |hostname| workers.contains_key(hostname));
+        self.flapping.advance(t, |hostname| workers.contains(hostname));
     }
 
     /// Notes in the fleet's books how a worker's standing has changed.
@@ -316,9 +323,18 @@ impl FleetDetector {
     fn rest(&mut self, t: Seen, now: Now) {
         let end = t + rules::JUDGED_EVERY;
         let grace = if self.in_grace(t) { self.grace_until } else { end };
-        let each = self.workers.values().map(|worker| worker.rests_until(t).unwrap_or(t));
-        self.rests_until = each.fold(end.min(grace), Seen::min);
-        self.asks_from = now.mono + rules::JUDGED_EVERY.min(self.spec.rules.probe_every);
+        let (rules, doubt) = (&self.spec.rules, self.health.doubt());
+        let mut looks_close = false;
+        self.rests_until = end.min(grace);
+        for worker in self.workers.values() {
+            self.rests_until = self.rests_until.min(worker.rests_until(t, rules, doubt).unwrap_or(t));
+            looks_close |= worker.wants_close_look();
+        }
+        self.asks_from = now.mono + rules::JUDGED_EVERY;
+        // Who does not see does not ask.
+        if self.clock.sees() {
+            self.asks_from = self.asks_from.min(self.turns.next(looks_close));
+        }
     }
 
     /// Whether more of what has been found may be found within moments.

@@ -1,6 +1,5 @@
 //! When to look closer, and at whom.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -9,6 +8,7 @@ use super::fleet::{FleetSpec, Output};
 use super::observed::Seen;
 use super::rules;
 use super::worker::Worker;
+use super::workers::Workers;
 use crate::hash::fnv1a;
 use crate::time::Mono;
 
@@ -44,13 +44,19 @@ impl Turns {
         }
     }
 
+    /// When the next look that is not provoked by anything is due; a close one only where somebody wants it.
+    pub(super) fn next(&self, looks_close: bool) -> Mono {
+        let close = if looks_close { self.close } else { self.all };
+        self.all.min(self.work).min(close)
+    }
+
     /// Asks for what is due.
     pub(super) fn due(
         &mut self,
         t: Seen,
         now: Mono,
         spec: &FleetSpec,
-        workers: &mut BTreeMap<CompactString, Worker>,
+        workers: &mut Workers,
         outputs: &mut Vec<Output>,
     ) {
         // A new suspect is asked at once: nothing is due while there is none.
@@ -112,11 +118,7 @@ fn ask<T>(outputs: &mut Vec<Output>, output: fn(Vec<T>) -> Output, targets: Vec<
 }
 
 /// At most [`MAX_TARGETS`] of those who are wanted, the longest unasked first.
-fn chosen<T>(
-    workers: &BTreeMap<CompactString, Worker>,
-    wanted: impl Fn(&Worker) -> bool,
-    make: impl Fn(&Worker) -> T,
-) -> Vec<T> {
+fn chosen<T>(workers: &Workers, wanted: impl Fn(&Worker) -> bool, make: impl Fn(&Worker) -> T) -> Vec<T> {
     let mut chosen: Vec<&Worker> = workers.values().filter(|worker| wanted(worker)).collect();
     if chosen.len() > MAX_TARGETS {
         chosen.sort_by_key(|worker| worker.last_asked());
@@ -127,7 +129,7 @@ fn chosen<T>(
 
 /// The queues that the fleet was told, or those that its workers have said they consume: also of a worker that consumes
 /// them no longer, since somebody should.
-fn queue_names(spec: &FleetSpec, workers: &BTreeMap<CompactString, Worker>) -> Vec<CompactString> {
+fn queue_names(spec: &FleetSpec, workers: &Workers) -> Vec<CompactString> {
     if !spec.queues.is_empty() {
         return spec.queues.clone();
     }

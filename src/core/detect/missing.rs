@@ -1,6 +1,5 @@
 //! Who is missing, as an alert names it, and what the missing share.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use compact_str::CompactString;
@@ -11,6 +10,7 @@ use super::observed::Seen;
 use super::spec::{Expected, FleetSpec};
 use super::state::{Diagnosis, Trouble, WorkerState};
 use super::worker::Worker;
+use super::workers::Workers;
 use crate::alert::{Missing, Shared};
 use crate::time::Now;
 
@@ -77,7 +77,7 @@ fn named_as(worker: &Worker, why: Why) -> (WorkerState, Option<Diagnosis>) {
 }
 
 /// A figure that changes when somebody else is missing, or for another reason: in any order, and without allocation.
-pub(super) fn fingerprint(books: Books<'_>, workers: &BTreeMap<CompactString, Worker>, t: Seen) -> u64 {
+pub(super) fn fingerprint(books: Books<'_>, workers: &Workers, t: Seen) -> u64 {
     let missing = workers
         .values()
         .filter_map(|worker| Some((worker, why(books, worker, t)?)));
@@ -90,24 +90,18 @@ pub(super) fn fingerprint(books: Books<'_>, workers: &BTreeMap<CompactString, Wo
 }
 
 /// Those whose names the fleet was given, and of whom nothing has ever been heard.
-pub(super) fn never_seen<'a>(
-    spec: &'a FleetSpec,
-    workers: &'a BTreeMap<CompactString, Worker>,
-) -> impl Iterator<Item = Missing> + 'a {
+pub(super) fn never_seen<'a>(spec: &'a FleetSpec, workers: &'a Workers) -> impl Iterator<Item = Missing> + 'a {
     let names = match &spec.expected {
         Expected::Names(names) => names.as_slice(),
         Expected::Auto | Expected::Count(_) => &[],
     };
-    names
-        .iter()
-        .filter(|name| !workers.contains_key(*name))
-        .map(|name| Missing {
-            hostname: name.clone(),
-            state: WorkerState::Unknown,
-            diagnosis: None,
-            last_seen: None,
-            since: None,
-        })
+    names.iter().filter(|name| !workers.contains(name)).map(|name| Missing {
+        hostname: name.clone(),
+        state: WorkerState::Unknown,
+        diagnosis: None,
+        last_seen: None,
+        since: None,
+    })
 }
 
 /// What all of these share and nobody who is well has: their host, their software, or a queue. Of one alone it says

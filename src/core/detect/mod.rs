@@ -34,6 +34,7 @@ mod tests;
 pub mod verdict;
 mod work;
 mod worker;
+mod workers;
 
 pub use fleet::{Expected, FleetDetector, FleetSpec, Input, Minimum, Output, Sight};
 pub use memory::{FleetHistory, FleetMemory, WorkMemory, WorkerMemory};

@@ -166,19 +166,6 @@ mod tests {
 
     use super::*;
 
-    fn event<'a>(kind: TaskKind, uuid: &'a str, name: Option<&'a str>) -> TaskEvent<'a> {
-        TaskEvent {
-            kind,
-            hostname: "sms@h1",
-            timestamp: None,
-            uuid,
-            name,
-            queue: None,
-            runtime: None,
-            has_eta: false,
-        }
-    }
-
     fn words(running: &Running, names: &TaskNames) -> String {
         let (count, names) = running.unfinished(names).in_words();
         count + &names
@@ -193,16 +180,16 @@ mod tests {
             ("c", "sms.send"),
             ("d", "sms.send"),
         ] {
-            running.fold(&mut names, &event(TaskKind::Received, uuid, Some(name)));
+            running.fold(&mut names, &TaskEvent::sample(TaskKind::Received, uuid, Some(name)));
         }
         for uuid in ["a", "b", "c", "e"] {
-            running.fold(&mut names, &event(TaskKind::Started, uuid, None));
+            running.fold(&mut names, &TaskEvent::sample(TaskKind::Started, uuid, None));
         }
         assert_eq!(words(&running, &names), "4 tasks: sms.send x2, sms.purge, 1 other");
-        running.fold(&mut names, &event(TaskKind::Retried, "a", None));
-        running.fold(&mut names, &event(TaskKind::Succeeded, "b", None));
-        running.fold(&mut names, &event(TaskKind::Succeeded, "unknown", None));
-        running.fold(&mut names, &event(TaskKind::Failed, "e", None));
+        running.fold(&mut names, &TaskEvent::sample(TaskKind::Retried, "a", None));
+        running.fold(&mut names, &TaskEvent::sample(TaskKind::Succeeded, "b", None));
+        running.fold(&mut names, &TaskEvent::sample(TaskKind::Succeeded, "unknown", None));
+        running.fold(&mut names, &TaskEvent::sample(TaskKind::Failed, "e", None));
         assert_eq!(words(&running, &names), "1 task: sms.send");
     }
 
@@ -217,7 +204,7 @@ mod tests {
             let (mut names, mut running) = (TaskNames::default(), Running::default());
             for (kind, id) in events {
                 let (id, name) = (id.to_string(), format!("t{}", id % 7));
-                running.fold(&mut names, &event(kinds[usize::from(kind)], &id, Some(&name)));
+                running.fold(&mut names, &TaskEvent::sample(kinds[usize::from(kind)], &id, Some(&name)));
                 prop_assert!(running.ids.len() <= MAX_TASKS && running.ids.len() == running.tasks.len());
                 let begun = running.tasks.iter().filter(|(_, begun)| *begun).count();
                 prop_assert_eq!(running.begun() as usize, begun);

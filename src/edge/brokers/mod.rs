@@ -24,9 +24,11 @@ mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headcount_actors::ports::Broker;
 use headcount_actors::ports::jobs::SharedSender;
+use headcount_actors::ports::node::{SharedNodeBroker, SharedResultStore};
 use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
 use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
@@ -210,6 +212,9 @@ pub enum OpenError {
     /// The URL asks for a way to log in that is not supported.
     #[error("url: the option login_method must be PLAIN, AMQPLAIN or EXTERNAL")]
     LoginMethod,
+    /// Results are kept in a Redis, or are messages.
+    #[error("result_backend: expected \"rpc\", \"none\", or the URL of a Redis")]
+    NoResults,
     /// See [`Config::check_names`].
     #[error("{key}: {why}")]
     Name {
@@ -275,6 +280,39 @@ pub fn sender(config: Config) -> Result<Option<SharedSender>, OpenError> {
             wire,
         )),
     }))
+}
+
+/// Makes the broker that a node joins; see [`open`].
+///
+/// # Errors
+/// As [`open`]; a Flower is no broker that can be joined.
+pub fn open_node(config: &Config, visibility_timeout: Duration) -> Result<SharedNodeBroker, OpenError> {
+    let wire = config.wire();
+    let url = BrokerUrl::parse(&config.url)?;
+    let shown = url.address();
+    let name = config.name.clone();
+    Ok(match url {
+        BrokerUrl::Amqp(url) => Arc::new(amqp::node::AmqpNode::new(name, shown, url, wire)?),
+        BrokerUrl::Redis(url) => {
+            let address = redis::Address::of_one(shown, url)?;
+            Arc::new(redis::node::RedisNode::new(name, address, wire, visibility_timeout))
+        }
+        BrokerUrl::Sentinel(url) => {
+            let address = redis::Address::behind_sentinels(shown, url)?;
+            Arc::new(redis::node::RedisNode::new(name, address, wire, visibility_timeout))
+        }
+    })
+}
+
+/// Makes the store of results that is a Redis.
+pub(crate) fn redis_results(url: BrokerUrl, expires: Duration) -> Result<SharedResultStore, OpenError> {
+    let shown = url.address();
+    let address = match url {
+        BrokerUrl::Amqp(_) => return Err(OpenError::NoResults),
+        BrokerUrl::Redis(url) => redis::Address::of_one(shown, url)?,
+        BrokerUrl::Sentinel(url) => redis::Address::behind_sentinels(shown, url)?,
+    };
+    Ok(Arc::new(redis::results::Results::new(address, expires)))
 }
 
 #[cfg(test)]

@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::super::publication::{Keep, Publication, To};
 use super::moment::iso8601;
 use super::repr::{kwargs_repr, tuple_repr};
 use crate::time::Wall;
 
-/// The content type of a task's body.
-pub const CONTENT_TYPE: &str = "application/json";
-
-/// The content encoding of a task's body.
-pub const CONTENT_ENCODING: &str = "utf-8";
+pub use super::super::publication::{CONTENT_ENCODING, CONTENT_TYPE};
 
 /// The property `delivery_mode`: 2, so that RabbitMQ keeps it over a restart, as Celery's default is.
 pub const DELIVERY_MODE: u8 = 2;
@@ -172,28 +167,26 @@ impl TaskMessage {
         self.kwargsrepr.clone().unwrap_or_else(|| kwargs_repr(&self.kwargs))
     }
 
-    /// The element of a list in Redis: kombu's envelope around the body. Pushed (LPUSH) to the list of `queue` and its
+    /// The message on its way to `to`.
+    pub fn publication(&self, to: To) -> Publication {
+        Publication {
+            to,
+            headers: self.headers(),
+            correlation_id: Some(self.correlation_id().to_owned()),
+            reply_to: Some(self.reply_to().to_owned()),
+            keep: Keep::Persistent,
+            priority: self.priority(),
+            body: self.body(),
+        }
+    }
+
+    /// The element of a list in Redis: kombu's envelope around the body. Pushed (LPUSH) to the list of the queue and the
     /// priority ([`crate::celery::WireSettings::queue_list`]).
     ///
     /// `exchange` is empty where the queue is named directly; `delivery_tag` is any string that no other message bears,
     /// such as a new UUID.
     pub fn redis_payload(&self, exchange: &str, routing_key: &str, delivery_tag: &str) -> Vec<u8> {
-        json!({
-            "body": STANDARD.encode(self.body()),
-            "content-encoding": CONTENT_ENCODING,
-            "content-type": CONTENT_TYPE,
-            "headers": self.headers(),
-            "properties": {
-                "correlation_id": self.correlation_id(),
-                "reply_to": self.reply_to(),
-                "delivery_mode": DELIVERY_MODE,
-                "delivery_info": {"exchange": exchange, "routing_key": routing_key},
-                "priority": self.priority(),
-                "body_encoding": "base64",
-                "delivery_tag": delivery_tag,
-            },
-        })
-        .to_string()
-        .into_bytes()
+        self.publication(To::exchange(exchange, routing_key))
+            .redis_payload("", delivery_tag)
     }
 }

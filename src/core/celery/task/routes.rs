@@ -95,15 +95,26 @@ impl Pattern {
     /// # Errors
     /// [`PatternError`].
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        match text.chars().count() {
-            0 => return Err(PatternError::Empty),
-            length if length > Self::MAX => return Err(PatternError::TooLong),
-            _ => {}
+        let mut pattern = Self::glob(text)?;
+        if !text.contains('*') {
+            pattern.parts = None;
         }
-        Ok(Self {
-            text: text.to_owned(),
-            parts: text.contains('*').then(|| read(text)),
-        })
+        Ok(pattern)
+    }
+
+    /// Reads a pattern as `fnmatch` alone does: `?` and `[` count also where there is no `*`.
+    ///
+    /// # Errors
+    /// [`PatternError`].
+    pub fn glob(text: &str) -> Result<Self, PatternError> {
+        match text.chars().count() {
+            0 => Err(PatternError::Empty),
+            length if length > Self::MAX => Err(PatternError::TooLong),
+            _ => Ok(Self {
+                text: text.to_owned(),
+                parts: Some(read(text)),
+            }),
+        }
     }
 
     /// The pattern as it was written.

@@ -89,7 +89,7 @@ impl FleetDetector {
         let standing = Standing::of(worker);
         worker.sighted(t, now, sighting);
         let after = (worker.state(), worker.wants_learning(t), worker.is_unseen());
-        if let Some(until) = worker.rests_until(t) {
+        if let Some(until) = worker.rests_until(t, &self.spec.rules, self.health.doubt()) {
             self.rests_until = self.rests_until.min(until);
         }
         let changed = before != after || sighting.word != Word::Nothing;
@@ -111,7 +111,7 @@ impl FleetDetector {
 
     /// Somebody answered a question to all: who is not known neither beats nor sends events.
     fn found(&mut self, t: Seen, now: Now, hostname: &CompactString, latency: Duration) -> bool {
-        if self.workers.contains_key(hostname) {
+        if self.workers.contains(hostname) {
             return false;
         }
         let answered = Probed {
@@ -129,7 +129,7 @@ impl FleetDetector {
             return false;
         }
         self.ever_seen = true;
-        self.workers.insert(worker.hostname().clone(), worker);
+        self.workers.insert(worker);
         // Those that are met at a first look have been there before.
         if self.was_known || !self.in_grace(t) {
             self.history.came();

@@ -19,6 +19,10 @@ enum Happening {
     Start(u8),
     Set(u8, u8),
     Goodbye(u8),
+    /// The connection that shows its presence is lost alone, or is back.
+    Shown(u8, bool),
+    Works(u8, Working),
+    Backlog(u64),
     Blind,
     Clear(u64),
     Restart,
@@ -41,6 +45,17 @@ fn happens(world: &mut World, happening: &Happening) {
                 world.goodbye(&name);
             }
         }
+        Happening::Shown(n, shown) => {
+            if let Some(worker) = world.workers.get_mut(format!("sms@h{n}").as_str()) {
+                worker.unshown = !shown;
+            }
+        }
+        Happening::Works(n, working) => {
+            if let Some(worker) = world.workers.get_mut(format!("sms@h{n}").as_str()) {
+                worker.working = working;
+            }
+        }
+        Happening::Backlog(waits) => world.backlog = waits,
         Happening::Blind => world.sight(Sight::Blind),
         Happening::Clear(s) => world.sight(Sight::ClearAfterOutage(Duration::from_secs(s))),
         Happening::Restart => world.restart(),
@@ -61,8 +76,23 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0_u8..5).prop_map(Happening::Start),
         2 => (0_u8..5, 0_u8..4).prop_map(|(worker, truth)| Happening::Set(worker, truth)),
         1 => (0_u8..5).prop_map(Happening::Goodbye),
+        1 => (0_u8..5, any::<bool>()).prop_map(|(worker, shown)| Happening::Shown(worker, shown)),
         1 => Just(Happening::Blind),
         2 => (0_u64..100).prop_map(Happening::Clear),
+    ]
+}
+
+/// The same, and workers that do not work.
+fn happening_at_work() -> impl Strategy<Value = Happening> {
+    let working = prop_oneof![
+        2 => Just(Working::Well),
+        1 => Just(Working::Unsubscribed),
+        1 => Just(Working::Hung),
+    ];
+    prop_oneof![
+        8 => happening(),
+        2 => (0_u8..5, working).prop_map(|(worker, working)| Happening::Works(worker, working)),
+        1 => (0_u64..3).prop_map(Happening::Backlog),
     ]
 }
 
@@ -201,6 +231,30 @@ proptest! {
                 _ => prop_assert_eq!(open, Some(id)),
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// A fleet that leaves itself alone until its next deadline sleeps through none.
+    #[test]
+    fn no_deadline_is_slept_through(
+        solo in any::<bool>(),
+        happenings in prop::collection::vec(prop_oneof![9 => happening_at_work(), 1 => Just(Happening::Restart)], 1..30),
+    ) {
+        let mut world = World::new(spec(Expected::Auto, None), 4);
+        if solo {
+            world.start("sms@h4", Pool::Solo);
+        }
+        world.run(20_000);
+        for happening in &happenings {
+            match happening {
+                Happening::Wait(ms) => world.run_beside_one_awake(*ms),
+                other => happens(&mut world, other),
+            }
+        }
+        world.run_beside_one_awake(120_000);
     }
 }
 

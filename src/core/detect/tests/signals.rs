@@ -147,14 +147,8 @@ impl Line {
 
     fn task(&mut self, kind: TaskKind, uuid: &str, name: Option<&str>) {
         let event = TaskEvent {
-            kind,
-            hostname: "sms@h1",
             timestamp: Some(self.ms as f64 / 1e3 + 5_000.0),
-            uuid,
-            name,
-            queue: None,
-            runtime: None,
-            has_eta: false,
+            ..TaskEvent::sample(kind, uuid, name)
         };
         self.table.task(now(self.ms).mono, &event);
     }

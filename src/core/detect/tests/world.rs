@@ -108,6 +108,8 @@ pub(super) struct Actual {
     pub(super) pool: Pool,
     /// Whether Headcount has heard of this life of it.
     pub(super) heard: bool,
+    /// The connection that shows its presence has been lost alone: it goes on beating and answering.
+    pub(super) unshown: bool,
 }
 
 pub(super) struct World {
@@ -180,6 +182,7 @@ impl World {
                 phase,
                 pool,
                 heard: false,
+                unshown: false,
             },
         );
         self.say(name, Word::Online);
@@ -307,7 +310,7 @@ impl World {
                 let connected = self
                     .workers
                     .get(&target.hostname)
-                    .is_some_and(|worker| matches!(worker.truth, Truth::Well | Truth::Frozen));
+                    .is_some_and(|worker| !worker.unshown && matches!(worker.truth, Truth::Well | Truth::Frozen));
                 (
                     target.hostname.clone(),
                     Probed {
@@ -350,6 +353,28 @@ impl World {
             }
             self.step(Input::Tick);
             self.told.tick(now(self.ms));
+        }
+    }
+
+    /// The same, and one that never rests would say the same of each worker's life at the same moment. Only those who are
+    /// excused, and what becomes of their work, may be judged later, by [`rules::JUDGED_EVERY`].
+    pub(super) fn run_beside_one_awake(&mut self, ms: u64) {
+        for _ in 0..ms / STEP {
+            self.run(STEP);
+            let mut awake = self.fleet.clone();
+            awake.wake();
+            awake.step(now(self.ms), Input::Tick, &mut Vec::new());
+            let before = self.fleet.clock.read() - rules::JUDGED_EVERY;
+            for worker in self.fleet.workers.values() {
+                let Some(other) = awake.workers.get(worker.hostname()) else {
+                    continue;
+                };
+                let excused = worker.is_suspect() && worker.excuse(before, &self.fleet.spec.rules).is_some();
+                if !excused {
+                    let said = |worker: &Worker| (worker.is_alive(), worker.is_suspect(), worker.diagnosis());
+                    assert_eq!(said(worker), said(other), "{} at {} ms", worker.hostname(), self.ms);
+                }
+            }
         }
     }
 

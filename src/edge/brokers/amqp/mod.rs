@@ -8,10 +8,12 @@ mod control;
 mod inspect;
 mod listen;
 mod mailbox;
+pub(super) mod node;
 mod probe;
 mod request;
 mod send;
 mod short;
+mod table;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,13 +13,13 @@ use headcount_core::celery::task::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind, ExchangeKind};
-use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::connect::{Address, broken};
 use super::short::short;
+use super::table;
 use crate::brokers::OpenError;
 use crate::brokers::shared::{Shared, Stands};
 
@@ -204,34 +204,9 @@ fn properties(task: &TaskMessage) -> Result<BasicProperties, BrokerError> {
     Ok(BasicProperties::default()
         .with_content_type(CONTENT_TYPE.into())
         .with_content_encoding(CONTENT_ENCODING.into())
-        .with_headers(table(&task.headers())?)
+        .with_headers(table::from_json(&task.headers())?)
         .with_delivery_mode(DELIVERY_MODE)
         .with_priority(task.priority())
         .with_correlation_id(short(task.correlation_id())?)
         .with_reply_to(short(task.reply_to())?))
-}
-
-fn table(object: &Map<String, Value>) -> Result<FieldTable, BrokerError> {
-    let mut table = FieldTable::default();
-    for (key, value) in object {
-        table.insert(short(key)?, field(value)?);
-    }
-    Ok(table)
-}
-
-fn field(value: &Value) -> Result<AMQPValue, BrokerError> {
-    Ok(match value {
-        Value::Null => AMQPValue::Void,
-        Value::Bool(truth) => AMQPValue::Boolean(*truth),
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => AMQPValue::LongLongInt(number),
-            None => AMQPValue::Double(number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(list) => {
-            let list: Result<Vec<AMQPValue>, BrokerError> = list.iter().map(field).collect();
-            AMQPValue::FieldArray(FieldArray::from(list?))
-        }
-        Value::Object(object) => AMQPValue::FieldTable(table(object)?),
-    })
 }

@@ -9,9 +9,12 @@ mod commands;
 mod connect;
 mod control;
 mod listen;
+pub(super) mod node;
 mod resp;
+pub(super) mod results;
 mod send;
 mod sentinel;
+mod subscriber;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

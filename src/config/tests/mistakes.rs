@@ -254,7 +254,7 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[[node]]\nqueue = \"\"",
-            "5:9: node[0].queue: expected 1 to 191 bytes without spaces, found a string",
+            "5:9: node[0].queue: expected 1 to 191 bytes without spaces, found \"\"",
         ),
         (
             "[[node]]\nconcurrency = 0",

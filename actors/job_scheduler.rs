@@ -1,6 +1,8 @@
 //! `JobScheduler`: claims each slot of each job when it is due, sees that its task is sent, and keeps what is heard of it.
 
+mod claims;
 mod deliver;
+mod hold;
 mod job;
 mod news;
 mod own;
@@ -15,15 +17,14 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, Supervised, WrapFuture,
 };
 use compact_str::CompactString;
-use headcount_core::schedule::{Missed, Run, Slot};
+use headcount_core::schedule::{Run, Slot};
 use headcount_core::time::Wall;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::messages::Finish;
 use crate::meters::{JobLabel, Meters};
-use crate::ports::StoreError;
-use crate::ports::jobs::{Claimed, JobStatus, SharedJobStore};
+use crate::ports::jobs::{JobStatus, SharedJobStore};
 pub use job::{Job, Way};
 use news::Newsroom;
 
@@ -98,13 +99,6 @@ struct Sending {
     under_way: Rc<Cell<bool>>,
 }
 
-/// How far the slots of one job were settled.
-struct Settled {
-    runs: Vec<Run>,
-    upto: Option<Wall>,
-    failed: Option<StoreError>,
-}
-
 impl JobScheduler {
     /// A scheduler that knows nothing yet of what has been run.
     pub fn new(with: Scheduling) -> Self {
@@ -153,131 +147,6 @@ impl JobScheduler {
         }
     }
 
-    /// Asks the store up to when a job is settled.
-    fn learn(&mut self, at: usize, job: Arc<Job>, now: Wall, context: &mut Context<Self>) {
-        let store = self.with.store.clone();
-        let asking = async move { store.settled(&job.plan.job, &job.plan.timing.fingerprint(), now).await };
-        context.spawn(
-            asking
-                .into_actor(self)
-                .map(move |settled, actor, context| match settled {
-                    Ok(settled) => {
-                        if let Some(desk) = actor.desks.get_mut(at) {
-                            (desk.settled, desk.busy) = (Some(settled), false);
-                        }
-                        actor.tick(context);
-                    }
-                    Err(error) => actor.retry(at, &error, context),
-                }),
-        );
-    }
-
-    fn retry(&mut self, at: usize, error: &StoreError, context: &mut Context<Self>) {
-        tracing::warn!(%error, "the store has failed; jobs wait for it");
-        context.run_later(RETRY, move |actor, _| {
-            if let Some(desk) = actor.desks.get_mut(at) {
-                (desk.busy, desk.looked) = (false, false);
-            }
-        });
-    }
-
-    /// Claims what is due of a job, one slot after the other: an order that survives a crash between them.
-    fn settle(
-        &mut self,
-        at: usize,
-        job: Arc<Job>,
-        due: headcount_core::schedule::Due,
-        now: Wall,
-        context: &mut Context<Self>,
-    ) {
-        if due.skipped > 0 {
-            let name = &job.plan.job;
-            tracing::warn!(job = %name, slots = due.skipped, run = due.run.len(), "slots were missed, and are passed over");
-            let label = JobLabel { job: name.clone() };
-            self.with
-                .meters
-                .jobs
-                .slots_missed
-                .get_or_create(&label)
-                .inc_by(due.skipped);
-        }
-        let (store, owner, meters) = (
-            self.with.store.clone(),
-            self.with.owner.clone(),
-            self.with.meters.clone(),
-        );
-        let claiming = async move {
-            let mut settled = Settled {
-                runs: Vec::new(),
-                upto: None,
-                failed: None,
-            };
-            for claim in job.claims(&due, &owner, now, now + LEASE) {
-                let (slot, run) = (claim.run.slot, claim.run.clone());
-                match store.claim(claim).await {
-                    Ok(Claimed::Won) => {
-                        meters.jobs.count(&run);
-                        if run.state.is_open() {
-                            settled.runs.push(run);
-                        }
-                    }
-                    Ok(Claimed::Taken) => {}
-                    Ok(Claimed::Full(open)) => {
-                        tracing::warn!(job = %run.job, open, "a slot is skipped: runs of the job are still under way");
-                        meters.jobs.count_skipped(&run);
-                    }
-                    Err(error) => {
-                        settled.failed = Some(error);
-                        return settled;
-                    }
-                }
-                settled.upto = Some(slot);
-            }
-            settled
-        };
-        context.spawn(claiming.into_actor(self).map(move |settled, actor, context| {
-            if let Some(desk) = actor.desks.get_mut(at) {
-                desk.settled = desk.settled.max(settled.upto);
-            }
-            for run in settled.runs {
-                actor.supersede(at, context);
-                actor.send(at, run, context);
-            }
-            match settled.failed {
-                Some(error) => actor.retry(at, &error, context),
-                None => {
-                    if let Some(desk) = actor.desks.get_mut(at) {
-                        desk.busy = false;
-                    }
-                }
-            }
-        }));
-    }
-
-    /// A run of the job that could not be sent yet gives way to the next one, unless each is wanted.
-    fn supersede(&mut self, at: usize, context: &mut Context<Self>) {
-        if self
-            .with
-            .jobs
-            .get(at)
-            .is_none_or(|job| job.plan.missed == Missed::All || job.is_own())
-        {
-            return;
-        }
-        let waiting: Vec<CompactString> = self
-            .sending
-            .iter()
-            .filter(|(_, sending)| sending.job == at && !sending.under_way.get())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in waiting {
-            if let Some(sending) = self.sending.remove(&id) {
-                context.cancel_future(sending.handle);
-            }
-            self.superseded(id, context);
-        }
-    }
-
     fn send(&mut self, at: usize, run: Run, context: &mut Context<Self>) {
         let (Some(job), Some(desk)) = (self.with.jobs.get(at).cloned(), self.desks.get(at)) else {
             return;
@@ -315,44 +184,6 @@ impl JobScheduler {
     fn leave(&mut self) {
         if self.is_finishing() && self.sending.is_empty() && self.newsroom.is_empty() {
             self.waiting.clear();
-        }
-    }
-
-    /// Holds on to what is not sent yet, and takes over what another one has left.
-    fn renew(&mut self, context: &mut Context<Self>) {
-        if !self.newsroom.begin_to_note() {
-            return;
-        }
-        let (store, owner, now) = (self.with.store.clone(), self.with.owner.clone(), Clock.now().wall);
-        let adopting = async move {
-            store.renew(&owner, now + LEASE).await?;
-            store.adopt(&owner, now, now + LEASE).await
-        };
-        context.spawn(adopting.into_actor(self).map(|adopted, actor, context| {
-            let noted = actor.newsroom.noted();
-            match adopted {
-                Ok(runs) => {
-                    for run in runs.into_iter().filter(|run| !noted.contains(&run.id)) {
-                        actor.take_over(run, context);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "claims of jobs cannot be renewed, trying again in {RENEW_EVERY:?}");
-                }
-            }
-        }));
-    }
-
-    fn take_over(&mut self, run: Run, context: &mut Context<Self>) {
-        if self.is_finishing() || self.sending.contains_key(&run.id) || self.newsroom.knows(&run.id) {
-            return;
-        }
-        match self.with.jobs.iter().position(|job| job.plan.job == run.job.as_str()) {
-            Some(at) => {
-                tracing::info!(job = %run.job, id = %run.id, "a run that was claimed and not sent is sent now");
-                self.send(at, run, context);
-            }
-            None => self.gone(run.id, context),
         }
     }
 

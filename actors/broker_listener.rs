@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::discovery::{self, DISCOVER_EVERY};
 use crate::fleets::FleetDirectory;
 use crate::lane::{EventLane, LaneParts};
-use crate::messages::{BrokerReported, TasksCounted};
+use crate::messages::{BrokerReported, TasksCounted, TasksHeard};
 use crate::meters::Meters;
 use crate::ports::{BrokerError, SessionEnd, SharedBroker};
 use crate::session::{Hearing, SharedSession};
@@ -45,6 +45,8 @@ pub struct Listening {
     pub ledger: Arc<Mutex<ConnectionLedger>>,
     /// Where counts of tasks go.
     pub stats: Recipient<TasksCounted>,
+    /// Where news of the runs of jobs go, if there are jobs.
+    pub jobs: Option<Recipient<TasksHeard>>,
     /// Whom it reports to.
     pub aggregator: Recipient<BrokerReported>,
     /// The program's metrics.
@@ -245,6 +247,7 @@ impl BrokerListener {
             ledger: self.with.ledger.clone(),
             directory: self.with.directory.clone(),
             stats: self.with.stats.clone(),
+            jobs: self.with.jobs.clone(),
             meters: self.with.meters.clone(),
         })
     }

@@ -6,6 +6,7 @@ use crate::broker_listener::BrokerListener;
 use crate::debouncer::Debouncer;
 use crate::fleet_prober::FleetProber;
 use crate::health_aggregator::HealthAggregator;
+use crate::job_scheduler::JobScheduler;
 use crate::messages::Provoke;
 use crate::slack_notifier::SlackNotifier;
 use crate::stats_processor::StatsProcessor;
@@ -27,6 +28,7 @@ panics_when_provoked!(
     Debouncer,
     FleetProber,
     HealthAggregator,
+    JobScheduler,
     SlackNotifier,
     StatsProcessor
 );

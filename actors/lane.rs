@@ -1,6 +1,8 @@
 //! The event lane: from a message's bytes to a worker's row, on the task that reads the socket. Nothing here locks,
 //! clones or formats for an event; only what a verdict needs leaves it, as one sighting for each worker that changed.
 
+mod ear;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,10 +22,11 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::clock::Clock;
 use crate::fleets::FleetDirectory;
-use crate::messages::{Sighted, TasksCounted};
+use crate::messages::{Sighted, TasksCounted, TasksHeard};
 use crate::meters::{BrokerLabel, Meters};
 use crate::ports::Lane;
 use crate::session::SharedSession;
+use ear::JobEar;
 
 /// How often counts of tasks are handed over, at most.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +48,7 @@ pub struct EventLane {
     /// By [`FleetIndex`].
     fleets: Vec<FleetDoor>,
     unsent_counts: Option<TasksCounted>,
+    ear: Option<JobEar>,
     counters: Counters,
     clock: Clock,
     now: Now,
@@ -93,6 +97,8 @@ pub struct LaneParts {
     pub directory: FleetDirectory,
     /// Where counts of tasks go.
     pub stats: Recipient<TasksCounted>,
+    /// Where news of the runs of jobs go, if there are jobs.
+    pub jobs: Option<Recipient<TasksHeard>>,
     /// The program's metrics.
     pub meters: Meters,
 }
@@ -115,6 +121,7 @@ impl EventLane {
             stats: parts.stats,
             fleets: Vec::new(),
             unsent_counts: None,
+            ear: parts.jobs.map(JobEar::new),
             counters: Counters {
                 received: parts.meters.events_received.get_or_create(&label).clone(),
                 malformed: parts.meters.events_malformed.get_or_create(&label).clone(),
@@ -132,9 +139,12 @@ impl EventLane {
         }
     }
 
-    /// Tells the probers what has changed, and the stats processor what was counted.
+    /// Tells the probers what has changed, and the job scheduler what was heard of its runs.
     fn tell(&mut self) {
         self.told = self.now.mono;
+        if let Some(ear) = &mut self.ear {
+            ear.hand_over();
+        }
         self.open_doors();
         let fleets = &mut self.fleets;
         let mut words: Vec<(CompactString, Word)> = Vec::new();
@@ -232,10 +242,13 @@ impl Lane for EventLane {
             self.now = self.clock.now();
         }
         self.messages = self.messages.wrapping_add(1);
-        let (table, tally, now) = (&mut self.table, &mut self.tally, self.now);
+        let (table, tally, ear, now) = (&mut self.table, &mut self.tally, &mut self.ear, self.now);
         let decoded = self.decoder.decode(message, |event| match event {
             Event::Worker(event) => table.worker(now.mono, &event),
             Event::Task(event) => {
+                if let Some(ear) = ear {
+                    ear.hear(now.wall, &event);
+                }
                 if let Some(fleet) = table.task(now.mono, &event) {
                     tally.count(now.wall, fleet, &event);
                 }

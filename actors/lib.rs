@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod broker_listener;
+pub mod celery_node;
 pub mod clock;
 pub mod debouncer;
 mod discovery;
@@ -12,9 +13,11 @@ pub mod fleet_prober;
 pub mod fleets;
 pub mod health_aggregator;
 mod inspection;
+pub mod job_scheduler;
 pub mod lane;
 pub mod messages;
 pub mod meters;
+pub mod node;
 mod outbox;
 pub mod ports;
 pub mod session;

@@ -7,6 +7,7 @@ use actix::Message;
 use compact_str::CompactString;
 use headcount_core::alert::Incident;
 use headcount_core::detect::{FleetReport, Sighting};
+use headcount_core::schedule::News;
 use headcount_core::stats::TaskCount;
 use headcount_core::status::BrokerStatus;
 
@@ -35,6 +36,11 @@ pub struct BrokerReported {
 #[rtype(result = "()")]
 pub struct TasksCounted(pub Vec<TaskCount>);
 
+/// Broker listener → job scheduler: what was heard of tasks that may be runs of jobs.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TasksHeard(pub Vec<News>);
+
 /// Fleet prober → health aggregator: how the fleet stands.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -60,6 +66,11 @@ pub struct OutboxGrew;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Finish;
+
+/// The program → a Celery node, before it ends: give back what waits, say goodbye, and answer once it is done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LeaveBroker;
 
 /// Test → any actor: panic, so that it can be seen that only this one restarts.
 #[cfg(feature = "fault-points")]

@@ -1,5 +1,7 @@
 //! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
 
+pub mod jobs;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -7,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use jobs::{JobLabel, JobMeters, RunLabel};
 
 /// One label: the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +42,17 @@ pub struct ActorLabel {
     pub actor: String,
 }
 
+/// Labels of a task that a node of Headcount's own has run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeTaskLabel {
+    /// The broker's name in the configuration.
+    pub broker: String,
+    /// The task.
+    pub task: String,
+    /// What it came to, in Celery's words: `SUCCESS`, `FAILURE`, `RETRY` or `REVOKED`.
+    pub state: &'static str,
+}
+
 /// Bounds of the probe histogram, in seconds: an idle worker answers in 1 to 20 ms, a busy machine within a second.
 const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
@@ -62,8 +77,14 @@ pub struct Meters {
     pub task_counts_lost: Counter<u64, AtomicU64>,
     /// `headcount_notifications_total{notifier,outcome}`.
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_tasks_total{broker,task,state}`.
+    pub node_tasks: Family<NodeTaskLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_refused_total{broker}`.
+    pub node_refused: Family<BrokerLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_jobs_…`.
+    pub jobs: JobMeters,
 }
 
 impl Default for Meters {
@@ -76,7 +97,10 @@ impl Default for Meters {
             probe_failures: Family::default(),
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
+            node_tasks: Family::default(),
+            node_refused: Family::default(),
             actor_restarts: Family::default(),
+            jobs: JobMeters::default(),
         }
     }
 }
@@ -120,9 +144,20 @@ impl Meters {
             self.notifications.clone(),
         );
         registry.register(
+            "headcount_node_tasks",
+            "Tasks that Headcount's own node has brought to an end",
+            self.node_tasks.clone(),
+        );
+        registry.register(
+            "headcount_node_refused",
+            "Messages to Headcount's own node that were no tasks of its, and were rejected",
+            self.node_refused.clone(),
+        );
+        registry.register(
             "headcount_actor_restarts",
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
         );
+        self.jobs.register(registry);
     }
 }

@@ -1,5 +1,8 @@
 //! What the outside implements: a broker, a notifier, a store. Actors know these traits and nothing behind them.
 
+pub mod jobs;
+pub mod node;
+
 use std::sync::Arc;
 use std::time::Duration;
 

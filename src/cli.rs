@@ -121,6 +121,20 @@ others' rules: `celery` (celery.events.state, its expire window in per cent), `t
 gives the same figures on any machine. A worker that is silent for up to 10 s is well, and any alarm about \
 it false; one that is silent for 20 s, or gone, must be found.")]
     Simulate(Simulate),
+    /// Scheduled jobs: when they run next, and what became of their last runs
+    #[command(
+        args_conflicts_with_subcommands = true,
+        disable_help_subcommand = true,
+        after_help = "\
+Examples:
+  headcount jobs
+  headcount jobs --json --url http://monitor:8787
+  headcount jobs import beat.json >> headcount.toml
+
+It is a view: the exit code is 0 also when a run has failed. What became of a run is known from the
+events of the workers, which must send them (`celery worker -E`)."
+    )]
+    Jobs(Jobs),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -284,6 +298,51 @@ fn read_days(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `headcount jobs`.
+#[derive(Args, Debug)]
+pub struct Jobs {
+    /// What to do instead
+    #[command(subcommand)]
+    pub command: Option<JobsCommand>,
+    /// The running daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Print JSON: what the daemon's API gives
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Further commands about jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// Make [[job]] tables of a beat schedule
+    #[command(after_help = "\
+Example:
+  python -c 'import json; from proj.celery import app; print(json.dumps(
+    {\"timezone\": str(app.conf.timezone or \"UTC\"), \"beat_schedule\": app.conf.beat_schedule},
+    default=str))' > beat.json
+  headcount jobs import beat.json --broker main >> headcount.toml
+
+The tables go to standard output, and what cannot be expressed to standard error, a line for each.
+Exit code: 0 everything is in the tables, 1 something is not. beat counts intervals from its start,
+Headcount from 1970; a task that names no queue goes to `celery`, as task_routes are not known here.")]
+    Import(ImportJobs),
+}
+
+/// `headcount jobs import`.
+#[derive(Args, Debug)]
+pub struct ImportJobs {
+    /// The JSON of app.conf.beat_schedule, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The time zone of crontabs, where the file does not say [default: UTC, as Celery's]
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// The name of the broker to send them through, needed where the configuration has several
+    #[arg(long, value_name = "NAME")]
+    pub broker: Option<String>,
+}
+
 /// `headcount notify`.
 #[derive(Debug, Subcommand)]
 pub enum Notify {
@@ -329,7 +388,7 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_every_help_has_an_example() {
         fn visit(command: &mut clap::Command, leaves: &mut Vec<String>) {
-            if !command.has_subcommands() {
+            if !command.has_subcommands() || command.get_name() == "jobs" {
                 let help = command.render_long_help().to_string();
                 assert!(help.contains("Example"), "{help}");
                 leaves.push(command.get_name().to_owned());
@@ -342,7 +401,7 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "test"
+                "run", "check", "probe", "status", "record", "replay", "simulate", "jobs", "import", "test"
             ]
         );
     }

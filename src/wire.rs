@@ -1,5 +1,7 @@
 //! The composition root: the one place that names both actors and edge.
 
+mod jobs;
+mod nodes;
 pub(crate) mod recording;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
 use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
-use headcount_actors::messages::{BrokerReported, Finish, FleetReported, TasksCounted};
+use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -43,9 +45,12 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long each step of stopping may take; there are five, and one for the notifiers: the whole program has ten
-/// seconds.
+/// How long each step of stopping may take; there are five, one for the nodes, and one for the notifiers: the whole program
+/// has ten seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
+const LEAVE_WITHIN: Duration = Duration::from_millis(1_800);
 
 /// How long notifiers may take for the message that they are just sending, before the threads are told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
@@ -74,6 +79,14 @@ pub enum RunError {
         name: String,
         /// What is wrong.
         why: notifiers::OpenError,
+    },
+    /// A node's table is of no use.
+    #[error("node {name}: {why}")]
+    Node {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: brokers::OpenError,
     },
     /// The system refused something.
     #[error("{0}")]
@@ -160,7 +173,10 @@ struct House {
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
-    notifiers: Vec<Recipient<Finish>>,
+    /// Who must not be stopped in the middle of something.
+    finishing: Vec<Recipient<Finish>>,
+    scheduling: Option<Arbiter>,
+    nodes: Vec<nodes::RunningNode>,
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
@@ -184,12 +200,19 @@ struct BrokerSite {
     ledger: Arc<Mutex<ConnectionLedger>>,
 }
 
+/// Who hears of tasks.
+struct TaskEars {
+    stats: Recipient<TasksCounted>,
+    jobs: Option<Recipient<TasksHeard>>,
+}
+
 impl House {
     async fn build(settings: &Settings) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
         let listens = listener.local_addr()?;
-        let store = store::open(&settings.store)?;
+        let opened = store::open_all(&settings.store)?;
+        let (store, job_store) = (opened.store, opened.jobs);
         let remembered = store.load().await?;
         let sites = open_brokers(settings)?;
         let addresses = addresses(&sites);
@@ -216,6 +239,11 @@ impl House {
             faults: Faults::default(),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
+        let brokers: BTreeMap<CompactString, SharedBroker> = sites
+            .iter()
+            .map(|(name, site)| (name.clone(), site.broker.clone()))
+            .collect();
+        let nodes = plan.prepare_nodes(&brokers, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -227,6 +255,12 @@ impl House {
         let debouncer = plan.debouncer(&judging.handle(), addressees);
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
         let stats = plan.stats(&judging.handle());
+        let (jobs_in, jobs_view) = watch::channel(Arc::default());
+        let first = brokers.keys().next().cloned().unwrap_or_default();
+        let own_tasks = nodes::own_tasks(&brokers, first, &view);
+        let scheduler = plan.jobs(&job_store, &own_tasks, jobs_in)?;
+        let mut finishing: Vec<Recipient<Finish>> = notifiers;
+        finishing.extend(scheduler.as_ref().map(|scheduler| scheduler.finish.clone()));
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
         let mut lanes = Vec::new();
         for site in sites.values() {
@@ -238,17 +272,26 @@ impl House {
                 &lane.handle(),
                 site,
                 directory.clone(),
-                stats.clone().recipient(),
+                TaskEars {
+                    stats: stats.clone().recipient(),
+                    jobs: scheduler.as_ref().map(|scheduler| scheduler.heard.clone()),
+                },
                 aggregator.clone().recipient(),
                 was_down,
             );
             lanes.push(lane);
         }
 
+        let nodes = nodes.into_iter().map(|node| plan.node(node)).collect();
+
         let http = Http {
             view: view.clone(),
             vitals,
             store: plan.store.clone(),
+            jobs: http::Jobs {
+                view: jobs_view,
+                store: job_store,
+            },
             meters: plan.meters.clone(),
             token: settings.server.token.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -268,7 +311,9 @@ impl House {
             given_up,
             server: handle,
             brokers: sites.into_values().map(|site| site.broker).collect(),
-            notifiers,
+            finishing,
+            scheduling: scheduler.map(|scheduler| scheduler.thread),
+            nodes,
             judging,
             asking,
             lanes,
@@ -279,7 +324,12 @@ impl House {
     async fn stop(self) {
         self.server.stop(true).await;
         // From the outside in, so that nobody takes the end of another for news.
-        end(self.lanes).await;
+        let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
+        let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!("a node has not left its broker in time; what it had taken comes again");
+        }
+        end(nodes.into_iter().chain(self.lanes).collect()).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
         let (closed, all) = tokio::sync::oneshot::channel();
         let closing = async move {
@@ -293,11 +343,13 @@ impl House {
         }
         end(vec![self.asking]).await;
         // A message that is just being sent would otherwise be sent once more after the next start.
-        let finished = futures_util::future::join_all(self.notifiers.iter().map(|notifier| notifier.send(Finish)));
+        let finished = futures_util::future::join_all(self.finishing.iter().map(|one| one.send(Finish)));
         if tokio::time::timeout(FINISH_WITHIN, finished).await.is_err() {
-            tracing::warn!("a message was being sent and not answered; it may be sent again after the next start");
+            tracing::warn!(
+                "a message or a task was being sent and not answered; it may be sent again after the next start"
+            );
         }
-        end(vec![self.judging]).await;
+        end(self.scheduling.into_iter().chain([self.judging]).collect()).await;
     }
 }
 
@@ -481,7 +533,7 @@ impl Plan<'_> {
         arbiter: &ArbiterHandle,
         site: &BrokerSite,
         directory: FleetDirectory,
-        stats: Recipient<TasksCounted>,
+        tasks: TaskEars,
         aggregator: Recipient<BrokerReported>,
         was_down: bool,
     ) {
@@ -492,7 +544,8 @@ impl Plan<'_> {
             directory,
             sight: site.sight.clone(),
             ledger: site.ledger.clone(),
-            stats,
+            stats: tasks.stats,
+            jobs: tasks.jobs,
             aggregator,
             meters: self.meters.clone(),
             was_down,
@@ -512,11 +565,13 @@ impl Plan<'_> {
 /// Which of a broker's workers belong to which fleet.
 pub(crate) fn roster(settings: &Settings, broker: &str) -> Roster {
     let discovers = settings.brokers.iter().any(|b| b.config.name == broker && b.discover);
-    if discovers {
-        return Roster::discovering();
-    }
     let own = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-    Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    let roster = if discovers {
+        Roster::discovering()
+    } else {
+        Roster::of(own.map(|fleet| (fleet.name.clone(), fleet.hostnames.clone())))
+    };
+    roster.without(nodes::own_names(settings, broker))
 }
 
 /// Where each broker is.

@@ -4,6 +4,7 @@ mod support;
 
 mod aggregator;
 mod discovery;
+mod jobs;
 mod kills;
 mod listener;
 mod outbox;

@@ -62,9 +62,13 @@ fn summary(settings: &Settings) -> String {
         0 => String::new(),
         n => format!(" (those of {} discovered)", count(n, "broker")),
     };
+    let jobs = match settings.jobs.len() {
+        0 => String::new(),
+        n => format!(", {}", count(n, "job")),
+    };
     let notifiers: Vec<&str> = settings.notifiers.iter().map(|notifier| notifier.name()).collect();
     format!(
-        "OK: {}, {}{found}, tells {}, listens on {}",
+        "OK: {}, {}{found}{jobs}, tells {}, listens on {}",
         count(settings.brokers.len(), "broker"),
         count(settings.fleets.len(), "fleet"),
         notifiers.join(", "),

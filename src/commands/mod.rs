@@ -1,6 +1,7 @@
 //! The commands, one file each. Results go to standard output, words for people to standard error.
 
 pub mod check;
+pub mod jobs;
 pub mod notify;
 pub mod probe;
 pub mod record;

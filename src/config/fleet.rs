@@ -101,7 +101,7 @@ impl FleetTable {
         if company.fleets.iter().any(|other| other.name == self.name) {
             spot.say("name", format!("there is another fleet named {:?}", self.name));
         }
-        let broker = self.find_broker(company.brokers, spot);
+        let broker = find_broker(self.broker.as_ref(), company.brokers, spot);
         let hostnames = self.patterns(spot);
         self.check_unclaimed(&hostnames, &broker, company.fleets, spot);
         for (n, queue) in self.queues.iter().enumerate() {
@@ -195,36 +195,6 @@ impl FleetTable {
         }
     }
 
-    fn find_broker(&self, brokers: &[CompactString], spot: &mut Spot<'_>) -> CompactString {
-        match (&self.broker, brokers) {
-            (None, [only]) => only.clone(),
-            (None, []) => CompactString::default(),
-            (None, several) => {
-                let names: Vec<String> = several.iter().map(|name| format!("{name:?}")).collect();
-                if !spot.has_mistake("broker") {
-                    spot.say(
-                        "broker",
-                        format!(
-                            "this key is required where there are several brokers: one of {}",
-                            names.join(", ")
-                        ),
-                    );
-                }
-                CompactString::default()
-            }
-            (Some(name), _) => {
-                if !brokers.contains(name) {
-                    let hint = super::problem::did_you_mean(name, brokers.iter().map(CompactString::as_str));
-                    let hint = hint
-                        .map(|meant| format!("; did you mean {meant:?}?"))
-                        .unwrap_or_default();
-                    spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
-                }
-                name.clone()
-            }
-        }
-    }
-
     /// Its patterns. Without any: the workers that are named, or those that bear the fleet's name.
     fn patterns(&self, spot: &mut Spot<'_>) -> Vec<Glob> {
         let Some(given) = &self.hostnames else {
@@ -307,6 +277,41 @@ impl FleetTable {
 /// Whether this was meant to match several names: no host's name holds any of these.
 fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?']) || name.split_once('[').is_some_and(|(_, after)| after.contains(']'))
+}
+
+/// The broker that a table's key `broker` means: the only one where it is left out.
+pub(super) fn find_broker(
+    given: Option<&CompactString>,
+    brokers: &[CompactString],
+    spot: &mut Spot<'_>,
+) -> CompactString {
+    match (given, brokers) {
+        (None, [only]) => only.clone(),
+        (None, []) => CompactString::default(),
+        (None, several) => {
+            let names: Vec<String> = several.iter().map(|name| format!("{name:?}")).collect();
+            if !spot.has_mistake("broker") {
+                spot.say(
+                    "broker",
+                    format!(
+                        "this key is required where there are several brokers: one of {}",
+                        names.join(", ")
+                    ),
+                );
+            }
+            CompactString::default()
+        }
+        (Some(name), _) => {
+            if !brokers.contains(name) {
+                let hint = super::problem::did_you_mean(name, brokers.iter().map(CompactString::as_str));
+                let hint = hint
+                    .map(|meant| format!("; did you mean {meant:?}?"))
+                    .unwrap_or_default();
+                spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
+            }
+            name.clone()
+        }
+    }
 }
 
 /// A name as a pattern that matches just it.

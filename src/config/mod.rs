@@ -6,7 +6,9 @@ mod decode;
 mod detect;
 mod fault;
 mod fleet;
+mod jobs;
 mod keys;
+mod node;
 mod overrides;
 mod problem;
 mod read;
@@ -24,6 +26,8 @@ use headcount_edge::{brokers, notifiers, store};
 
 pub use detect::Detect;
 pub use fleet::Fleet;
+pub use jobs::Job;
+pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
 pub use tree::Surroundings;
@@ -41,8 +45,12 @@ pub struct Settings {
     pub brokers: Vec<Broker>,
     /// `[[fleet]]`, in the order of the file: a worker belongs to the first whose patterns match.
     pub fleets: Vec<Fleet>,
+    /// `[[job]]`, in the order of the file.
+    pub jobs: Vec<Job>,
     /// `[[notify]]`; standard output where the file names none.
     pub notifiers: Vec<Arc<dyn notifiers::Table>>,
+    /// `[[node]]`, in the order of the file.
+    pub nodes: Vec<Node>,
 }
 
 /// One `[[broker]]`.

@@ -13,7 +13,9 @@ use super::decode::{self, Mistake};
 use super::detect::{Detect, DetectTable};
 use super::fault::unknown_key;
 use super::fleet::{Company, Fleet, FleetTable};
+use super::jobs::{Job, JobTable};
 use super::keys;
+use super::node::{Node as CeleryNode, NodeTable};
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
@@ -22,15 +24,15 @@ use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER,
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node", "stats"];
+const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman", "stats"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
-/// Tables about the outside: where Headcount listens, remembers and tells.
-const OUTWARD: &[&str] = &["server", "store", "notify"];
+/// Tables about the outside: where Headcount listens, remembers and tells, and what it joins.
+const OUTWARD: &[&str] = &["server", "store", "notify", "node"];
 
 /// The tables that a file may hold.
-pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify"];
+pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "job", "notify", "node"];
 
 /// The plain tables, with the keys that each reads.
 pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
@@ -112,7 +114,9 @@ impl Reader {
         let detect = self.detect(root.take("detect"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
+        let job = root.take("job");
         let notifiers = self.notifiers(root.take("notify"));
+        let nodes = self.nodes(root.take("node"), &brokers, &names);
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
                 "this version of headcount does not have it yet".to_owned()
@@ -132,6 +136,7 @@ impl Reader {
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
+        let jobs = self.jobs(job, &brokers);
         if brokers.is_empty() && names.is_empty() && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
         {
             self.say(
@@ -146,7 +151,9 @@ impl Reader {
             detect,
             brokers,
             fleets,
+            jobs,
             notifiers,
+            nodes,
         }
     }
 
@@ -283,6 +290,24 @@ impl Reader {
         fleets
     }
 
+    fn jobs(&mut self, entry: Option<Entry>, brokers: &[Broker]) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        for (index, at, table) in self.tables("job", entry) {
+            let path = vec!["job".to_owned(), format!("[{index}]")];
+            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| JobTable::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(found) = found else { continue };
+            let mut spot = Spot {
+                table: &table,
+                at: &at,
+                path,
+                mistakes: &mut self.mistakes,
+            };
+            jobs.extend(found.check(brokers, &jobs, &mut spot));
+        }
+        jobs
+    }
+
     fn notifiers(&mut self, entry: Option<Entry>) -> Vec<Arc<dyn notifiers::Table>> {
         let mut found: Vec<Arc<dyn notifiers::Table>> = Vec::new();
         let absent = entry.is_none();
@@ -321,6 +346,25 @@ impl Reader {
             found = default_notifiers();
         }
         found
+    }
+
+    fn nodes(&mut self, entry: Option<Entry>, brokers: &[Broker], names: &[CompactString]) -> Vec<CeleryNode> {
+        let mut nodes: Vec<CeleryNode> = Vec::new();
+        for (index, at, table) in self.tables("node", entry) {
+            let path = vec!["node".to_owned(), format!("[{index}]")];
+            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| NodeTable::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(found) = found else { continue };
+            let mut spot = Spot {
+                table: &table,
+                at: &at,
+                path,
+                mistakes: &mut self.mistakes,
+            };
+            let node = found.check(brokers, names, &nodes, &mut spot);
+            nodes.push(node);
+        }
+        nodes
     }
 
     fn notifier_kind(&mut self, table: &Table, at: &At, path: &[String]) -> Option<String> {

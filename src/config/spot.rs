@@ -1,5 +1,7 @@
 //! One table while it is checked.
 
+use std::ops::Range;
+
 use super::decode::Mistake;
 use super::problem::Found;
 use super::tree::{At, Node, Table, Value};
@@ -19,6 +21,21 @@ impl Spot<'_> {
     /// Reports a mistake at a key (`hostnames`, or `hostnames.[2]` for one item), or at the table where the key is not.
     pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
         self.put(key, Found::Said(message.into()));
+    }
+
+    /// Reports a mistake in a part of a key's text, in bytes of that text. `what` is all that is said where the text came
+    /// from elsewhere, and must not be shown.
+    pub(super) fn say_within(&mut self, key: &str, text: &str, part: Range<usize>, what: &str, message: String) {
+        let node = self.table.get(key);
+        if node.is_some_and(|node| node.secret) {
+            return self.say(key, format!("it is no {what}"));
+        }
+        let within = node.and_then(|node| super::jobs::part_of(&node.at, text, &part));
+        let Some(at) = within else {
+            return self.say(key, message);
+        };
+        let path = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        self.mistakes.push((at, path, Found::Said(message)));
     }
 
     /// Reports a value that is not what it should be; the value is shown only where the key holds no secret.

@@ -16,6 +16,8 @@ pub mod celery;
 pub mod detect;
 pub mod glob;
 pub mod hash;
+pub mod node;
+pub mod schedule;
 pub mod span;
 pub mod stats;
 pub mod status;

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BrokerSite, Faults, Plan, STOP_WITHIN, end};
+use super::{BrokerSite, Faults, Plan, STOP_WITHIN, TaskEars, end};
 use crate::config::Settings;
 use crate::record::{RecordingBroker, Tape, TraceFile, WriteError, Writing};
 
@@ -157,7 +157,10 @@ impl House {
             &lane.handle(),
             &site,
             directory,
-            nobody.clone().recipient(),
+            TaskEars {
+                stats: nobody.clone().recipient(),
+                jobs: None,
+            },
             nobody.recipient(),
             false,
         );

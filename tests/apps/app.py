@@ -1,5 +1,6 @@
 """The Celery application of the live tests and the demo. The broker comes from the environment."""
 
+import json
 import os
 import time
 
@@ -33,3 +34,15 @@ def add(a, b):
 @app.task(name="fail")
 def fail(why="as asked"):
     raise RuntimeError(why)
+
+
+@app.task(name="witness", bind=True)
+def witness(self, *args, **kwargs):
+    """Tells what reached it, in one line of the worker's log."""
+    request = self.request
+    keys = (
+        "id root_id parent_id correlation_id reply_to origin expires eta retries timelimit delivery_info argsrepr kwargsrepr "
+        "group ignore_result shadow lang"
+    )
+    told = {key: getattr(request, key, "absent") for key in keys.split()}
+    print("WITNESS " + json.dumps({"args": args, "kwargs": kwargs, **told}, default=str))

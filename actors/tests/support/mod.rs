@@ -2,6 +2,7 @@
 
 pub(super) mod broker;
 pub(super) mod house;
+pub(super) mod jobs;
 pub(super) mod notifier;
 pub(super) mod recorder;
 pub(super) mod reports;
@@ -84,6 +85,10 @@ impl World {
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.stop.notify_one();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
     }
 
     pub(super) async fn stopped(&self) {

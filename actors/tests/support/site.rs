@@ -82,6 +82,7 @@ impl Site {
             sight,
             ledger,
             stats: to_stats.recipient(),
+            jobs: None,
             aggregator: to_brokers.recipient(),
             meters: watch.meters.clone(),
             was_down: false,

@@ -6,7 +6,7 @@ use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
 use headcount_edge::{brokers, notifiers, store};
 
-use super::super::{Detect, fleet, keys, read};
+use super::super::{Detect, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
 
 const EXAMPLE: &str = include_str!("../../../config/headcount.toml");
@@ -81,6 +81,8 @@ fn every_key_is_in_the_example() {
         );
     }
     check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
+    check("job", &table("job"), keys::keys_of::<jobs::JobTable>());
+    check("node", &table("node"), keys::keys_of::<super::super::node::NodeTable>());
     let detect: BTreeSet<String> = full["fleet"][0]["detect"].as_table().unwrap().keys().cloned().collect();
     check(
         "fleet.detect",
@@ -125,6 +127,20 @@ fn the_defaults_that_it_states_are_the_defaults() {
     assert_eq!(broker.fanout_patterns, Some(usual.fanout_patterns));
     assert_eq!(broker.priority_steps.as_ref(), Some(&usual.priority_steps));
     assert_eq!(broker.sep.as_ref(), Some(&usual.sep));
+
+    assert!(bare.nodes.is_empty(), "without the table there is no node");
+    let stated = &full.nodes[0];
+    let usual = super::valid::node("");
+    assert_eq!(
+        format!(
+            "{:?}",
+            super::super::Node {
+                max_priority: None,
+                ..stated.clone()
+            }
+        ),
+        format!("{usual:?}")
+    );
 
     let (bare, full) = (&bare.fleets[0], &full.fleets[0]);
     assert_eq!((&bare.hostnames, &bare.expected), (&full.hostnames, &full.expected));

@@ -275,6 +275,30 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "[[rule]]\nkind = \"backlog\"",
             "4:3: rule: this version of headcount does not have it yet",
         ),
+        (
+            "[[node]]\nbroker = \"other\"",
+            "5:10: node[0].broker: there is no broker named \"other\"",
+        ),
+        (
+            "[[node]]\nqueue = \"\"",
+            "5:9: node[0].queue: expected 1 to 191 bytes without spaces, found \"\"",
+        ),
+        (
+            "[[node]]\nconcurrency = 0",
+            "5:15: node[0].concurrency: expected 1 to 1000, found 0",
+        ),
+        (
+            "[[node]]\nresult_backend = \"mysql://u:secret@h/d\"",
+            "5:18: node[0].result_backend: expected \"auto\", \"rpc\", \"none\", or the URL of a Redis",
+        ),
+        (
+            "[[node]]\nvisibility_timeout = \"10ms\"",
+            "5:22: node[0].visibility_timeout: expected at least 1s, found 10ms",
+        ),
+        (
+            "[[node]]\n[[node]]\nqueue = \"q\"",
+            "5:1: node[1].name: there is another node named \"headcount\" on this broker",
+        ),
         ("[servr]\n", "4:2: servr: unknown key; did you mean `server`?"),
         (
             "[server]\ntoken = \"env:NOPE\"",
@@ -459,4 +483,100 @@ fn nothing_makes_the_reader_panic() {
     }
     let deep = format!("x = {}{}", "[".repeat(2_000), "]".repeat(2_000));
     assert!(read_with(&deep, &variables(&[])).is_err());
+}
+
+#[test]
+fn a_wrong_pattern_is_named_by_line_and_column() {
+    let job = |line: &str| format!("{BROKER}\n[[job]]\nname = \"purge\"\ntask = \"sms.purge\"\n{line}\n");
+    for (line, expected) in [
+        (
+            "cron = \"0 25 * * *\"",
+            "/etc/headcount.toml:8:11: job[0].cron: expected 0 to 23 for the hour, found \"25\"",
+        ),
+        (
+            "cron = '0 3 * * mo'",
+            "/etc/headcount.toml:8:17: job[0].cron: expected 0 to 7 for the day of the week, or a name such as sun, found \"mo\"",
+        ),
+        (
+            "cron = \"0 3 * *\"",
+            "/etc/headcount.toml:8:16: job[0].cron: expected 5 fields (minute, hour, day of the month, month, day of the week), found 4",
+        ),
+        // What is written otherwise than it reads has no columns of its own.
+        (
+            "cron = \"0 25\\u0020* * *\"",
+            "/etc/headcount.toml:8:8: job[0].cron: expected 0 to 23 for the hour, found \"25\"",
+        ),
+    ] {
+        assert_eq!(problems(&job(line)), [expected]);
+    }
+    let whole = read_with(&job("cron = \"0 25 * * *\""), &variables(&[]))
+        .unwrap_err()
+        .to_string();
+    assert!(whole.contains("8 | cron = \"0 25 * * *\"\n  |           ^^"), "{whole}");
+}
+
+#[test]
+fn jobs_are_checked() {
+    let job = |line: &str| format!("{BROKER}\n[[job]]\nname = \"purge\"\n{line}\n");
+    for (lines, expected) in [
+        ("task = \"t\"", "when it is to run is missing"),
+        (
+            "task = \"t\"\ncron = \"@daily\"\nevery = \"1m\"",
+            "either `cron` or `every`",
+        ),
+        (
+            "task = \"t\"\nevery = \"1m\"\ntimezone = \"UTC\"",
+            "only `cron` has one",
+        ),
+        ("task = \"t\"\nevery = \"10ms\"", "expected at least 1s, found \"10ms\""),
+        (
+            "task = \"t\"\ncron = \"@daily\"\ntimezone = \"Europe/Berln\"",
+            "there is no time zone \"Europe/Berln\"; did you mean \"Europe/Berlin\"?",
+        ),
+        (
+            "task = \"t\"\nevery = \"1m\"\njitter = \"2m\"",
+            "expected at most 1m, found \"2m\"",
+        ),
+        ("task = \"t\"\nevery = \"1m\"\noverlap = 0", "expected at least 1"),
+        ("task = \"t\"\nevery = \"1m\"\npriority = 10", "expected 0 to 9"),
+        (
+            "task = \"t\"\nevery = \"1m\"\nmissed = \"never\"",
+            "expected \"skip\" or \"once\" or \"all\"",
+        ),
+        ("task = \"t\"\nevery = \"1m\"\nmissed_within = \"90d\"", "at most 31d"),
+        ("task = \"t\"\nevery = \"1m\"\nexpires = \"0s\"", "expected more than 0"),
+        ("task = \"\"\nevery = \"1m\"", "expected the name of a task"),
+        (
+            "task = \"t\"\nevery = \"1m\"\nqueue = \"\"",
+            "expected the name of a queue",
+        ),
+        (
+            "task = \"t\"\nevery = \"1m\"\nbroker = \"mian\"",
+            "did you mean \"main\"?",
+        ),
+        ("task = \"headcount.nothing\"\nevery = \"1m\"", "it has headcount.echo, headcount.ping, "),
+        (
+            "task = \"headcount.ping\"\nevery = \"1m\"\npriority = 1",
+            "this means nothing",
+        ),
+        ("every = \"1m\"", "this key is required"),
+        ("task = \"t\"\nevery = \"1m\"\nargs = 3", "expected an array"),
+        ("task = \"t\"\nevery = \"1m\"\nargs = [1979-05-27]", "the date"),
+        ("task = \"t\"\nevery = \"1m\"\ncorn = \"x\"", "did you mean `cron`?"),
+    ] {
+        let found = problems(&job(lines));
+        assert!(found.len() == 1 && found[0].contains(expected), "{lines}: {found:?}");
+    }
+    let twice = format!(
+        "{}{}",
+        job("task = \"t\"\nevery = \"1m\""),
+        "[[job]]\nname = \"purge\"\ntask = \"t\"\nevery = \"1m\"\n"
+    );
+    assert!(problems(&twice)[0].contains("there is another job named \"purge\""));
+    let flower = "[[broker]]\nkind = \"flower\"\nname = \"far\"\nurl = \"http://flower\"\n[[job]]\nname = \"a\"\ntask = \"t\"\nevery = \"1m\"\n";
+    assert!(problems(flower)[0].contains("is a Flower"));
+    // A secret from elsewhere is not shown, wherever it stands.
+    let secret = job("task = \"t\"\ncron = \"env:SECRET\"");
+    let found = problems_with(&secret, &variables(&[("SECRET", "0 hunter2 * * *")]));
+    assert_eq!(found, ["/etc/headcount.toml:8:8: job[0].cron: it is no cron pattern"]);
 }

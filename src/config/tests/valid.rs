@@ -18,6 +18,33 @@ fn one_broker_is_enough() {
     assert_eq!(settings.notifiers[0].name(), "stdout");
 }
 
+/// The node that these lines make, on the only broker.
+pub(super) fn node(lines: &str) -> super::super::Node {
+    settings(&format!("{BROKER}[[node]]\n{lines}")).nodes.remove(0)
+}
+
+#[test]
+fn a_node_needs_nothing_but_a_broker() {
+    use super::super::ResultBackend;
+    assert!(settings(BROKER).nodes.is_empty(), "without the table there is none");
+    let usual = node("");
+    assert_eq!(
+        (
+            usual.broker.as_str(),
+            usual.queue.as_str(),
+            usual.name.as_str(),
+            usual.concurrency
+        ),
+        ("main", "headcount", "headcount", 4)
+    );
+    assert_eq!(usual.results, ResultBackend::Auto);
+    let other =
+        node("queue = \"q\"\nresult_backend = \"redis://:secret@h/1\"\nvisibility_timeout = \"1m\"\nmax_priority = 9");
+    assert_eq!(other.results, ResultBackend::Redis("redis://:secret@h/1".into()));
+    assert_eq!((other.visibility_timeout.as_secs(), other.max_priority), (60, Some(9)));
+    assert!(!format!("{other:?}").contains("secret"));
+}
+
 #[test]
 fn a_fleet_takes_what_it_does_not_say_from_around_it() {
     let text = format!(

@@ -69,22 +69,27 @@ impl<'a> Envelope<'a> {
 
     /// The bytes of the body: the text itself, or decoded into `scratch`.
     pub(crate) fn body<'s>(&'s self, scratch: &'s mut Vec<u8>, max_body: usize) -> Result<&'s [u8], Malformed> {
-        let bytes = match &*self.body_encoding {
-            "base64" => {
-                scratch.clear();
-                BASE64
-                    .decode_vec(self.body.as_bytes(), scratch)
-                    .map_err(|_| Malformed::Envelope)?;
-                scratch.as_slice()
-            }
-            text if text.is_empty() || text.eq_ignore_ascii_case("utf-8") => self.body.as_bytes(),
-            _ => return Err(Malformed::Envelope),
-        };
+        let bytes = unbase64(&self.body, &self.body_encoding, scratch)?;
         if bytes.len() > max_body {
             Err(Malformed::TooLarge)
         } else {
             Ok(bytes)
         }
+    }
+}
+
+/// The bytes of a body by its `body_encoding`: the text itself, or decoded into `scratch`.
+pub(crate) fn unbase64<'s>(body: &'s str, encoding: &str, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Malformed> {
+    match encoding {
+        "base64" => {
+            scratch.clear();
+            BASE64
+                .decode_vec(body.as_bytes(), scratch)
+                .map_err(|_| Malformed::Envelope)?;
+            Ok(scratch.as_slice())
+        }
+        text if text.is_empty() || text.eq_ignore_ascii_case("utf-8") => Ok(body.as_bytes()),
+        _ => Err(Malformed::Envelope),
     }
 }
 

@@ -10,6 +10,8 @@
 //! | `envelope.rs`, `compression.rs`, `format.rs` | what is wrapped around a body |
 //! | `json/`, `loose.rs`, `fields.rs` | the body of an event, in JSON or else; Python's JSON made plain |
 //! | `control.rs`, `reply.rs`, `value.rs`, `inspect.rs` | requests to workers, and their replies |
+//! | `publication.rs`, `mailbox.rs`, `result.rs` | what a node sends, is asked, and has to tell of its tasks |
+//! | `task/` | calls of tasks, both ways |
 //! | `wire_names.rs`, `broker_url/` | the names on the wire, and where the wire is |
 
 pub mod broker_url;
@@ -23,8 +25,12 @@ mod format;
 pub mod inspect;
 mod json;
 mod loose;
+mod mailbox;
+pub mod publication;
 pub mod raw;
 pub mod reply;
+pub mod result;
+pub mod task;
 mod value;
 pub mod wire_names;
 
@@ -33,6 +39,8 @@ pub use control::{ReplyTo, Request};
 pub use decode::{Decoded, Decoder};
 pub use event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 pub use json::plain_json;
+pub use mailbox::{Command, RawRequest, Where, answer, read_request};
+pub use publication::{Keep, Publication, To};
 pub use raw::{Malformed, RawMessage};
 pub use reply::{RawReply, WorkerReply};
 pub use wire_names::{FanoutPrefix, WireSettings};

@@ -194,6 +194,48 @@ impl WireSettings {
         self.priority_steps.iter().map(list).collect()
     }
 
+    /// The list that a task of this priority is pushed to: that of the highest step which is not above it.
+    pub fn queue_list(&self, queue: &str, priority: u8) -> String {
+        let step = self.priority_steps.iter().rposition(|step| *step <= priority);
+        // As in kombu, which counts from the end: below all steps is the last one.
+        let step = step.unwrap_or(self.priority_steps.len().saturating_sub(1));
+        self.queue_lists(queue).into_iter().nth(step).unwrap_or_default()
+    }
+
+    /// The set of the bindings of an exchange, such as `_kombu.binding.sms`.
+    pub fn binding_key(&self, exchange: &str) -> String {
+        self.key(&format!("_kombu.binding.{exchange}"))
+    }
+
+    /// The set that keeps kombu from sweeping away the bindings of an exchange whose queues do not expire.
+    pub fn permanent_key(&self, exchange: &str) -> String {
+        self.key(&format!("_kombu.binding_permanent.{exchange}"))
+    }
+
+    /// The member of those sets that leads what bears `routing_key` to `queue`.
+    pub fn binding_member(&self, routing_key: &str, queue: &str) -> String {
+        [routing_key, "", queue].join(&self.sep)
+    }
+
+    /// Routing key and queue of a member; none if it is none.
+    pub fn read_binding<'a>(&self, member: &'a str) -> Option<(&'a str, &'a str)> {
+        let mut parts = member.split(self.sep.as_str());
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(routing_key), Some(_), Some(queue), None) => Some((routing_key, queue)),
+            _ => None,
+        }
+    }
+
+    /// The hash of the messages that were taken and are not settled, by their delivery tags.
+    pub fn unacked_key(&self) -> String {
+        self.key("unacked")
+    }
+
+    /// The sorted set of their delivery tags, by the time when they were taken (seconds since the Unix epoch).
+    pub fn unacked_index_key(&self) -> String {
+        self.key("unacked_index")
+    }
+
     fn channel(&self, db: u32, exchange: &str) -> String {
         self.key(&format!("{}{exchange}", self.fanout_prefix.for_db(db)))
     }

@@ -12,14 +12,15 @@ pub const MAX_HOSTNAME: usize = 512;
 pub struct Roster {
     named: Vec<(Vec<Glob>, CompactString)>,
     discovers: bool,
+    left_out: Vec<CompactString>,
 }
 
 impl Roster {
     /// A roster that knows no fleet, and makes one for each name it hears: `sms@host1` belongs to `sms`.
     pub fn discovering() -> Self {
         Self {
-            named: Vec::new(),
             discovers: true,
+            ..Self::default()
         }
     }
 
@@ -27,13 +28,22 @@ impl Roster {
     pub fn of(fleets: impl IntoIterator<Item = (CompactString, Vec<Glob>)>) -> Self {
         Self {
             named: fleets.into_iter().map(|(name, globs)| (globs, name)).collect(),
-            discovers: false,
+            ..Self::default()
         }
+    }
+
+    /// The same, and none of these belongs to any fleet: Headcount's own nodes, as nobody misses himself.
+    #[must_use]
+    pub fn without(self, left_out: Vec<CompactString>) -> Self {
+        Self { left_out, ..self }
     }
 
     /// The fleet of a worker: the first whose patterns match.
     pub fn fleet_of(&self, hostname: &str) -> Option<CompactString> {
         if hostname.is_empty() || hostname.len() > MAX_HOSTNAME || hostname.chars().any(char::is_control) {
+            return None;
+        }
+        if self.left_out.iter().any(|own| own == hostname) {
             return None;
         }
         let named = self
@@ -76,5 +86,17 @@ mod tests {
         assert_eq!(roster.fleet_of("sms@eu1").as_deref(), Some("eu"));
         assert_eq!(roster.fleet_of("text@h").as_deref(), Some("sms"));
         assert_eq!(roster.fleet_of("other@h"), None);
+    }
+
+    #[test]
+    fn who_is_left_out_belongs_to_no_fleet() {
+        for roster in [
+            Roster::discovering(),
+            Roster::of([("all".into(), vec![Glob::parse("*").unwrap()])]),
+        ] {
+            let roster = roster.without(vec!["headcount@h1".into()]);
+            assert_eq!(roster.fleet_of("headcount@h1"), None);
+            assert!(roster.fleet_of("headcount@h2").is_some());
+        }
     }
 }

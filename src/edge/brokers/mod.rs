@@ -24,8 +24,11 @@ mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headcount_actors::ports::Broker;
+use headcount_actors::ports::jobs::SharedSender;
+use headcount_actors::ports::node::{SharedNodeBroker, SharedResultStore};
 use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
 use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
@@ -224,6 +227,9 @@ pub enum OpenError {
     /// The URL asks for a way to log in that is not supported.
     #[error("url: the option login_method must be PLAIN, AMQPLAIN or EXTERNAL")]
     LoginMethod,
+    /// Results are kept in a Redis, or are messages.
+    #[error("result_backend: expected \"rpc\", \"none\", or the URL of a Redis")]
+    NoResults,
     /// See [`Config::check_names`].
     #[error("{key}: {why}")]
     Name {
@@ -262,6 +268,66 @@ pub fn open(config: Config) -> Result<Arc<dyn Broker>, OpenError> {
             wire,
         )),
     })
+}
+
+/// Makes what sends tasks through the broker that the configuration means; none where that is a Flower. It has a
+/// connection of its own, which is opened when the first task is sent; must be called within a tokio runtime.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn sender(config: Config) -> Result<Option<SharedSender>, OpenError> {
+    if config.kind == Kind::Flower {
+        return Ok(None);
+    }
+    let wire = config.wire();
+    let url = BrokerUrl::parse(&config.url)?;
+    let shown = url.address();
+    Ok(Some(match url {
+        BrokerUrl::Amqp(url) => Arc::new(amqp::Sender::new(config.name, shown, url)?),
+        BrokerUrl::Redis(url) => Arc::new(redis::Sender::new(
+            config.name,
+            redis::Address::of_one(shown, url)?,
+            wire,
+        )),
+        BrokerUrl::Sentinel(url) => Arc::new(redis::Sender::new(
+            config.name,
+            redis::Address::behind_sentinels(shown, url)?,
+            wire,
+        )),
+    }))
+}
+
+/// Makes the broker that a node joins; see [`open`].
+///
+/// # Errors
+/// As [`open`]; a Flower is no broker that can be joined.
+pub fn open_node(config: &Config, visibility_timeout: Duration) -> Result<SharedNodeBroker, OpenError> {
+    let wire = config.wire();
+    let url = BrokerUrl::parse(&config.url)?;
+    let shown = url.address();
+    let name = config.name.clone();
+    Ok(match url {
+        BrokerUrl::Amqp(url) => Arc::new(amqp::node::AmqpNode::new(name, shown, url, wire)?),
+        BrokerUrl::Redis(url) => {
+            let address = redis::Address::of_one(shown, url)?;
+            Arc::new(redis::node::RedisNode::new(name, address, wire, visibility_timeout))
+        }
+        BrokerUrl::Sentinel(url) => {
+            let address = redis::Address::behind_sentinels(shown, url)?;
+            Arc::new(redis::node::RedisNode::new(name, address, wire, visibility_timeout))
+        }
+    })
+}
+
+/// Makes the store of results that is a Redis.
+pub(crate) fn redis_results(url: BrokerUrl, expires: Duration) -> Result<SharedResultStore, OpenError> {
+    let shown = url.address();
+    let address = match url {
+        BrokerUrl::Amqp(_) => return Err(OpenError::NoResults),
+        BrokerUrl::Redis(url) => redis::Address::of_one(shown, url)?,
+        BrokerUrl::Sentinel(url) => redis::Address::behind_sentinels(shown, url)?,
+    };
+    Ok(Arc::new(redis::results::Results::new(address, expires)))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod auth;
 #[cfg(feature = "fault-points")]
 mod faults;
 mod health;
+mod jobs;
 mod metrics;
 mod problem;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use headcount_actors::vitals::Vitals;
 use secrecy::SecretString;
 use thiserror::Error;
 
+pub use self::jobs::Jobs;
 use self::problem::Problem;
 
 /// Everything that the HTTP server reads.
@@ -39,6 +41,8 @@ pub struct Http {
     pub vitals: Vitals,
     /// Incidents, of now and of the past.
     pub store: SharedStore,
+    /// Scheduled jobs.
+    pub jobs: Jobs,
     /// The actors' own counters.
     pub meters: Meters,
     /// What a client must present as `Authorization: Bearer …`; none lets everybody read.
@@ -55,6 +59,7 @@ struct Shared {
     view: StatusView,
     vitals: Vitals,
     store: SharedStore,
+    jobs: Jobs,
     token: Option<SecretString>,
     registry: prometheus_client::registry::Registry,
     #[cfg(feature = "fault-points")]
@@ -68,6 +73,7 @@ impl From<Http> for Shared {
             view: http.view,
             vitals: http.vitals,
             store: http.store,
+            jobs: http.jobs,
             token: http.token,
             registry,
             #[cfg(feature = "fault-points")]
@@ -162,6 +168,8 @@ fn routes(app: &mut ServiceConfig) {
             .service(read("/api/v1/workers/{hostname}", api::worker))
             .service(read("/api/v1/incidents", api::incidents))
             .service(read("/api/v1/incidents/{id}", api::incident))
+            .service(read("/api/v1/jobs", jobs::jobs))
+            .service(read("/api/v1/jobs/{name}", jobs::job))
             .default_service(web::to(problem::no_page)),
     );
 }
@@ -191,6 +199,7 @@ GET /api/v1/fleets                every fleet           /api/v1/fleets/{name}
 GET /api/v1/workers[?fleet=F]     every worker          /api/v1/workers/{hostname}
 GET /api/v1/incidents             the newest incidents  /api/v1/incidents/{id}
     ?state=open|resolved &fleet=F &since=2026-01-31T12:00:00Z (or 2h) &limit=100
+GET /api/v1/jobs                  scheduled jobs        /api/v1/jobs/{name}[?limit=20]
 ";
 
 async fn index() -> HttpResponse {

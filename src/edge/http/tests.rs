@@ -219,6 +219,7 @@ fn http(status: Status, store: SharedStore) -> Http {
         view,
         vitals,
         store,
+        jobs: super::jobs::tests::no_jobs(),
         meters: Meters::default(),
         token: None,
         version: "1.2.3",
@@ -680,4 +681,94 @@ async fn a_real_server_answers_on_its_listener_and_stops() {
     handle.stop(true).await;
     running.await.unwrap().unwrap();
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[actix_web::test]
+async fn jobs_show_their_next_and_last_runs() {
+    use headcount_actors::ports::jobs::{Claim, JobStatus};
+    use headcount_core::schedule::{News, Run, RunState, Slot, Word};
+
+    let none = get(usual(), "/api/v1/jobs").await;
+    assert_eq!((none.status, none.json()), (StatusCode::OK, json!([])));
+    assert_eq!(get(usual(), "/api/v1/jobs/purge").await.status, StatusCode::NOT_FOUND);
+
+    let at = |secs: i64| Wall::from_micros(1_767_225_600_000_000 + secs * 1_000_000);
+    let jobs = super::jobs::tests::no_jobs();
+    for slot in [0, 60] {
+        let run = Run {
+            job: "purge".into(),
+            slot: at(slot),
+            id: format!("id{slot}").into(),
+            due: at(slot + 1),
+            own: false,
+            state: RunState::Claimed,
+            claimed_at: at(slot + 1),
+            sent_at: None,
+            started_at: None,
+            ended_at: None,
+            heard_at: at(slot + 1),
+            worker: None,
+            runtime: None,
+            why: None,
+        };
+        let (owner, until, limit) = ("one".to_owned(), at(99), None);
+        jobs.store
+            .claim(Claim {
+                run,
+                owner,
+                until,
+                limit,
+            })
+            .await
+            .unwrap();
+    }
+    let news = News {
+        worker: Some("sms@h1".into()),
+        runtime: Some(0.5),
+        ..News::new("id0".into(), Word::Succeeded, at(3))
+    };
+    jobs.store.hear(vec![news]).await.unwrap();
+    let status = JobStatus {
+        name: "purge".into(),
+        timing: "* * * * *".to_owned(),
+        timezone: Some("Europe/Berlin".to_owned()),
+        task: "sms.purge".to_owned(),
+        broker: Some("main".to_owned()),
+        queue: Some("sms".to_owned()),
+        next: Some(Slot {
+            at: at(120),
+            due: at(121),
+        }),
+    };
+    let with_jobs = || Http {
+        jobs: super::Jobs {
+            view: tokio::sync::watch::channel(Arc::new(vec![status.clone()])).1,
+            store: jobs.store.clone(),
+        },
+        ..usual()
+    };
+    let all = get(with_jobs(), "/api/v1/jobs").await.json();
+    let ended = json!({
+        "id": "id0", "slot": "2026-01-01T00:00:00.000Z", "due": "2026-01-01T00:00:01.000Z", "state": "succeeded",
+        "sent_at": "2026-01-01T00:00:03.000Z", "started_at": null, "ended_at": "2026-01-01T00:00:03.000Z",
+        "worker": "sms@h1", "runtime": 0.5, "why": null,
+    });
+    assert_eq!(all[0]["ended"], ended);
+    assert_eq!(all[0]["last"]["state"], "claimed");
+    assert_eq!(all[0]["next"], "2026-01-01T00:02:01.000Z");
+    let keys: Vec<&str> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "broker", "ended", "last", "name", "next", "queue", "schedule", "task", "timezone"
+        ]
+    );
+    let one = get(with_jobs(), "/api/v1/jobs/purge").await.json();
+    assert_eq!(one["runs"].as_array().unwrap().len(), 2);
+    let newest = get(with_jobs(), "/api/v1/jobs/purge?limit=1").await.json();
+    assert_eq!(newest["runs"].as_array().unwrap().len(), 1);
+    for wrong in ["limit=0", "limit=1001", "limit=x", "other=1"] {
+        let refused = get(with_jobs(), &format!("/api/v1/jobs/purge?{wrong}")).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
 }

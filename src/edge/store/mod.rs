@@ -5,7 +5,8 @@ mod sqlite;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headcount_actors::ports::{Store, StoreError};
+use headcount_actors::ports::jobs::SharedJobStore;
+use headcount_actors::ports::{SharedStore, Store, StoreError};
 use serde::Deserialize;
 
 /// The table `[store]`.
@@ -46,7 +47,28 @@ impl Config {
 /// # Errors
 /// [`StoreError::Open`] says what is in the way, [`StoreError::Newer`] that a newer Headcount has written it.
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(sqlite::Sqlite::open(&place(&config.url)?)?))
+    open_all(config).map(|opened| opened.store)
+}
+
+/// One store, through each of its ports.
+#[derive(Clone)]
+pub struct Opened {
+    /// Workers, incidents, messages, counts.
+    pub store: SharedStore,
+    /// Scheduled jobs.
+    pub jobs: SharedJobStore,
+}
+
+/// As [`open`], for those who need the other ports too.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_all(config: &Config) -> Result<Opened, StoreError> {
+    let store = Arc::new(sqlite::Sqlite::open(&place(&config.url)?)?);
+    Ok(Opened {
+        jobs: store.clone(),
+        store,
+    })
 }
 
 /// Where the embedded store lives.

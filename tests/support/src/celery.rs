@@ -219,6 +219,40 @@ pub fn send_tasks(broker_url: &str, tasks: &[(&str, &str, Value)]) {
     assert!(status.success(), "send.py: {status}\n{}", process.last_lines());
 }
 
+/// Starts a script of `tests/apps`, with these arguments.
+pub fn start_script(broker_url: &str, script: &str, arguments: &[&str]) -> Process {
+    Process::start(script, celery_command(broker_url).arg(script).args(arguments))
+}
+
+/// Runs a script of `tests/apps` to its end. Returns what it printed last, read as JSON; null if it printed nothing.
+///
+/// # Panics
+/// When it failed.
+pub fn run_script(broker_url: &str, script: &str, arguments: &[&str]) -> Value {
+    let process = start_script(broker_url, script, arguments);
+    finish_script(&process)
+}
+
+/// Waits for the end of a script; see [`run_script`].
+///
+/// # Panics
+/// When it failed.
+pub fn finish_script(process: &Process) -> Value {
+    let status = process.wait_exit(READY_WITHIN);
+    assert!(status.success(), "{status}\n{}", process.last_lines());
+    let last = process.stdout().pop();
+    last.map_or(Value::Null, |line| serde_json::from_str(&line).expect("it prints JSON"))
+}
+
+/// Runs `celery -A app ARGUMENTS` to its end. Returns its exit code and all that it printed on standard output.
+pub fn celery(broker_url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut celery = celery_command(broker_url);
+    celery.args(["-m", "celery", "-A", "app"]).args(arguments);
+    let process = Process::start("celery", &mut celery);
+    let status = process.wait_exit(READY_WITHIN);
+    (status.code(), process.stdout().join("\n"))
+}
+
 /// Gives one worker a command of Celery's remote control, such as `cancel_consumer` with `{"queue": "sms"}`, and returns when
 /// it has done so.
 ///

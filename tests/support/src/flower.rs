@@ -86,6 +86,12 @@ impl Flower {
         )
     }
 
+    /// What its API answers to `GET path`, as JSON; none when it does not.
+    pub fn get(&self, path: &str) -> Option<serde_json::Value> {
+        let mut response = ureq::get(format!("{}{path}", self.url())).call().ok()?;
+        serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process

@@ -8,9 +8,12 @@ mod control;
 mod inspect;
 mod listen;
 mod mailbox;
+pub(super) mod node;
 mod probe;
 mod request;
+mod send;
 mod short;
+mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +30,7 @@ use super::shared::Shared;
 use connect::Address;
 use control::Control;
 use mailbox::Mailboxes;
+pub(super) use send::Sender;
 
 /// One RabbitMQ.
 #[derive(Debug)]

@@ -9,8 +9,12 @@ mod commands;
 mod connect;
 mod control;
 mod listen;
+pub(super) mod node;
 mod resp;
+pub(super) mod results;
+mod send;
 mod sentinel;
+mod subscriber;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +30,7 @@ use tokio::sync::watch;
 use super::shared::Shared;
 pub(super) use connect::Address;
 use control::{Control, ReplyList};
+pub(super) use send::Sender;
 
 /// One Redis.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use headcount_core::time::Wall;
 
 mod everything;
 mod incidents;
+pub(super) mod jobs;
 mod outbox;
 
 pub(super) use everything::*;

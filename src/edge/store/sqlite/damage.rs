@@ -172,6 +172,7 @@ async fn an_older_file_is_brought_up_to_date() {
     damage(
         &path,
         "ALTER TABLE fleets DROP COLUMN history; ALTER TABLE incidents DROP COLUMN bad; DROP TABLE set_aside;
+         DROP TABLE jobs; DROP TABLE job_runs;
          PRAGMA user_version = 1",
     );
     let store = store_at(&path);

@@ -3,6 +3,7 @@
 mod aside;
 mod counts;
 mod incidents;
+mod jobs;
 mod outbox;
 mod schema;
 mod workers;

@@ -85,6 +85,37 @@ const MIGRATIONS: &[&str] = &[
     -- What a fleet has been like: one JSON document, none where nothing is known of its past.
     ALTER TABLE fleets ADD COLUMN history TEXT;
 ",
+    "
+    -- Scheduled jobs: up to when the slots of each are settled. Another timing begins anew.
+    CREATE TABLE jobs (
+        name    TEXT PRIMARY KEY,
+        timing  TEXT NOT NULL,
+        settled INTEGER NOT NULL
+    ) STRICT;
+    -- One row for each slot that somebody has taken: the primary key is what lets one in and no other.
+    CREATE TABLE job_runs (
+        job        TEXT NOT NULL,
+        slot       INTEGER NOT NULL,
+        id         TEXT NOT NULL,
+        due        INTEGER NOT NULL,
+        own        INTEGER NOT NULL,
+        state      TEXT NOT NULL,
+        claimed_at INTEGER NOT NULL,
+        sent_at    INTEGER,
+        started_at INTEGER,
+        ended_at   INTEGER,
+        heard_at   INTEGER NOT NULL,
+        worker     TEXT,
+        runtime    REAL,
+        why        TEXT,
+        owner      TEXT NOT NULL,
+        lease      INTEGER NOT NULL,
+        PRIMARY KEY (job, slot)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX job_runs_by_id ON job_runs (id);
+    CREATE INDEX job_runs_open ON job_runs (job) WHERE ended_at IS NULL;
+    CREATE INDEX job_runs_ended ON job_runs (ended_at);
+",
 ];
 
 /// Opens the file, makes sure that it is ours alone and sound, and migrates it.

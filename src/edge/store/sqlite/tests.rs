@@ -19,6 +19,24 @@ fn fresh() -> Open {
 
 conformance!(fresh);
 
+mod jobs {
+    use crate::store::conformance::jobs::{OpenJobs, job_conformance};
+    use crate::store::{Config, open_all};
+
+    fn fresh() -> OpenJobs {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            url: format!("sqlite:{}", dir.path().join("headcount.db").display()),
+        };
+        Box::new(move || {
+            let _keep = &dir;
+            open_all(&config).unwrap().jobs
+        })
+    }
+
+    job_conformance!(fresh);
+}
+
 #[tokio::test]
 async fn two_headcounts_cannot_share_a_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,141 @@
+//! From what is due to what is claimed.
+
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use compact_str::CompactString;
+use headcount_core::schedule::{Due, Missed, Run};
+use headcount_core::time::Wall;
+
+use super::job::Job;
+use super::{JobScheduler, LEASE, RETRY};
+use crate::meters::JobLabel;
+use crate::ports::StoreError;
+use crate::ports::jobs::Claimed;
+
+/// How far the slots of one job were settled.
+struct Settled {
+    runs: Vec<Run>,
+    upto: Option<Wall>,
+    failed: Option<StoreError>,
+}
+
+impl JobScheduler {
+    /// Asks the store up to when a job is settled.
+    pub(super) fn learn(&mut self, at: usize, job: Arc<Job>, now: Wall, context: &mut Context<Self>) {
+        let store = self.with.store.clone();
+        let asking = async move { store.settled(&job.plan.job, &job.plan.timing.fingerprint(), now).await };
+        context.spawn(
+            asking
+                .into_actor(self)
+                .map(move |settled, actor, context| match settled {
+                    Ok(settled) => {
+                        if let Some(desk) = actor.desks.get_mut(at) {
+                            (desk.settled, desk.busy) = (Some(settled), false);
+                        }
+                        actor.tick(context);
+                    }
+                    Err(error) => actor.retry(at, &error, context),
+                }),
+        );
+    }
+
+    fn retry(&mut self, at: usize, error: &StoreError, context: &mut Context<Self>) {
+        tracing::warn!(%error, "the store has failed; jobs wait for it");
+        context.run_later(RETRY, move |actor, _| {
+            if let Some(desk) = actor.desks.get_mut(at) {
+                (desk.busy, desk.looked) = (false, false);
+            }
+        });
+    }
+
+    /// Claims what is due of a job, one slot after the other: an order that survives a crash between them.
+    pub(super) fn settle(&mut self, at: usize, job: Arc<Job>, due: Due, now: Wall, context: &mut Context<Self>) {
+        if due.skipped > 0 {
+            let name = &job.plan.job;
+            tracing::warn!(job = %name, slots = due.skipped, run = due.run.len(), "slots were missed, and are passed over");
+            let label = JobLabel { job: name.clone() };
+            self.with
+                .meters
+                .jobs
+                .slots_missed
+                .get_or_create(&label)
+                .inc_by(due.skipped);
+        }
+        let (store, owner, meters) = (
+            self.with.store.clone(),
+            self.with.owner.clone(),
+            self.with.meters.clone(),
+        );
+        let claiming = async move {
+            let mut settled = Settled {
+                runs: Vec::new(),
+                upto: None,
+                failed: None,
+            };
+            for claim in job.claims(&due, &owner, now, now + LEASE) {
+                let (slot, run) = (claim.run.slot, claim.run.clone());
+                match store.claim(claim).await {
+                    Ok(Claimed::Won) => {
+                        meters.jobs.count(&run);
+                        if run.state.is_open() {
+                            settled.runs.push(run);
+                        }
+                    }
+                    Ok(Claimed::Taken) => {}
+                    Ok(Claimed::Full(open)) => {
+                        tracing::warn!(job = %run.job, open, "a slot is skipped: runs of the job are still under way");
+                        meters.jobs.count_skipped(&run);
+                    }
+                    Err(error) => {
+                        settled.failed = Some(error);
+                        return settled;
+                    }
+                }
+                settled.upto = Some(slot);
+            }
+            settled
+        };
+        context.spawn(claiming.into_actor(self).map(move |settled, actor, context| {
+            if let Some(desk) = actor.desks.get_mut(at) {
+                desk.settled = desk.settled.max(settled.upto);
+            }
+            for run in settled.runs {
+                actor.supersede(at, context);
+                actor.send(at, run, context);
+            }
+            match settled.failed {
+                Some(error) => actor.retry(at, &error, context),
+                None => {
+                    if let Some(desk) = actor.desks.get_mut(at) {
+                        desk.busy = false;
+                    }
+                }
+            }
+        }));
+    }
+
+    /// A run of the job that could not be sent yet gives way to the next one, unless each is wanted.
+    fn supersede(&mut self, at: usize, context: &mut Context<Self>) {
+        if self
+            .with
+            .jobs
+            .get(at)
+            .is_none_or(|job| job.plan.missed == Missed::All || job.is_own())
+        {
+            return;
+        }
+        let waiting: Vec<CompactString> = self
+            .sending
+            .iter()
+            .filter(|(_, sending)| sending.job == at && !sending.under_way.get())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in waiting {
+            if let Some(sending) = self.sending.remove(&id) {
+                context.cancel_future(sending.handle);
+            }
+            self.superseded(id, context);
+        }
+    }
+}

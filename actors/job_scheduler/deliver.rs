@@ -1,0 +1,93 @@
+//! One run, from its claim to the broker's yes, or to the end of a task of Headcount's own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headcount_core::celery::task::TaskMessage;
+use headcount_core::schedule::{News, Run, Word};
+use headcount_core::time::Wall;
+use tokio::sync::watch;
+
+use super::job::{Job, Way};
+use super::{Scheduling, Turn, own};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::ports::BrokerError;
+use crate::ports::jobs::SharedSender;
+
+/// How long it is tried to send a task that never expires.
+const SEND_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What a run that is being sent shares with its scheduler.
+pub(super) struct Line {
+    /// Its job's.
+    pub(super) turn: Turn,
+    /// The broker has been asked, and has not answered yet.
+    pub(super) under_way: Rc<Cell<bool>>,
+    /// Whether the program is about to end.
+    pub(super) finishing: watch::Receiver<bool>,
+}
+
+/// Sees to it that a run is sent, however often that has to be tried, or run here. Returns what came of it; none where the
+/// program ends before, and the run stays claimed.
+pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut line: Line) -> Option<News> {
+    match &job.way {
+        Way::Broker { sender, queue } => {
+            let until = job.expires_at(&run).unwrap_or(run.claimed_at + SEND_FOR);
+            let message = job.message(&run, &with.origin);
+            send(&run, until, sender, (&message, queue), line).await
+        }
+        Way::Own(task) => {
+            tokio::select! {
+                news = own::run(task, &job, &run, &with) => Some(news),
+                _ = line.finishing.wait_for(|finishing| *finishing) => None,
+            }
+        }
+    }
+}
+
+async fn send(
+    run: &Run,
+    until: Wall,
+    sender: &SharedSender,
+    (message, queue): (&TaskMessage, &str),
+    mut line: Line,
+) -> Option<News> {
+    let _turn = tokio::select! {
+        turn = line.turn.lock() => turn,
+        _ = line.finishing.wait_for(|finishing| *finishing) => return None,
+    };
+    let mut backoff = Backoff::for_brokers(sender.broker());
+    let mut failure: Option<BrokerError> = None;
+    loop {
+        let now = Clock.now().wall;
+        if now >= until {
+            let why = match &failure {
+                Some(error) => format!("could not be sent in time: {error}"),
+                None => "it was too late to send it".to_owned(),
+            };
+            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent");
+            return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
+        }
+        line.under_way.set(true);
+        let sent = sender.send(message, queue).await;
+        line.under_way.set(false);
+        let error = match sent {
+            Ok(()) => return Some(News::new(run.id.clone(), Word::Sent, Clock.now().wall)),
+            Err(error) => error,
+        };
+        let rest = match &error {
+            BrokerError::Refused(_) => backoff.after_refusal(),
+            _ => backoff.after_failure(),
+        };
+        let rest = rest.min(until.since(Clock.now().wall));
+        tracing::warn!(job = %run.job, broker = sender.broker(), %error, retry_in = ?rest, "a job's task cannot be sent");
+        failure = Some(error);
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            _ = line.finishing.wait_for(|finishing| *finishing) => return None,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is heard of runs, on its way into the store.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use compact_str::CompactString;
+use headcount_core::schedule::{News, Word};
+use headcount_core::time::Wall;
+
+use super::{JobScheduler, RETRY};
+use crate::clock::Clock;
+use crate::messages::TasksHeard;
+
+/// The most news that wait for a store that fails; the oldest are dropped beyond. A run whose end is dropped is `lost`.
+const MAX_NEWS: usize = 50_000;
+/// News that are written in one go.
+const BATCH: usize = 500;
+/// Runs of a job that are looked at in one go whether they are lost.
+const MAX_SILENT: usize = 1_000;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Newsroom {
+    waiting: VecDeque<News>,
+    /// The first so many are being written.
+    writing: usize,
+    /// While the store is asked for runs that are not sent: of these there were news since, which its answer does not know.
+    noted: Option<BTreeSet<CompactString>>,
+}
+
+impl Newsroom {
+    /// Whether there are news of this run that are not written yet.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.waiting.iter().any(|news| news.id == id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Begins to note what is written. False if it has begun before.
+    pub(super) fn begin_to_note(&mut self) -> bool {
+        self.noted.replace(BTreeSet::new()).is_none()
+    }
+
+    /// What was written since then.
+    pub(super) fn noted(&mut self) -> BTreeSet<CompactString> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    fn written(&mut self) {
+        let count = std::mem::take(&mut self.writing);
+        let written = self.waiting.drain(..count);
+        if let Some(noted) = &mut self.noted {
+            noted.extend(written.map(|news| news.id));
+        }
+    }
+
+    /// What was being written is written again, which changes nothing where it was.
+    pub(super) fn after_a_panic(mut self) -> Self {
+        (self.writing, self.noted) = (0, None);
+        self
+    }
+}
+
+impl JobScheduler {
+    /// Takes in news.
+    pub(super) fn heard(&mut self, news: News, context: &mut Context<Self>) {
+        if self.newsroom.waiting.len() >= MAX_NEWS {
+            let oldest = self.newsroom.writing;
+            self.newsroom.waiting.remove(oldest);
+            tracing::error!("the store has failed for long: news of jobs are lost");
+        }
+        self.newsroom.waiting.push_back(news);
+        self.write(context);
+    }
+
+    /// A run gave way to the next one.
+    pub(super) fn superseded(&mut self, id: CompactString, context: &mut Context<Self>) {
+        let news = News::new(id, Word::Superseded, Clock.now().wall);
+        self.heard(
+            news.because("it could not be sent before the next one was due"),
+            context,
+        );
+    }
+
+    /// A run of a job that is not configured any more.
+    pub(super) fn gone(&mut self, id: CompactString, context: &mut Context<Self>) {
+        let news = News::new(id, Word::Superseded, Clock.now().wall);
+        self.heard(news.because("the job is not configured any more"), context);
+    }
+
+    fn write(&mut self, context: &mut Context<Self>) {
+        if self.newsroom.writing > 0 || self.newsroom.waiting.is_empty() {
+            return;
+        }
+        let batch: Vec<News> = self.newsroom.waiting.iter().take(BATCH).cloned().collect();
+        self.newsroom.writing = batch.len();
+        let store = self.with.store.clone();
+        let writing = async move { store.hear(batch).await };
+        context.spawn(writing.into_actor(self).map(|written, actor, context| match written {
+            Ok(changed) => {
+                actor.newsroom.written();
+                for run in &changed {
+                    actor.with.meters.jobs.count(run);
+                    tracing::info!(job = %run.job, id = %run.id, state = run.state.as_str(), why = run.why.as_deref(), "run");
+                }
+                actor.write(context);
+                actor.leave();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot write what was heard of jobs, trying again");
+                context.run_later(RETRY, |actor, context| {
+                    actor.newsroom.writing = 0;
+                    actor.write(context);
+                });
+            }
+        }));
+    }
+
+    /// Gives up runs of which nothing has been heard for too long.
+    pub(super) fn look_for_the_lost(&mut self, context: &mut Context<Self>) {
+        let now = Clock.now().wall;
+        let jobs = self.with.jobs.iter().filter(|job| !job.is_own());
+        let asked: Vec<(String, Wall, Duration)> = jobs
+            .map(|job| {
+                let after = job.lost_after.duration();
+                (job.plan.job.clone(), now - after, after)
+            })
+            .collect();
+        let store = self.with.store.clone();
+        let looking = async move {
+            let mut lost = Vec::new();
+            for (job, before, after) in asked {
+                match store.silent(&job, before, MAX_SILENT).await {
+                    Ok(runs) => lost.extend(runs.into_iter().map(|run| {
+                        News::new(run.id, Word::Lost, now).because(format!("nothing was heard of it for {after:?}"))
+                    })),
+                    Err(error) => tracing::warn!(%error, job, "cannot look for runs that are lost"),
+                }
+            }
+            lost
+        };
+        context.spawn(looking.into_actor(self).map(|lost, actor, context| {
+            for news in lost {
+                actor.heard(news, context);
+            }
+        }));
+    }
+}
+
+impl Handler<TasksHeard> for JobScheduler {
+    type Result = ();
+
+    fn handle(&mut self, message: TasksHeard, context: &mut Context<Self>) {
+        for news in message.0 {
+            self.heard(news, context);
+        }
+    }
+}

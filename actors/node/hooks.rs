@@ -1,0 +1,124 @@
+//! Whoever looks on.
+
+use headcount_core::node::Signal;
+
+use crate::meters::{BrokerLabel, Meters, NodeTaskLabel};
+use crate::ports::node::Hook;
+
+/// Writes the log, each line as Celery's worker would.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl Hook for Log {
+    fn on(&self, node: &str, signal: &Signal) {
+        match signal {
+            Signal::WorkerReady => tracing::debug!(node, "ready"),
+            Signal::WorkerShutdown => tracing::info!(node, "leaving"),
+            Signal::TaskReceived(call) => tracing::debug!(node, task = call.name, id = call.id, "task received"),
+            Signal::TaskPrerun(call) => {
+                tracing::info!(
+                    node,
+                    task = call.name,
+                    id = call.id,
+                    args = call.argsrepr,
+                    kwargs = call.kwargsrepr,
+                    "task begins"
+                );
+            }
+            Signal::TaskPostrun { .. } => {}
+            Signal::TaskSuccess { call, runtime } => {
+                tracing::info!(node, task = call.name, id = call.id, ?runtime, "task succeeded");
+            }
+            Signal::TaskFailure { call, failure } => {
+                tracing::error!(
+                    node,
+                    task = call.name,
+                    id = call.id,
+                    error = failure.repr(),
+                    "task failed"
+                );
+            }
+            Signal::TaskRetry { call, failure, after } => tracing::warn!(
+                node,
+                task = call.name,
+                id = call.id,
+                error = failure.repr(),
+                retries = call.retries,
+                ?after,
+                "task failed, and is tried again"
+            ),
+            Signal::TaskRevoked {
+                call,
+                terminated,
+                expired,
+            } => {
+                tracing::info!(
+                    node,
+                    task = call.name,
+                    id = call.id,
+                    terminated,
+                    expired,
+                    "task revoked"
+                );
+            }
+            Signal::TaskUnknown { name, id } => tracing::error!(
+                node,
+                task = name,
+                id,
+                "a task that Headcount does not have: rejected, and its sender is told"
+            ),
+            Signal::TaskRejected(refused) => tracing::error!(
+                node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task: rejected"
+            ),
+        }
+    }
+}
+
+/// Counts.
+#[derive(Clone, Debug)]
+pub struct Count {
+    meters: Meters,
+    broker: String,
+}
+
+impl Count {
+    /// Counts what the node on this broker does.
+    pub fn new(meters: Meters, broker: impl Into<String>) -> Self {
+        let broker = broker.into();
+        // From zero, so that the first is an increase.
+        drop(
+            meters
+                .node_refused
+                .get_or_create(&BrokerLabel { broker: broker.clone() }),
+        );
+        Self { meters, broker }
+    }
+
+    fn task(&self, task: &str, state: &'static str) {
+        let label = NodeTaskLabel {
+            broker: self.broker.clone(),
+            task: task.to_owned(),
+            state,
+        };
+        self.meters.node_tasks.get_or_create(&label).inc();
+    }
+}
+
+impl Hook for Count {
+    fn on(&self, _: &str, signal: &Signal) {
+        match signal {
+            Signal::TaskPostrun { call, state, .. } => self.task(&call.name, state),
+            // One that was terminated has ended, and was counted as that.
+            Signal::TaskRevoked {
+                call,
+                terminated: false,
+                ..
+            } => self.task(&call.name, "REVOKED"),
+            Signal::TaskUnknown { .. } | Signal::TaskRejected(_) => {
+                let broker = self.broker.clone();
+                self.meters.node_refused.get_or_create(&BrokerLabel { broker }).inc();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Headcount as a Celery node of its own.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `run.rs` | the loop: session, clock, commands, tasks |
+//! | `session.rs` | one session after the other |
+//! | `runs.rs` | tasks while they run |
+//! | `conclude.rs` | what is done at the end of a call, in order |
+//! | `hooks.rs` | whoever looks on: the log, the metrics |
+//! | `tasks/` | Headcount's own tasks |
+
+mod conclude;
+pub mod hooks;
+mod run;
+pub(crate) mod runs;
+mod session;
+pub mod tasks;
+
+pub(crate) use run::run;
+
+use headcount_core::node::NodeSpec;
+
+use crate::ports::node::{SharedHook, SharedNodeBroker, SharedResultStore, SharedTask};
+
+/// Where results go.
+#[derive(Clone)]
+pub enum Results {
+    /// Nowhere.
+    Nowhere,
+    /// To the queue that the message names (`rpc`).
+    Rpc,
+    /// To a store (`redis`).
+    Store(SharedResultStore),
+}
+
+/// What a node is connected to.
+#[derive(Clone)]
+pub struct Joined {
+    /// The broker.
+    pub broker: SharedNodeBroker,
+    /// The node. Its tasks are taken from [`Joined::tasks`].
+    pub spec: NodeSpec,
+    /// Where results go.
+    pub results: Results,
+    /// Its tasks.
+    pub tasks: Vec<SharedTask>,
+    /// Whoever looks on.
+    pub hooks: Vec<SharedHook>,
+}

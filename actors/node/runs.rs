@@ -1,0 +1,105 @@
+//! Tasks while they run.
+
+use std::collections::BTreeMap;
+
+use headcount_core::celery::result::Failure;
+use headcount_core::node::{CallInfo, Outcome, RunId};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+use crate::ports::node::{Arguments, Call, SharedTask};
+
+/// The runs that are under way.
+#[derive(Default)]
+pub(crate) struct Runs {
+    watched: JoinSet<(RunId, Outcome)>,
+    known: BTreeMap<RunId, (AbortHandle, watch::Sender<bool>)>,
+}
+
+impl Runs {
+    pub(crate) fn start(
+        &mut self,
+        id: RunId,
+        task: SharedTask,
+        info: Box<CallInfo>,
+        args: Vec<Value>,
+        kwargs: Map<String, Value>,
+    ) {
+        let (hurry_in, hurry) = watch::channel(false);
+        let mut impatient = hurry.clone();
+        let heeds = task.heeds_hurry();
+        let call = Call {
+            info,
+            arguments: Arguments { args, kwargs },
+            hurry,
+        };
+        // A task of its own, so that a panic in it ends nothing else.
+        let mut running = actix::spawn(async move { task.run(call).await });
+        self.known.insert(id, (running.abort_handle(), hurry_in));
+        self.watched.spawn_local(async move {
+            let over = async {
+                let hurried = impatient.wait_for(|hurry| *hurry).await.is_ok();
+                if heeds || !hurried {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let outcome = tokio::select! {
+                ended = &mut running => ended.unwrap_or_else(|error| Outcome::Failure(broken(error))),
+                () = over => {
+                    running.abort();
+                    Outcome::Failure(Failure::soft_time_limit())
+                }
+            };
+            (id, outcome)
+        });
+    }
+
+    pub(crate) fn hurry(&self, id: RunId) {
+        if let Some((_, hurry)) = self.known.get(&id) {
+            hurry.send_replace(true);
+        }
+    }
+
+    pub(crate) fn stop(&mut self, id: RunId) {
+        if let Some((running, _)) = self.known.remove(&id) {
+            running.abort();
+        }
+    }
+
+    /// The next run that has ended; never, while none is under way.
+    pub(crate) async fn next(&mut self) -> (RunId, Outcome) {
+        loop {
+            match self.watched.join_next().await {
+                Some(Ok((id, outcome))) => {
+                    self.known.remove(&id);
+                    return (id, outcome);
+                }
+                // Those who watch neither panic nor are they ended while this lives.
+                Some(Err(error)) => tracing::error!(%error, "a run of a task was lost sight of"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.known.values().for_each(|(running, _)| running.abort());
+    }
+}
+
+fn broken(error: JoinError) -> Failure {
+    if !error.is_panic() {
+        return Failure::builtin("RuntimeError", "the task was ended");
+    }
+    let payload = error.into_panic();
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    Failure::builtin(
+        "RuntimeError",
+        format!("the task panicked: {}", text.unwrap_or_default()),
+    )
+}

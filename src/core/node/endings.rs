@@ -1,0 +1,239 @@
+//! How calls come to their end, and the node to its.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::call::{Call, Run};
+use super::events;
+use super::follow;
+use super::machine::Node;
+use super::step::{Conclusion, Outcome, Output, RunId, Settle, Signal, Tag};
+use crate::celery::result::{Failure, State, TaskResult};
+use crate::celery::task::{Delivered, NotATask};
+use crate::time::{Now, Wall};
+
+impl Node {
+    /// Not registered: as Celery does, it is rejected, and its sender is told by the result.
+    pub(super) fn unknown(&mut self, now: Now, tag: Tag, delivered: &Delivered, out: &mut Vec<Output>) {
+        let task = &delivered.task;
+        let failure = Failure::not_registered(&task.name);
+        out.push(Output::Signal(Signal::TaskUnknown {
+            name: task.name.clone(),
+            id: task.id.clone(),
+        }));
+        let event = json!({"uuid": task.id, "exception": failure.repr()});
+        let conclusion = Conclusion {
+            result: Some(TaskResult::of(task, State::Failure, Err(failure), now.wall)),
+            settle: Some((tag, Settle::Reject)),
+            events: self.make_task_event("task-failed", now, event),
+            ..Conclusion::default()
+        };
+        out.push(Output::Conclude(Box::new(conclusion)));
+    }
+
+    /// No task at all, or not what it should be.
+    pub(super) fn refused(&mut self, now: Now, tag: Tag, refused: NotATask, out: &mut Vec<Output>) {
+        if self.leaving {
+            settle(tag, Settle::Requeue, out);
+            return;
+        }
+        if let (Some(name), Some(id)) = (&refused.name, &refused.id)
+            && !self.tasks.contains_key(name.as_str())
+        {
+            // Whether what it holds could be read does not matter then.
+            let delivered = Delivered {
+                task: crate::celery::task::TaskMessage::new(id.as_str(), name.as_str()),
+                ..Delivered::default()
+            };
+            self.unknown(now, tag, &delivered, out);
+            return;
+        }
+        let how = if refused.acknowledged {
+            Settle::Ack
+        } else {
+            Settle::Reject
+        };
+        let event = refused.id.as_ref().map(|id| json!({"uuid": id, "requeue": false}));
+        let event = event.filter(|_| how == Settle::Reject);
+        let events = event.map(|event| self.make_task_event("task-rejected", now, event));
+        out.push(Output::Signal(Signal::TaskRejected(refused)));
+        out.push(Output::Conclude(Box::new(Conclusion {
+            settle: Some((tag, how)),
+            events: events.unwrap_or_default(),
+            ..Conclusion::default()
+        })));
+    }
+
+    /// A call that is not run, or not any more.
+    pub(super) fn revoke(&mut self, now: Now, call: Call, terminated: bool, out: &mut Vec<Output>) {
+        let expired = !terminated && call.is_expired(now.wall);
+        let reason = match (terminated, expired) {
+            (true, _) => "terminated",
+            (_, true) => "expired",
+            _ => "revoked",
+        };
+        out.push(Output::Signal(Signal::TaskRevoked {
+            call: call.info(),
+            terminated,
+            expired,
+        }));
+        let event = events::revoked(&call, terminated, expired);
+        let conclusion = Conclusion {
+            result: wanted(&call, State::Revoked, Err(Failure::revoked(reason)), now.wall),
+            settle: call.tag.map(|tag| (tag, Settle::Ack)),
+            events: self.make_task_event("task-revoked", now, event),
+            ..Conclusion::default()
+        };
+        out.push(Output::Conclude(Box::new(conclusion)));
+    }
+
+    pub(super) fn ended(&mut self, now: Now, id: RunId, outcome: Outcome, out: &mut Vec<Output>) {
+        // One that was terminated, or ran into its limit, has been concluded already.
+        let Some(run) = self.running.remove(&id) else { return };
+        let runtime = now.mono.since(run.since.mono);
+        match outcome {
+            Outcome::Success(value) => {
+                self.postrun(now, &run, State::Success, out);
+                out.push(Output::Signal(Signal::TaskSuccess {
+                    call: run.call.info(),
+                    runtime,
+                }));
+                self.succeed(now, run.call, value, runtime, out);
+            }
+            Outcome::Failure(failure) => {
+                self.postrun(now, &run, State::Failure, out);
+                self.fail(now, run.call, failure, out);
+            }
+            Outcome::Retry { failure, after } => {
+                if run.call.message.retries >= run.call.spec.retries.most {
+                    self.postrun(now, &run, State::Failure, out);
+                    self.fail(now, run.call, failure, out);
+                } else {
+                    self.postrun(now, &run, State::Retry, out);
+                    self.retry(now, run.call, failure, after, out);
+                }
+            }
+        }
+    }
+
+    pub(super) fn succeed(&mut self, now: Now, call: Call, value: Value, runtime: Duration, out: &mut Vec<Output>) {
+        let event = events::succeeded(&call, &value, runtime.as_secs_f64());
+        let conclusion = Conclusion {
+            send: follow::after_success(&call.message, &value, now.wall),
+            result: wanted(&call, State::Success, Ok(value), now.wall),
+            settle: call.tag.map(|tag| (tag, Settle::Ack)),
+            events: self.make_task_event("task-succeeded", now, event),
+            keeps_slot: false,
+        };
+        self.conclude(conclusion, out);
+    }
+
+    pub(super) fn fail(&mut self, now: Now, call: Call, failure: Failure, out: &mut Vec<Output>) {
+        out.push(Output::Signal(Signal::TaskFailure {
+            call: call.info(),
+            failure: failure.clone(),
+        }));
+        let event = events::failed(&call.message.id, &failure);
+        let plain = follow::unable(&call.message.embed).is_none();
+        let conclusion = Conclusion {
+            send: if plain {
+                follow::after_failure(&call.message, now.wall)
+            } else {
+                Vec::new()
+            },
+            result: wanted(&call, State::Failure, Err(failure), now.wall),
+            settle: call.tag.map(|tag| (tag, Settle::Ack)),
+            events: self.make_task_event("task-failed", now, event),
+            keeps_slot: false,
+        };
+        self.conclude(conclusion, out);
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        now: Now,
+        call: Call,
+        failure: Failure,
+        after: Option<Duration>,
+        out: &mut Vec<Output>,
+    ) {
+        let after = after.unwrap_or_else(|| call.spec.retries.rest(call.message.retries));
+        let mut again = call.message.clone();
+        again.retries += 1;
+        again.eta = Some(now.wall + after);
+        out.push(Output::Signal(Signal::TaskRetry {
+            call: call.info(),
+            failure: failure.clone(),
+            after,
+        }));
+        let event = events::failed(&call.message.id, &failure);
+        let conclusion = Conclusion {
+            send: vec![again.publication(call.way(&self.spec.queue))],
+            result: wanted(&call, State::Retry, Err(failure), now.wall),
+            settle: call.tag.map(|tag| (tag, Settle::Ack)),
+            events: self.make_task_event("task-retried", now, event),
+            keeps_slot: false,
+        };
+        self.conclude(conclusion, out);
+    }
+
+    /// The end of a call whose message is settled already keeps its slot until it is through: else a store that does not
+    /// answer would let such ends pile up. Of the others the broker hands out only so many.
+    fn conclude(&mut self, mut conclusion: Conclusion, out: &mut Vec<Output>) {
+        conclusion.keeps_slot = conclusion.settle.is_none() && conclusion.takes_time();
+        self.closing += usize::from(conclusion.keeps_slot);
+        out.push(Output::Conclude(Box::new(conclusion)));
+    }
+
+    pub(super) fn postrun(&self, now: Now, run: &Run, state: State, out: &mut Vec<Output>) {
+        out.push(Output::Signal(Signal::TaskPostrun {
+            call: run.call.info(),
+            state: state.as_str(),
+            runtime: now.mono.since(run.since.mono),
+        }));
+    }
+
+    /// Gives back what waits, and says goodbye; what runs goes on.
+    pub(super) fn leave(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.leaving {
+            return;
+        }
+        self.leaving = true;
+        out.push(Output::Signal(Signal::WorkerShutdown));
+        let waiting = std::mem::take(&mut self.reserved).into_iter();
+        let scheduled = std::mem::take(&mut self.scheduled).into_values();
+        for tag in waiting.chain(scheduled).filter_map(|call| call.tag) {
+            settle(tag, Settle::Requeue, out);
+        }
+        if self.session.is_some() {
+            self.beat("worker-offline", now, out);
+        }
+    }
+
+    /// What did not end in time goes back to the queue where that is possible; of the rest people are told the truth.
+    pub(super) fn abandon(&mut self, now: Now, out: &mut Vec<Output>) {
+        for (id, run) in std::mem::take(&mut self.running) {
+            out.push(Output::Stop(id));
+            if let Some(tag) = run.call.tag {
+                settle(tag, Settle::Requeue, out);
+            } else {
+                self.postrun(now, &run, State::Failure, out);
+                let lost = Failure::builtin("RuntimeError", "Headcount was stopped before the task had ended");
+                self.fail(now, run.call, lost, out);
+            }
+        }
+    }
+}
+
+/// The result, if somebody wants it.
+fn wanted(call: &Call, state: State, value: Result<Value, Failure>, now: Wall) -> Option<TaskResult> {
+    (!call.message.ignore_result).then(|| TaskResult::of(&call.message, state, value, now))
+}
+
+pub(super) fn settle(tag: Tag, how: Settle, out: &mut Vec<Output>) {
+    out.push(Output::Conclude(Box::new(Conclusion {
+        settle: Some((tag, how)),
+        ..Conclusion::default()
+    })));
+}

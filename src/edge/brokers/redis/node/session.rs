@@ -1,0 +1,299 @@
+//! One session of a node on Redis.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use headcount_actors::ports::BrokerError;
+use headcount_actors::ports::node::{Heard, Joining, Link, Order};
+use headcount_core::celery::task::{self, RawTask};
+use headcount_core::celery::{RawRequest, read_request};
+use headcount_core::node::Settle;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::RedisNode;
+use super::held::Books;
+use super::send::Sender;
+use super::take::{Taken, Taker};
+use crate::brokers::redis::commands::Commands;
+use crate::brokers::redis::connect::Address;
+use crate::brokers::redis::subscriber::Subscriber;
+
+/// How often what is held here is shown to be held, and what the dead held is sought; oftener where the visibility timeout is
+/// so short that this would be too seldom.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// A message is shown to be held so many times before its visibility timeout is over: one or two that fail do no harm.
+const TIMES: u32 = 4;
+
+/// How the node's connections show themselves to the operator.
+const NAME: &str = "headcount-node";
+
+/// A take that is under way: it has to come to its end, and brings the taker back.
+type Taking = Pin<Box<dyn Future<Output = (Taker, Result<Option<Taken>, BrokerError>)> + Send>>;
+
+/// One session.
+pub(super) struct Session<'a> {
+    node: &'a RedisNode,
+    hostname: String,
+    prefetch: u16,
+    commands: Arc<Commands>,
+    subscriber: Subscriber,
+    taker: Option<Taker>,
+    books: Books,
+    sender: Sender,
+    /// In the bindings of the control exchange.
+    mailbox: String,
+}
+
+impl<'a> Session<'a> {
+    pub(super) async fn open(node: &'a RedisNode, joining: &Joining) -> Result<Self, BrokerError> {
+        let patience = node.address.connect_timeout;
+        timeout(patience, Self::open_at_leisure(node, joining))
+            .await
+            .unwrap_or(Err(BrokerError::Timeout(patience)))
+    }
+
+    async fn open_at_leisure(node: &'a RedisNode, joining: &Joining) -> Result<Self, BrokerError> {
+        let patience = node.address.command_timeout;
+        let commands = Arc::new(Commands::open(&node.address, patience).await?);
+        let waits = Commands::open(&node.address, patience + Taker::WAITS_FOR).await?;
+        for connection in [&*commands, &waits] {
+            // Not everybody may.
+            let mut name = redis::cmd("CLIENT");
+            name.arg("SETNAME").arg(NAME);
+            let _ = name.query_async::<()>(&mut connection.handle()).await;
+        }
+        let books = Books::new(&node.wire, &joining.queue);
+        // What the last session had taken: the node has forgotten of it what it has not begun, and knows what it has.
+        let before = node.held().drain();
+        for taken in before {
+            books.put_back(&commands, &taken).await?;
+        }
+        let mailbox = node.wire.binding_member("", &node.wire.mailbox(&joining.hostname));
+        bind(node, &commands, joining, &mailbox).await?;
+        let channel = node.wire.control_channel(node.address.db);
+        let subscriber = Subscriber::open(&node.address, NAME, &channel).await?;
+        Ok(Self {
+            node,
+            hostname: joining.hostname.clone(),
+            prefetch: joining.prefetch,
+            taker: Some(Taker::new(Arc::clone(&commands), waits, books.keys())),
+            sender: Sender {
+                commands: Arc::clone(&commands),
+                wire: node.wire.clone(),
+                db: node.address.db,
+            },
+            commands,
+            subscriber,
+            books,
+            mailbox,
+        })
+    }
+
+    pub(super) async fn run(self, link: Link) -> Result<(), BrokerError> {
+        let Self {
+            node,
+            hostname,
+            prefetch,
+            commands,
+            mut subscriber,
+            taker,
+            books,
+            sender,
+            mailbox,
+        } = self;
+        let hearing = hear(&mut subscriber, &node.address, &hostname, link.heard.clone());
+        let working = Work {
+            node,
+            prefetch,
+            commands,
+            taker,
+            books,
+            sender,
+            mailbox,
+        }
+        .run(link);
+        tokio::select! {
+            error = hearing => Err(error),
+            ended = working => ended,
+        }
+    }
+}
+
+/// Everything but the mailbox.
+struct Work<'a> {
+    node: &'a RedisNode,
+    prefetch: u16,
+    commands: Arc<Commands>,
+    taker: Option<Taker>,
+    books: Books,
+    sender: Sender,
+    mailbox: String,
+}
+
+impl Work<'_> {
+    async fn run(mut self, link: Link) -> Result<(), BrokerError> {
+        let Link { heard, mut orders } = link;
+        heard.send(Heard::Opened).await.map_err(|_| gone())?;
+        let every = KEEP_EVERY
+            .min(self.node.visibility_timeout / TIMES)
+            .max(Duration::from_millis(50));
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taking: Option<Taking> = None;
+        let mut leaving = false;
+        loop {
+            if taking.is_none() && !leaving && self.node.held().len() < usize::from(self.prefetch) {
+                taking = self.taker.take().map(take);
+            }
+            if leaving && taking.is_none() {
+                return self.leave().await;
+            }
+            tokio::select! {
+                // What is ordered first: acknowledgements make room for what comes.
+                biased;
+                order = orders.recv(), if !leaving => match order.ok_or_else(gone)? {
+                    Order::Leave => leaving = true,
+                    order => self.carry_out(order).await?,
+                },
+                (taker, taken) = async { match taking.as_mut() { Some(taking) => taking.await, None => std::future::pending().await } } => {
+                    taking = None;
+                    self.taker = Some(taker);
+                    if let Some(taken) = taken? {
+                        let message = task::decode(RawTask::Redis { payload: &taken.payload }).map(Box::new);
+                        let number = self.node.held().note(taken);
+                        if !leaving {
+                            heard.send(Heard::Message { number, message }).await.map_err(|_| gone())?;
+                        }
+                    }
+                }
+                _ = tick.tick() => self.keep().await?,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, order: Order) -> Result<(), BrokerError> {
+        match order {
+            Order::Settle { number, how } => {
+                let Some(taken) = self.node.held().remove(number) else {
+                    return Ok(());
+                };
+                match how {
+                    Settle::Ack | Settle::Reject => self.books.settle(&self.commands, &taken).await,
+                    Settle::Requeue => self.books.put_back(&self.commands, &taken).await,
+                }
+            }
+            Order::Prefetch(count) => {
+                self.prefetch = count;
+                Ok(())
+            }
+            Order::Publish { publication, sent } => {
+                let told = self.sender.send(&publication).await;
+                match (&told, sent) {
+                    (Ok(()), None) => {}
+                    // Its own names are to blame, and nothing else: the session goes on.
+                    (Err(BrokerError::Refused(why)), None) => tracing::debug!(why, "a message that nobody waits for"),
+                    (Err(error), None) => return Err(error.clone()),
+                    (_, Some(sent)) => {
+                        let _ = sent.send(told);
+                    }
+                }
+                Ok(())
+            }
+            Order::Leave => Ok(()),
+        }
+    }
+
+    /// Shows that what is held here is held, and takes over what the dead held.
+    async fn keep(&mut self) -> Result<(), BrokerError> {
+        let tags = self.node.held().tags();
+        self.books.keep(&self.commands, &tags, seconds()).await?;
+        let taken_over = self
+            .books
+            .take_over(&self.commands, seconds(), self.node.visibility_timeout)
+            .await?;
+        if taken_over > 0 {
+            tracing::warn!(
+                broker = self.node.name,
+                taken_over,
+                "tasks that somebody had taken, and never settled, are back in the queue"
+            );
+        }
+        Ok(())
+    }
+
+    /// What is still held goes back, and the mailbox is closed.
+    async fn leave(&mut self) -> Result<(), BrokerError> {
+        let held = self.node.held().drain();
+        for taken in held {
+            self.books.put_back(&self.commands, &taken).await?;
+        }
+        let mut closing = redis::cmd("SREM");
+        closing
+            .arg(self.node.wire.binding_key(&self.node.wire.control_exchange()))
+            .arg(&self.mailbox);
+        closing
+            .query_async::<()>(&mut self.commands.handle())
+            .await
+            .map_err(|error| self.commands.what(&error))
+    }
+}
+
+/// Hands over each command, until the connection breaks.
+async fn hear(
+    subscriber: &mut Subscriber,
+    address: &Address,
+    hostname: &str,
+    heard: mpsc::Sender<Heard>,
+) -> BrokerError {
+    loop {
+        let payload = match subscriber.next(address).await {
+            Ok(payload) => payload,
+            Err(error) => return error,
+        };
+        let news = match read_request(RawRequest::Redis { payload: &payload }, hostname) {
+            Ok(None) => continue,
+            Ok(Some(command)) => Heard::Command(command),
+            Err(why) => Heard::Unreadable(why.as_str()),
+        };
+        if heard.send(news).await.is_err() {
+            return gone();
+        }
+    }
+}
+
+fn take(mut taker: Taker) -> Taking {
+    Box::pin(async move {
+        let taken = taker.take(seconds()).await;
+        (taker, taken)
+    })
+}
+
+/// As kombu does: the queue by its own name, for good; the mailbox, for as long as this one is here.
+async fn bind(node: &RedisNode, commands: &Commands, joining: &Joining, mailbox: &str) -> Result<(), BrokerError> {
+    let own = node.wire.binding_member(&joining.queue, &joining.queue);
+    let mut binding = redis::pipe();
+    binding.sadd(node.wire.binding_key(&joining.queue), &own).ignore();
+    binding.sadd(node.wire.permanent_key(&joining.queue), &own).ignore();
+    binding
+        .sadd(node.wire.binding_key(&node.wire.control_exchange()), mailbox)
+        .ignore();
+    binding
+        .query_async(&mut commands.handle())
+        .await
+        .map_err(|error| commands.what(&error))
+}
+
+/// Seconds since the Unix epoch, as kombu writes them.
+fn seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+fn gone() -> BrokerError {
+    BrokerError::Lost("nobody listens to the session any more".into())
+}

@@ -1,0 +1,112 @@
+//! What the `celery` command and Flower see of the node.
+
+use headcount_testkit::{Broker, Flower, Worker, WorkerOptions, celery, run_once, wait_until};
+use serde_json::Value;
+
+use super::{HEADCOUNT, NODE, PATIENCE, joined, start};
+
+#[test]
+fn on_redis() {
+    seen(&Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    seen(&Broker::rabbitmq());
+}
+
+fn seen(broker: &Broker) {
+    let headcount = start(broker, "");
+    joined(&headcount);
+    // A worker's mingle asks the node, and is not upset by its answer.
+    let worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    assert!(
+        worker
+            .process()
+            .stderr()
+            .iter()
+            .chain(&worker.process().stdout())
+            .any(|line| line.contains("mingle: sync with 1 nodes")),
+        "{}",
+        worker.process().last_lines()
+    );
+    let url = broker.url();
+    let (code, status) = celery(&url, &["status"]);
+    assert_eq!(code, Some(0), "{status}");
+    assert!(
+        status.contains(&format!("{NODE}: OK")) && status.contains("2 nodes online"),
+        "{status}"
+    );
+
+    for (command, part) in [
+        ("ping", "pong"),
+        ("stats", "max-concurrency"),
+        ("active", "- empty -"),
+        ("reserved", "- empty -"),
+        ("scheduled", "- empty -"),
+        ("registered", "headcount.status"),
+        ("active_queues", "headcount"),
+        ("revoked", "- empty -"),
+        ("conf", "task_default_queue"),
+        ("report", "software -> headcount"),
+        ("clock", "clock"),
+    ] {
+        let (code, said) = celery(&url, &["inspect", command, "-d", NODE, "--timeout", "10"]);
+        assert_eq!(code, Some(0), "inspect {command}: {said}");
+        assert!(said.contains(part), "inspect {command}: {said}");
+    }
+    for (command, part) in [
+        (
+            ["rate_limit", "headcount.ping", "10/m"].as_slice(),
+            "new rate limit set successfully",
+        ),
+        (
+            &["time_limit", "headcount.ping", "1", "2"],
+            "time limits set successfully",
+        ),
+        (&["rate_limit", "no.such", "10/m"], "unknown task"),
+        (&["enable_events"], "task events enabled"),
+        (&["shutdown"], "does not obey shutdown"),
+    ] {
+        let arguments = [&["control", "-d", NODE, "--timeout", "10"], command].concat();
+        let (_, said) = celery(&url, &arguments);
+        assert!(said.contains(part), "control {command:?}: {said}");
+    }
+
+    // Whoever looks once sees it, and the daemon does not count itself.
+    let probe = run_once(HEADCOUNT, &["probe", "--broker", &url, "--json"], PATIENCE);
+    let probe: Value = serde_json::from_slice(&probe.stdout).unwrap();
+    let names: Vec<&str> = probe["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|worker| worker["hostname"].as_str())
+        .collect();
+    assert!(names.contains(&NODE) && names.contains(&"sms@h1"), "{probe}");
+    headcount.wait_worker("sms@h1", "up", PATIENCE);
+    let fleets = headcount.get("/api/v1/fleets");
+    let fleets: Vec<&str> = fleets
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|fleet| fleet["name"].as_str())
+        .collect();
+    assert_eq!(fleets, ["sms"], "nobody misses himself");
+
+    let flower = Flower::start(&url);
+    let shown = wait_until("Flower knows all of the node", PATIENCE, || {
+        let workers = run_flower(&flower);
+        let node = workers.get(NODE)?.clone();
+        (node["stats"].is_object() && node["registered"].is_array() && node["active_queues"].is_array()).then_some(node)
+    });
+    assert_eq!(shown["active_queues"][0]["name"], "headcount", "{shown}");
+    assert_eq!(shown["stats"]["pool"]["max-concurrency"], 4, "{shown}");
+
+    assert!(headcount.sigterm().success());
+    let (_, status) = celery(&url, &["status"]);
+    assert!(!status.contains(NODE), "it has left: {status}");
+}
+
+fn run_flower(flower: &Flower) -> Value {
+    flower.get("/api/workers?refresh=1").unwrap_or_default()
+}

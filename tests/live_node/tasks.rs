@@ -1,0 +1,318 @@
+//! Tasks from Python to the node, and from the node to Python.
+
+use headcount_testkit::{
+    Broker, Headcount, Worker, WorkerOptions, celery, control, run_script, start_script, wait_until,
+};
+use serde_json::{Value, json};
+
+use super::{HEADCOUNT, NODE, PATIENCE, backend, call, config, joined, start};
+
+#[test]
+fn from_python_on_redis() {
+    from_python(&Broker::redis());
+}
+
+#[test]
+fn from_python_on_rabbitmq() {
+    from_python(&Broker::rabbitmq());
+}
+
+fn from_python(broker: &Broker) {
+    let headcount = start(broker, "concurrency = 8");
+    joined(&headcount);
+    let none = json!({});
+    let told = call(
+        broker,
+        &backend(broker),
+        &[
+            ("headcount.ping", json!([]), none.clone()),
+            ("headcount.echo", json!(["größe",]), none.clone()),
+            ("headcount.echo", json!([1, 2]), none.clone()),
+            ("headcount.status", json!([]), none.clone()),
+            ("headcount.probe", json!([null, 1]), none.clone()),
+            ("headcount.echo", json!(["later"]), json!({"countdown": 1})),
+            (
+                "headcount.echo",
+                json!(["never"]),
+                json!({"countdown": 2, "expires": 1}),
+            ),
+            ("headcount.echo", json!(["first"]), json!({"priority": 9})),
+            ("headcount.sleep", json!([30]), json!({"time_limit": 1})),
+            ("headcount.sleep", json!([30]), json!({"soft_time_limit": 1})),
+            ("headcount.sleep", json!([-1]), none.clone()),
+            ("headcount.ping", json!([7]), none.clone()),
+            ("headcount.status", json!(["none"]), none.clone()),
+            ("no.such.task", json!([]), none.clone()),
+        ],
+    );
+    let ok: Vec<&Value> = told.iter().map(|one| &one["ok"]).collect();
+    assert_eq!(*ok[0], "pong");
+    assert_eq!(*ok[1], "größe");
+    assert_eq!(*ok[2], json!({"args": [1, 2], "kwargs": {}}));
+    assert_eq!(*ok[3], json!([]));
+    assert!(ok[4][NODE].is_f64(), "{}", told[4]);
+    assert_eq!(*ok[5], "later");
+    assert!(told[5]["seconds"].as_f64().unwrap() >= 1.0, "{}", told[5]);
+    assert_eq!(*ok[7], "first");
+    for (place, module, kind, state) in [
+        (6, "celery.exceptions", "TaskRevokedError", "REVOKED"),
+        (8, "billiard.exceptions", "TimeLimitExceeded", "FAILURE"),
+        (9, "billiard.exceptions", "SoftTimeLimitExceeded", "FAILURE"),
+        (10, "builtins", "ValueError", "FAILURE"),
+        (11, "builtins", "TypeError", "FAILURE"),
+        (12, "builtins", "LookupError", "FAILURE"),
+        (13, "celery.exceptions", "NotRegistered", "FAILURE"),
+    ] {
+        let one = &told[place];
+        assert_eq!(
+            (&one["module"], &one["type"], &one["state"]),
+            (&json!(module), &json!(kind), &json!(state)),
+            "{one}"
+        );
+    }
+    let metric = |task: &str, state: &str| {
+        let labels = format!("broker=\"main\",task=\"{task}\",state=\"{state}\"");
+        headcount.metric("headcount_node_tasks_total", &labels)
+    };
+    assert_eq!(metric("headcount.ping", "SUCCESS"), Some(1.0));
+    assert_eq!(metric("headcount.sleep", "FAILURE"), Some(3.0));
+    assert_eq!(
+        headcount.metric("headcount_node_refused_total", "broker=\"main\""),
+        Some(1.0)
+    );
+
+    revoked(broker);
+    broken_bodies(broker, &headcount);
+    assert!(headcount.sigterm().success());
+}
+
+/// One that runs is terminated, one that waits for its time is dropped.
+fn revoked(broker: &Broker) {
+    let calls = json!([
+        ["headcount.sleep", [600], {}, {"task_id": "runs"}],
+        ["headcount.echo", [1], {}, {"task_id": "waits", "countdown": 600}],
+    ]);
+    let waiting = start_script(
+        &broker.url(),
+        "call.py",
+        &[&broker.url(), &backend(broker), &calls.to_string()],
+    );
+    for (list, id) in [("active", "runs"), ("scheduled", "waits")] {
+        wait_until("the node has taken it", PATIENCE, || {
+            let (_, said) = celery(&broker.url(), &["inspect", list, "-d", NODE, "--timeout", "10"]);
+            said.contains(id).then_some(())
+        });
+    }
+    control(
+        &broker.url(),
+        NODE,
+        "revoke",
+        &json!({"task_id": "runs", "terminate": true, "signal": "SIGTERM"}),
+    );
+    control(&broker.url(), NODE, "revoke", &json!({"task_id": ["waits"]}));
+    let told = headcount_testkit::finish_script(&waiting);
+    let why: Vec<&Value> = told.as_array().unwrap().iter().map(|one| &one["args"][0]).collect();
+    assert_eq!(why, ["terminated", "revoked"], "{told}");
+}
+
+/// What is no task is out of the way of the next, said and counted.
+fn broken_bodies(broker: &Broker, headcount: &Headcount) {
+    let before = headcount
+        .metric("headcount_node_refused_total", "broker=\"main\"")
+        .unwrap();
+    run_script(&broker.url(), "raw.py", &[&broker.url(), "headcount"]);
+    let told = call(
+        broker,
+        &backend(broker),
+        &[("headcount.echo", json!(["next"]), json!({}))],
+    );
+    assert_eq!(told[0]["ok"], "next");
+    let (_, said) = celery(&broker.url(), &["inspect", "ping", "-d", NODE, "--timeout", "10"]);
+    assert!(said.contains("pong"), "it still answers: {said}");
+    let log = headcount.process().stderr();
+    assert!(
+        !log.iter().any(|line| line.contains("the node has not joined")),
+        "nothing of that cost it its session"
+    );
+    let sent = match broker {
+        Broker::Redis(_) => 9 + 6,
+        Broker::RabbitMq(_) => 9,
+    };
+    wait_until("all of them are counted", PATIENCE, || {
+        let now = headcount
+            .metric("headcount_node_refused_total", "broker=\"main\"")
+            .unwrap();
+        (now >= before + f64::from(sent)).then_some(())
+    });
+    if let Broker::Redis(redis) = broker {
+        let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+        let left: (u64, u64) = redis::pipe()
+            .hlen("unacked")
+            .zcard("unacked_index")
+            .query(&mut connection)
+            .unwrap();
+        assert_eq!(left, (0, 0), "nothing of it is left on the books");
+    }
+}
+
+/// A probe of a broker that is not there is tried again, later each time, and then fails.
+#[test]
+fn a_task_is_retried_on_redis() {
+    retried(&Broker::redis());
+}
+
+#[test]
+fn a_task_is_retried_on_rabbitmq() {
+    retried(&Broker::rabbitmq());
+}
+
+fn retried(broker: &Broker) {
+    let nowhere = format!(
+        "[[broker]]\nname = \"nowhere\"\nurl = \"redis://127.0.0.1:{}\"\n",
+        headcount_testkit::free_port()
+    );
+    let headcount = Headcount::launch(HEADCOUNT, &(config(broker, "broker = \"main\"") + &nowhere));
+    joined(&headcount);
+    let told = call(
+        broker,
+        &backend(broker),
+        &[("headcount.probe", json!(["nowhere"]), json!({}))],
+    );
+    let one = &told[0];
+    assert_eq!(
+        (&one["type"], &one["module"]),
+        (&json!("ConnectionError"), &json!("builtins")),
+        "{one}"
+    );
+    assert!(one["seconds"].as_f64().unwrap() >= 7.0, "after 1, 2 and 4 s: {one}");
+    let labels = "broker=\"main\",task=\"headcount.probe\",state=\"RETRY\"";
+    assert_eq!(headcount.metric("headcount_node_tasks_total", labels), Some(3.0));
+    assert!(headcount.sigterm().success());
+}
+
+/// A chain from Headcount's task to a Python worker's: what the node sends is run there, and its result comes to who waits.
+#[test]
+fn to_python_on_redis() {
+    to_python(&Broker::redis());
+}
+
+#[test]
+fn to_python_on_rabbitmq() {
+    to_python(&Broker::rabbitmq());
+}
+
+fn to_python(broker: &Broker) {
+    let headcount = start(broker, "");
+    joined(&headcount);
+    let options = WorkerOptions {
+        extra: vec!["--".into(), format!("result_backend={}", backend(broker))],
+        ..WorkerOptions::default()
+    };
+    let _worker = Worker::start(&broker.url(), "sms@h1", options);
+    let told = run_script(&broker.url(), "chain.py", &[&broker.url(), &backend(broker)]);
+    assert_eq!(told, json!({"chain": 42, "linked": [2]}));
+    assert!(headcount.sigterm().success());
+}
+
+/// The other backend: results in a Redis, while the broker is a RabbitMQ.
+#[test]
+fn results_in_another_redis() {
+    let (broker, mut results) = (Broker::rabbitmq(), Broker::redis());
+    let headcount = start(&broker, &format!("result_backend = \"{}\"", results.url()));
+    joined(&headcount);
+    let told = call(
+        &broker,
+        &results.url(),
+        &[
+            ("headcount.ping", json!([]), json!({"task_id": "kept"})),
+            ("headcount.ping", json!([1]), json!({})),
+        ],
+    );
+    assert_eq!(
+        (&told[0]["ok"], &told[1]["type"]),
+        (&json!("pong"), &json!("TypeError"))
+    );
+    let mut connection = redis::Client::open(results.url()).unwrap().get_connection().unwrap();
+    let ttl: i64 = redis::cmd("TTL")
+        .arg("celery-task-meta-kept")
+        .query(&mut connection)
+        .unwrap();
+    assert!((86_000..=86_400).contains(&ttl), "{ttl}");
+    drop(connection);
+    // While the results cannot be stored the task waits with its end, and then it is told all the same.
+    results.kill();
+    let pending = start_script(&broker.url(), "send.py", &[r#"[["headcount", "headcount.ping", []]]"#]);
+    assert!(pending.wait_exit(PATIENCE).success());
+    headcount
+        .process()
+        .wait_line("could not be stored; trying again", PATIENCE);
+    results.restart();
+    let mut connection = redis::Client::open(results.url()).unwrap().get_connection().unwrap();
+    wait_until("the result is there", PATIENCE, || {
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("celery-task-meta-*")
+            .query(&mut connection)
+            .unwrap();
+        (keys.len() == 1).then_some(())
+    });
+    assert!(headcount.sigterm().success());
+}
+
+/// A queue that is there already, of a type that somebody chose, is taken as it is: a quorum queue, which has no prefetch
+/// count for a whole channel.
+#[test]
+fn a_quorum_queue_on_rabbitmq() {
+    let broker = Broker::rabbitmq();
+    run_script(&broker.url(), "quorum.py", &[&broker.url(), "headcount"]);
+    let headcount = start(&broker, "");
+    joined(&headcount);
+    let told = run_script(
+        &broker.url(),
+        "call.py",
+        &[
+            &broker.url(),
+            "rpc://",
+            r#"[["headcount.ping", [], {}, {}], ["headcount.echo", [1], {}, {"countdown": 1}]]"#,
+            "quorum=1",
+        ],
+    );
+    assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
+    assert!(headcount.sigterm().success());
+}
+
+/// While the only slot is taken three wait at the broker, and the most urgent of them is the next: 9 on RabbitMQ, 0 on Redis.
+#[test]
+fn the_most_urgent_is_next_on_redis() {
+    urgent(&Broker::redis(), ["of 0", "of 4", "of 9"]);
+}
+
+#[test]
+fn the_most_urgent_is_next_on_rabbitmq() {
+    urgent(&Broker::rabbitmq(), ["of 9", "of 4", "of 0"]);
+}
+
+fn urgent(broker: &Broker, expected: [&str; 3]) {
+    let headcount = start(broker, "concurrency = 1\nprefetch_multiplier = 1\nmax_priority = 10");
+    joined(&headcount);
+    let echo = |priority: u8| json!(["headcount.echo", [format!("of {priority}")], {}, {"priority": priority}]);
+    let calls = json!([["headcount.sleep", [5], {}, {}], echo(4), echo(0), echo(9)]);
+    let arguments = [
+        &broker.url(),
+        &backend(broker),
+        &calls.to_string(),
+        "task_queue_max_priority=10",
+    ];
+    let told = run_script(&broker.url(), "call.py", &arguments);
+    assert!(
+        told.as_array().unwrap().iter().all(|one| one["state"] == "SUCCESS"),
+        "{told}"
+    );
+    let log = headcount.process().stderr();
+    let began: Vec<&str> = log
+        .iter()
+        .filter(|line| line.contains("task begins"))
+        .filter_map(|line| expected.into_iter().find(|one| line.contains(one)))
+        .collect();
+    assert_eq!(began, expected);
+    assert!(headcount.sigterm().success());
+}

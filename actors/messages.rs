@@ -7,7 +7,7 @@ use actix::Message;
 use compact_str::CompactString;
 use headcount_core::alert::Incident;
 use headcount_core::detect::{FleetReport, Sighting};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::TaskRollup;
 use headcount_core::status::BrokerStatus;
 
 /// Broker listener → fleet prober: these workers have been heard of.
@@ -33,7 +33,7 @@ pub struct BrokerReported {
 /// Broker listener → stats processor: these task events were counted.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct TasksCounted(pub Vec<TaskCount>);
+pub struct TasksCounted(pub Vec<TaskRollup>);
 
 /// Fleet prober → health aggregator: how the fleet stands.
 #[derive(Debug, Message)]

@@ -111,7 +111,7 @@ impl Meters {
         );
         registry.register(
             "headcount_task_counts_lost",
-            "Counts of tasks that were dropped because the store had failed for too long",
+            "Task events that were left out of the counts: the store had failed for too long, or there were too many kinds",
             self.task_counts_lost.clone(),
         );
         registry.register(

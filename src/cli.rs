@@ -121,6 +121,9 @@ others' rules: `celery` (celery.events.state, its expire window in per cent), `t
 seed gives the same figures on any machine. A worker that is silent for up to 10 s is well, and any alarm
 about it false; one that is silent for 20 s, or gone, must be found.")]
     Simulate(Simulate),
+    /// Roll-ups: what was counted, and how long it took
+    #[command(subcommand)]
+    Stats(Stats),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -277,6 +280,46 @@ fn read_days(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `headcount stats`.
+#[derive(Debug, Subcommand)]
+pub enum Stats {
+    /// How many tasks ran, and how long they ran and waited, as a running daemon has counted
+    #[command(after_help = "\
+Examples:
+  headcount stats tasks
+  headcount stats tasks --fleet sms --since 1d --json
+  headcount stats tasks --task 'sms.*' --since 2h --step 5m
+
+One line for each fleet, task and queue. RUN is how long a task ran, WAIT how long it waited in its
+worker, and QUEUED how long in the queue before; each is half of all / 99 in a hundred at most, within 1 %.
+The workers must send task events (`celery worker -E`); the queue and the time in it are known where the
+producers do too (task_send_sent_event). Minutes are kept for two days, then hours.")]
+    Tasks(StatsTasks),
+}
+
+/// `headcount stats tasks`.
+#[derive(Args, Debug)]
+pub struct StatsTasks {
+    /// The running daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Only this fleet
+    #[arg(long, value_name = "NAME")]
+    pub fleet: Option<String>,
+    /// Only this task, or those that match a pattern such as 'sms.*'
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// From when on: a duration such as 2h, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub since: String,
+    /// Apart for each so long a time, such as 1m, 5m or 1h, instead of all together
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// Print JSON: what the daemon's API gives
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `headcount notify`.
 #[derive(Debug, Subcommand)]
 pub enum Notify {
@@ -335,7 +378,7 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "test"
+                "run", "check", "probe", "status", "record", "replay", "simulate", "tasks", "test"
             ]
         );
     }

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             Command::Replay(replay) => commands::replay::run(&replay),
             Command::Status(status) => commands::status::run(status).await,
             Command::Simulate(simulate) => commands::simulate::run(simulate),
+            Command::Stats(stats) => commands::stats::run(stats).await,
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });

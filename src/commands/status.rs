@@ -68,14 +68,15 @@ async fn show(client: &Client, as_json: bool) -> Result<String, CommandError> {
     Ok(picture.render(&client.url, jiff::Timestamp::now(), super::table::colours()))
 }
 
-struct Client {
+/// Asks a running daemon.
+pub(super) struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<String>,
 }
 
 impl Client {
-    fn new(daemon: &Daemon) -> Result<Self, CommandError> {
+    pub(super) fn new(daemon: &Daemon) -> Result<Self, CommandError> {
         let url = daemon.url.trim_end_matches('/').to_owned();
         let sound = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !sound {
@@ -109,7 +110,7 @@ impl Client {
         ))
     }
 
-    async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, CommandError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, CommandError> {
         let failed = |why: String| CommandError::Failed(format!("{}{page}: {why}", self.url));
         let mut request = self.http.get(format!("{}{page}", self.url));
         if let Some(token) = &self.token {

@@ -1,0 +1,17 @@
+//! `headcount stats`: one file for each of its commands.
+
+mod tasks;
+
+use crate::cli::Stats;
+
+use super::Outcome;
+
+/// Runs one of them.
+///
+/// # Errors
+/// Those of the command.
+pub async fn run(args: Stats) -> Outcome {
+    match args {
+        Stats::Tasks(args) => tasks::run(args).await,
+    }
+}

@@ -33,3 +33,11 @@ def add(a, b):
 @app.task(name="fail")
 def fail(why="as asked"):
     raise RuntimeError(why)
+
+
+@app.task(name="flaky", bind=True, max_retries=1)
+def flaky(self):
+    """Works at the second attempt."""
+    if self.request.retries == 0:
+        time.sleep(0.1)
+        raise self.retry(countdown=0.2)

@@ -209,3 +209,6 @@ impl SpansView {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,7 +215,7 @@ impl Store for FakeStore {
     }
 }
 
-fn http(status: Status, store: SharedStore) -> Http {
+pub(super) fn http(status: Status, store: SharedStore) -> Http {
     let (_, view): (_, StatusView) = tokio::sync::watch::channel(Arc::new(status));
     let vitals = Vitals::default();
     vitals.note("FleetProber(sms)", Vital::Running, false);
@@ -238,15 +238,15 @@ fn usual() -> Http {
 /// Reads one header of an answer.
 type ReadHeader = Box<dyn Fn(&str) -> Option<String>>;
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     content_type: String,
     header: ReadHeader,
     body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
@@ -272,7 +272,7 @@ async fn ask(http: Http, request: test::TestRequest) -> Answer {
     }
 }
 
-async fn get(http: Http, uri: &str) -> Answer {
+pub(super) async fn get(http: Http, uri: &str) -> Answer {
     ask(http, test::TestRequest::get().uri(uri)).await
 }
 

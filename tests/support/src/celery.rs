@@ -236,6 +236,17 @@ pub fn control(broker_url: &str, hostname: &str, method: &str, arguments: &Value
     );
 }
 
+/// Runs one of the scripts in `tests/apps`, with arguments, and returns what it has written to standard output.
+///
+/// # Panics
+/// When it fails, or takes too long.
+pub fn run_script(broker_url: &str, script: &str, arguments: &[&str], within: Duration) -> String {
+    let process = Process::start(script, celery_command(broker_url).arg(script).args(arguments));
+    let status = process.wait_exit(within);
+    assert!(status.success(), "{script}: {status}\n{}", process.last_lines());
+    process.whole_output().0
+}
+
 /// A Python for the application of the tests.
 pub(crate) fn celery_command(broker_url: &str) -> std::process::Command {
     let mut celery = command(python());

@@ -20,7 +20,7 @@ mod slack;
 mod wait;
 
 pub use broker::Broker;
-pub use celery::{Pool, Worker, WorkerOptions, control, python, repository, send_tasks};
+pub use celery::{Pool, Worker, WorkerOptions, control, python, repository, run_script, send_tasks};
 pub use flower::Flower;
 pub use headcount::{Headcount, run_once};
 pub use ports::free_port;

@@ -8,6 +8,7 @@ use crate::fleet_prober::FleetProber;
 use crate::health_aggregator::HealthAggregator;
 use crate::messages::Provoke;
 use crate::slack_notifier::SlackNotifier;
+use crate::stats_pipeline::{StatsPublisher, StatsReader};
 use crate::stats_processor::StatsProcessor;
 
 macro_rules! panics_when_provoked {
@@ -28,5 +29,7 @@ panics_when_provoked!(
     FleetProber,
     HealthAggregator,
     SlackNotifier,
-    StatsProcessor
+    StatsProcessor,
+    StatsPublisher,
+    StatsReader
 );

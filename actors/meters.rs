@@ -1,5 +1,7 @@
 //! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
 
+pub mod stats;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -64,6 +66,8 @@ pub struct Meters {
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
+    /// Those of pipelines.
+    pub stats: stats::StatsMeters,
 }
 
 impl Default for Meters {
@@ -77,6 +81,7 @@ impl Default for Meters {
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
             actor_restarts: Family::default(),
+            stats: stats::StatsMeters::default(),
         }
     }
 }
@@ -124,5 +129,6 @@ impl Meters {
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
         );
+        self.stats.register(registry);
     }
 }

@@ -1,5 +1,7 @@
 //! What the outside implements: a broker, a notifier, a store. Actors know these traits and nothing behind them.
 
+pub mod stats;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -295,6 +295,47 @@ worker, and QUEUED how long in the queue before; each is half of all / 99 in a h
 The workers must send task events (`celery worker -E`); the queue and the time in it are known where the
 producers do too (task_send_sent_event). Minutes are kept for two days, then hours.")]
     Tasks(StatsTasks),
+    /// Read and publish what is there, and end
+    #[command(after_help = "\
+Examples:
+  headcount stats run --config headcount.toml
+  headcount stats run --config headcount.toml --pipeline clicks
+
+Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped,
+or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same
+pipelines may run beside it, here or elsewhere: they share the work.")]
+    Run(StatsOf),
+    /// How far the pipelines are
+    #[command(after_help = "\
+Examples:
+  headcount stats status --config headcount.toml
+  headcount stats status --config headcount.toml --json
+
+Reads the state that is kept in MongoDB, so no daemon is needed. LAG is how many documents are still to be
+read, BEHIND how old the oldest of these is.")]
+    Status(StatsStatus),
+}
+
+/// Which pipelines.
+#[derive(Args, Debug)]
+pub struct StatsOf {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// A pipeline by its name; may be repeated [default: all]
+    #[arg(long = "pipeline", value_name = "NAME")]
+    pub pipelines: Vec<String>,
+}
+
+/// `headcount stats status`.
+#[derive(Args, Debug)]
+pub struct StatsStatus {
+    /// Which
+    #[command(flatten)]
+    pub of: StatsOf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `headcount stats tasks`.
@@ -378,7 +419,7 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "tasks", "test"
+                "run", "check", "probe", "status", "record", "replay", "simulate", "tasks", "run", "status", "test"
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use headcount_edge::{brokers, notifiers, store};
+use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
 use toml::de::DeTable;
@@ -18,19 +18,20 @@ use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
 use super::spot::Spot;
+use super::stats;
 use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER, Value};
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node", "stats"];
+const LATER: &[&str] = &["rule", "job", "sentry", "otlp", "deadman", "node"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells.
-const OUTWARD: &[&str] = &["server", "store", "notify"];
+const OUTWARD: &[&str] = &["server", "store", "notify", "stats"];
 
 /// The tables that a file may hold.
-pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify"];
+pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "notify", "stats"];
 
 /// The plain tables, with the keys that each reads.
 pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
@@ -113,6 +114,9 @@ impl Reader {
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
         let notifiers = self.notifiers(root.take("notify"));
+        let pipelines = root.take("stats");
+        let has_pipelines = pipelines.is_some();
+        let stats = self.stats(pipelines);
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
                 "this version of headcount does not have it yet".to_owned()
@@ -131,7 +135,10 @@ impl Reader {
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
-        if brokers.is_empty() && names.is_empty() && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
+        if brokers.is_empty()
+            && names.is_empty()
+            && !has_pipelines
+            && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
         {
             self.say(
                 &At::File(0..0),
@@ -146,6 +153,7 @@ impl Reader {
             brokers,
             fleets,
             notifiers,
+            stats,
         }
     }
 
@@ -315,6 +323,26 @@ impl Reader {
         }
         if absent {
             found = default_notifiers();
+        }
+        found
+    }
+
+    fn stats(&mut self, entry: Option<Entry>) -> Vec<pipelines::Config> {
+        let mut found: Vec<pipelines::Config> = Vec::new();
+        for (index, at, table) in self.tables("stats", entry) {
+            let path = vec!["stats".to_owned(), format!("[{index}]")];
+            let (config, mut mistakes) =
+                decode::table(table.clone(), &at, &path, |table| pipelines::Config::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(config) = config else { continue };
+            let mut spot = Spot {
+                table: &table,
+                at: &at,
+                path,
+                mistakes: &mut self.mistakes,
+            };
+            stats::check(&config, &found, &mut spot);
+            found.push(config);
         }
         found
     }

@@ -4,4 +4,5 @@
 pub mod brokers;
 pub mod http;
 pub mod notifiers;
+pub mod stats;
 pub mod store;

@@ -1,5 +1,6 @@
 //! `headcount stats`: one file for each of its commands.
 
+mod pipelines;
 mod tasks;
 
 use crate::cli::Stats;
@@ -13,5 +14,7 @@ use super::Outcome;
 pub async fn run(args: Stats) -> Outcome {
     match args {
         Stats::Tasks(args) => tasks::run(args).await,
+        Stats::Run(args) => pipelines::work(args).await,
+        Stats::Status(args) => pipelines::status(args).await,
     }
 }

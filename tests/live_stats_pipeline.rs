@@ -20,13 +20,16 @@ fn what_is_inserted_while_it_runs_is_in_both_sinks() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
     let source = Source::of(&mongo);
-    source.insert_random(500, 1);
+    source.insert_past(500, 1, 600);
     let headcount = Headcount::launch(program(), &pipeline.config());
-    wait_until("both sinks", SOON, || pipeline.both_are_right(&elastic).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
     // What was there is counted; now what comes.
     source.insert_random(300, 2);
-    wait_until("both sinks", SOON, || pipeline.both_are_right(&elastic).then_some(()));
-    assert_eq!(headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\""), Some(800.0));
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(
+        headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\""),
+        Some(800.0)
+    );
     drop(headcount);
     pipeline.compare(&elastic);
 }
@@ -56,12 +59,25 @@ fn bad_documents_are_put_aside_with_their_reasons_and_stop_nobody() {
         (with("price", f64::NAN.into()), "`price`: not a number"),
         (with("price", f64::INFINITY.into()), "`price`: infinite"),
         (with("price", 1e300.into()), "`price`: a number beyond"),
-        (with("ms", doc! { "a": 1 }.into()), "`ms`: expected a number, found a document"),
-        (with("country", vec![1, 2].into()), "`country`: expected a scalar, found a list"),
-        (with("campaign", "x".repeat(5_000).into()), "`campaign`: a text of 5000 bytes"),
+        (
+            with("ms", doc! { "a": 1 }.into()),
+            "`ms`: expected a number, found a document",
+        ),
+        (
+            with("country", vec![1, 2].into()),
+            "`country`: expected a scalar, found a list",
+        ),
+        (
+            with("campaign", "x".repeat(5_000).into()),
+            "`campaign`: a text of 5000 bytes",
+        ),
     ];
     // What is missing or null where it is measured or grouped by is no mistake.
-    let mut fine = vec![with("price", Bson::Null), with("country", Bson::Null), with("ms", 7_i32.into())];
+    let mut fine = vec![
+        with("price", Bson::Null),
+        with("country", Bson::Null),
+        with("ms", 7_i32.into()),
+    ];
     fine.iter_mut().for_each(|document| drop(document.remove("_id")));
     source.insert(fine);
     // Strings among object ids: of another kind than the cursor's others, so they are given object ids here.
@@ -75,16 +91,25 @@ fn bad_documents_are_put_aside_with_their_reasons_and_stop_nobody() {
         .collect();
     source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
     let _headcount = Headcount::launch(program(), &pipeline.config());
-    wait_until("all dead letters", SOON, || (pipeline.dead_letters().len() >= bad.len()).then_some(()));
+    wait_until("all dead letters", SOON, || {
+        (pipeline.dead_letters().len() >= bad.len()).then_some(())
+    });
     let letters = pipeline.dead_letters();
     assert_eq!(letters.len(), bad.len(), "{letters:#?}");
     for (id, document, why) in &bad {
-        let letter = letters.iter().find(|letter| letter.get_object_id("source_id") == Ok(*id));
-        let reason = letter.unwrap_or_else(|| panic!("no letter for {document}")).get_str("reason").unwrap();
+        let letter = letters
+            .iter()
+            .find(|letter| letter.get_object_id("source_id").is_ok_and(|found| found == *id));
+        let reason = letter
+            .unwrap_or_else(|| panic!("no letter for {document}"))
+            .get_str("reason")
+            .unwrap();
         assert!(reason.contains(why), "{document}: {reason}");
     }
     let ids: Vec<Bson> = bad.iter().map(|(id, ..)| (*id).into()).collect();
-    wait_until("the others", SOON, || pipeline.both_are_right_without(&elastic, &ids).then_some(()));
+    wait_until("the others", SOON, || {
+        pipeline.both_are_right_without(&elastic, &ids).then_some(())
+    });
 }
 
 #[test]
@@ -95,20 +120,35 @@ fn a_mapping_that_refuses_a_field_costs_only_what_has_it() {
     let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
     let source = Source::of(&mongo);
     let at = DateTime::now();
-    let one = |campaign: &str| doc! { "at": at, "campaign": campaign, "country": "de", "price": 1.0, "ms": 5.0, "user": "u" };
+    let one =
+        |campaign: &str| doc! { "at": at, "campaign": campaign, "country": "de", "price": 1.0, "ms": 5.0, "user": "u" };
     source.insert(vec![one("word"), one("7"), one("8")]);
     let headcount = Headcount::launch(program(), &pipeline.config());
-    wait_until("two roll-ups in the index", SOON, || (elastic.documents("clicks-1m").len() == 2).then_some(()));
-    wait_until("three in the collection", SOON, || (pipeline.rollups().len() == 3).then_some(()));
-    wait_until("the letter", SOON, || (pipeline.dead_letters().len() == 1).then_some(()));
+    wait_until("two roll-ups in the index", SOON, || {
+        (elastic.documents("clicks-1m").len() == 2).then_some(())
+    });
+    wait_until("three in the collection", SOON, || {
+        (pipeline.rollups().len() == 3).then_some(())
+    });
+    wait_until("the letter", SOON, || {
+        (pipeline.dead_letters().len() == 1).then_some(())
+    });
     let letter = pipeline.dead_letters().remove(0);
     assert!(letter.get_str("rollup_id").unwrap().contains("|word|de"), "{letter}");
-    assert!(letter.get_str("sink").unwrap().starts_with("elasticsearch+http://"), "{letter}");
+    assert!(
+        letter.get_str("sink").unwrap().starts_with("elasticsearch+http://"),
+        "{letter}"
+    );
     assert!(letter.get_str("reason").unwrap().contains("400"), "{letter}");
     // And it goes on.
     source.insert(vec![one("9")]);
-    wait_until("three roll-ups in the index", SOON, || (elastic.documents("clicks-1m").len() == 3).then_some(()));
-    assert_eq!(headcount.metric("headcount_stats_refused_total", "pipeline=\"clicks\""), Some(1.0));
+    wait_until("three roll-ups in the index", SOON, || {
+        (elastic.documents("clicks-1m").len() == 3).then_some(())
+    });
+    assert_eq!(
+        headcount.metric("headcount_stats_refused_total", "pipeline=\"clicks\""),
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -131,7 +171,7 @@ fn an_elasticsearch_that_fails_in_its_ways_gets_everything_in_the_end() {
     let _headcount = Headcount::launch(program(), &pipeline.config());
     wait_until("all faults", SOON, || (proxy.bulks().1 >= faults.len()).then_some(()));
     source.insert_random(100, 5);
-    wait_until("both sinks", SOON, || pipeline.both_are_right(&elastic).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
     pipeline.compare(&elastic);
     assert!(pipeline.dead_letters().is_empty());
 }

@@ -64,12 +64,36 @@ impl StatsMeters {
 
     pub(super) fn register(&self, registry: &mut Registry) {
         let counts: [(&str, &str, &Count); 6] = [
-            ("headcount_stats_documents", "Documents that a pipeline has read", &self.documents),
-            ("headcount_stats_bad", "Documents that could not be counted, and were put aside", &self.bad),
-            ("headcount_stats_rollups", "Roll-ups that all sinks of a pipeline have taken", &self.rollups),
-            ("headcount_stats_refused", "Roll-ups that a sink refused for good, and that were put aside", &self.refused),
-            ("headcount_stats_fenced", "Steps that were not committed, because the lease was lost", &self.fenced),
-            ("headcount_stats_failures", "Failures of a pipeline that are tried again", &self.failures),
+            (
+                "headcount_stats_documents",
+                "Documents that a pipeline has read",
+                &self.documents,
+            ),
+            (
+                "headcount_stats_bad",
+                "Documents that could not be counted, and were put aside",
+                &self.bad,
+            ),
+            (
+                "headcount_stats_rollups",
+                "Roll-ups that all sinks of a pipeline have taken",
+                &self.rollups,
+            ),
+            (
+                "headcount_stats_refused",
+                "Roll-ups that a sink refused for good, and that were put aside",
+                &self.refused,
+            ),
+            (
+                "headcount_stats_fenced",
+                "Steps that were not committed, because the lease was lost",
+                &self.fenced,
+            ),
+            (
+                "headcount_stats_failures",
+                "Failures of a pipeline that are tried again",
+                &self.failures,
+            ),
         ];
         for (name, help, count) in counts {
             registry.register(name, help, count.clone());

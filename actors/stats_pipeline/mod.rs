@@ -19,7 +19,9 @@ use crate::ports::stats::{StatsError, StatsPipeline};
 
 /// So many states may wait to be published; then the readers wait, too. Raising it lets a sink that is slow for a while hold up
 /// less, and makes the roll-ups older that it gets.
-pub const MAX_UNPUBLISHED: u64 = 50_000;
+pub const MAX_UNPUBLISHED: u64 = 20_000;
+/// How many wait is counted so often: it takes the server a while where they are many. What is read meanwhile comes on top.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// What has come is looked for so often, where nothing else calls for it.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 

@@ -7,7 +7,7 @@ use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, W
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{LOOK_EVERY, MAX_UNPUBLISHED, Pipelining, Trouble};
+use super::{COUNT_EVERY, LOOK_EVERY, MAX_UNPUBLISHED, Pipelining, Trouble};
 use crate::messages::Finish;
 use crate::ports::stats::{Next, PartKind, StatsError, StatsPart};
 
@@ -75,12 +75,23 @@ impl Hand {
     }
 }
 
+/// What a reader knows from one turn to the next.
+struct Desk {
+    hands: [Hand; 2],
+    prepared: bool,
+    /// When it is counted again what waits to be published.
+    count_at: Instant,
+}
+
 async fn read(mut with: Pipelining) {
-    let mut hands = [Hand::new(PartKind::Tail), Hand::new(PartKind::Backlog)];
+    let mut desk = Desk {
+        hands: [Hand::new(PartKind::Tail), Hand::new(PartKind::Backlog)],
+        prepared: false,
+        count_at: Instant::now(),
+    };
     let mut trouble = Trouble::new(with.pipeline.name());
-    let mut prepared = false;
     while !with.is_stopping() {
-        let rest = match turn(&with, &mut hands, &mut prepared).await {
+        let rest = match turn(&with, &mut desk).await {
             Ok(true) => {
                 trouble.over(with.pipeline.name());
                 continue;
@@ -93,7 +104,7 @@ async fn read(mut with: Pipelining) {
         };
         with.rest(rest).await;
     }
-    for hand in hands {
+    for hand in desk.hands {
         if let Some(part) = hand.part {
             part.release().await;
         }
@@ -101,17 +112,20 @@ async fn read(mut with: Pipelining) {
 }
 
 /// One step of each part that is held or can be had. Whether anything has moved.
-async fn turn(with: &Pipelining, hands: &mut [Hand], prepared: &mut bool) -> Result<bool, StatsError> {
-    if !*prepared {
+async fn turn(with: &Pipelining, desk: &mut Desk) -> Result<bool, StatsError> {
+    if !desk.prepared {
         with.pipeline.prepare().await?;
-        *prepared = true;
+        desk.prepared = true;
     }
-    if with.pipeline.unpublished(MAX_UNPUBLISHED).await? >= MAX_UNPUBLISHED {
-        with.changed.notify_one();
-        return Ok(false);
+    if Instant::now() >= desk.count_at {
+        if with.pipeline.unpublished(MAX_UNPUBLISHED).await? >= MAX_UNPUBLISHED {
+            with.changed.notify_one();
+            return Ok(false);
+        }
+        desk.count_at = Instant::now() + COUNT_EVERY;
     }
     let mut moved = false;
-    for hand in hands {
+    for hand in &mut desk.hands {
         moved |= step(with, hand).await?;
     }
     Ok(moved)

@@ -55,7 +55,10 @@ impl Spot<'_> {
         at.clone_from(&node.at);
         for step in steps.iter().skip(1) {
             let within = match &node.value {
-                Value::Array(items) => items.iter().find(|(index, _)| format!("[{index}]") == *step).map(|(_, item)| item),
+                Value::Array(items) => items
+                    .iter()
+                    .find(|(index, _)| format!("[{index}]") == *step)
+                    .map(|(_, item)| item),
                 Value::Table(table) => table.get(step),
                 _ => None,
             };

@@ -14,6 +14,12 @@ pub(super) fn check(config: &Config, before: &[Config], spot: &mut Spot<'_>) {
         spot.say(&mistake.key, mistake.why);
     }
     if before.iter().any(|other| other.name == config.name) {
-        spot.say("name", format!("there is another pipeline named {:?}: its state is kept by its name", config.name));
+        spot.say(
+            "name",
+            format!(
+                "there is another pipeline named {:?}: its state is kept by its name",
+                config.name
+            ),
+        );
     }
 }

@@ -66,7 +66,11 @@ impl Crew {
             };
             let only = readers.len() == 1;
             for (place, reader) in readers.into_iter().enumerate() {
-                let of = if only { name.clone() } else { format_compact!("{name} {place}") };
+                let of = if only {
+                    name.clone()
+                } else {
+                    format_compact!("{name} {place}")
+                };
                 let post = post("StatsReader", of);
                 let (with, arbiter) = (with(reader), Arbiter::new());
                 let reader = supervision.start(&arbiter.handle(), post, move || StatsReader::new(with));
@@ -118,7 +122,11 @@ impl Shift {
 
     /// An actor that has failed too often.
     pub(crate) fn given_up(&self) -> Option<CompactString> {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
+        self.given_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_recv()
+            .ok()
     }
 
     /// Ends after what is just being done.

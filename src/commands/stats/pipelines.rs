@@ -132,7 +132,9 @@ struct Progress {
 impl Progress {
     fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} documents  {per_sec}  {eta} left  {msg}");
+            let style = ProgressStyle::with_template(
+                "{bar:30} {human_pos} of {human_len} documents  {per_sec}  {eta} left  {msg}",
+            );
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         let now = Instant::now();
@@ -160,7 +162,11 @@ impl Progress {
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
                 let rate = (read - first) as f64 / self.began.elapsed().as_secs_f64();
-                let left_for = if rate > 0.0 { format!("{:.0} s", left as f64 / rate) } else { "?".to_owned() };
+                let left_for = if rate > 0.0 {
+                    format!("{:.0} s", left as f64 / rate)
+                } else {
+                    "?".to_owned()
+                };
                 to_stderr(&format_args!(
                     "headcount: {} documents, {rate:.0} a second, {left} and about {left_for} left, {unpublished} states to publish",
                     read - first
@@ -198,7 +204,12 @@ pub(super) async fn status(args: StatsStatus) -> Outcome {
         found.push((pipeline, standing));
     }
     let text = if args.json {
-        as_json(&found.iter().map(|(pipeline, standing)| document(pipeline.as_ref(), standing)).collect())
+        as_json(
+            &found
+                .iter()
+                .map(|(pipeline, standing)| document(pipeline.as_ref(), standing))
+                .collect(),
+        )
     } else {
         table(&found)
     };
@@ -227,11 +238,26 @@ fn document(pipeline: &dyn StatsPipeline, standing: &Standing) -> serde_json::Va
 }
 
 fn table(found: &[(Arc<dyn StatsPipeline>, Standing)]) -> String {
-    let head = ["PIPELINE", "DOCUMENTS", "BACKLOG", "HELD", "LAG", "BEHIND", "UNPUBLISHED", "DEAD LETTERS"];
+    let head = [
+        "PIPELINE",
+        "DOCUMENTS",
+        "BACKLOG",
+        "HELD",
+        "LAG",
+        "BEHIND",
+        "UNPUBLISHED",
+        "DEAD LETTERS",
+    ];
     let mut columns = Columns::new(&head);
     for (pipeline, standing) in found {
-        let behind = standing.lag.map_or_else(|| "-".to_owned(), |lag| format!("{:.0} s", lag.as_secs_f64()));
-        let dead = if standing.dead_letters > 0 { Tone::Warning } else { Tone::Plain };
+        let behind = standing
+            .lag
+            .map_or_else(|| "-".to_owned(), |lag| format!("{:.0} s", lag.as_secs_f64()));
+        let dead = if standing.dead_letters > 0 {
+            Tone::Warning
+        } else {
+            Tone::Plain
+        };
         columns.row(vec![
             pipeline.name().into(),
             standing.documents.into(),

@@ -21,6 +21,10 @@ const MIN_LEASE: Span = Span::from_millis(500);
 const MAX_LEASE: Span = Span::from_secs(600);
 /// Beyond this the ids that are remembered until they are settled are too many.
 const MAX_SETTLE: Span = Span::from_secs(3_600);
+/// Under this the transactions themselves are the work.
+const MIN_STEP: u32 = 100;
+/// Beyond this a crash, or a change of the lease, costs minutes.
+const MAX_STEP: u32 = 2_000_000;
 /// Beyond this, processors of one Headcount only wait for each other's threads.
 const MAX_PROCESSORS: u32 = 64;
 
@@ -58,6 +62,9 @@ pub struct Config {
     /// How many of this Headcount's threads work on it at once.
     #[serde(default = "default_processors")]
     pub processors: u32,
+    /// How many documents one step, and so one transaction, covers at most.
+    #[serde(default = "default_step")]
+    step: u32,
     /// What is measured, by the names that the roll-ups give it.
     measures: BTreeMap<String, Measure>,
 }
@@ -83,10 +90,16 @@ const fn default_processors() -> u32 {
     1
 }
 
+const fn default_step() -> u32 {
+    200_000
+}
+
 impl fmt::Debug for Config {
     /// Its URLs may hold passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,6 +118,7 @@ pub(super) struct Checked {
     pub(super) sinks: Vec<Sink>,
     pub(super) plan: Plan,
     pub(super) window: Window,
+    pub(super) step: u64,
 }
 
 impl Config {
@@ -123,22 +137,40 @@ impl Config {
         };
         let sound = |c: char| c.is_alphanumeric() || "-_.: ".contains(c);
         if self.name.is_empty() || self.name.chars().count() > MAX_NAME || !self.name.chars().all(sound) {
-            say("name", format!("expected 1 to {MAX_NAME} letters, digits or any of `-_.: `"));
+            say(
+                "name",
+                format!("expected 1 to {MAX_NAME} letters, digits or any of `-_.: `"),
+            );
         }
         if self.lease < MIN_LEASE || self.lease > MAX_LEASE {
-            say("lease", format!("expected a duration from {MIN_LEASE} to {MAX_LEASE}, found {}", self.lease));
+            say(
+                "lease",
+                format!(
+                    "expected a duration from {MIN_LEASE} to {MAX_LEASE}, found {}",
+                    self.lease
+                ),
+            );
         }
         if self.settle > MAX_SETTLE {
-            say("settle", format!("expected a duration of at most {MAX_SETTLE}, found {}", self.settle));
+            say(
+                "settle",
+                format!("expected a duration of at most {MAX_SETTLE}, found {}", self.settle),
+            );
         }
         if !(1..=MAX_PROCESSORS).contains(&self.processors) {
             say("processors", format!("expected a number from 1 to {MAX_PROCESSORS}"));
+        }
+        if !(MIN_STEP..=MAX_STEP).contains(&self.step) {
+            say("step", format!("expected a number from {MIN_STEP} to {MAX_STEP}"));
         }
         let source = Collection::read(&self.source)
             .map_err(|error| say("source", error.to_string()))
             .ok();
         if self.sinks.is_empty() {
-            say("sinks", "expected at least one sink: roll-ups must go somewhere".to_owned());
+            say(
+                "sinks",
+                "expected at least one sink: roll-ups must go somewhere".to_owned(),
+            );
         }
         let mut sinks: Vec<Sink> = Vec::new();
         for (place, text) in self.sinks.iter().enumerate() {
@@ -148,8 +180,15 @@ impl Config {
                 Ok(sink) if sinks.iter().any(|other| other.to_string() == sink.to_string()) => {
                     say(&key, "this sink is there twice".to_owned());
                 }
-                Ok(sink) if source.as_ref().is_some_and(|source| source.to_string() == sink.to_string()) => {
-                    say(&key, "the source cannot be a sink: its roll-ups would be counted".to_owned());
+                Ok(sink)
+                    if source
+                        .as_ref()
+                        .is_some_and(|source| source.to_string() == sink.to_string()) =>
+                {
+                    say(
+                        &key,
+                        "the source cannot be a sink: its roll-ups would be counted".to_owned(),
+                    );
                 }
                 Ok(sink) => sinks.push(sink),
             }
@@ -168,7 +207,10 @@ impl Config {
         let own = ["_id", "bucket"];
         for (place, field) in self.group_by.iter().enumerate() {
             if field.path().next().is_some_and(|first| own.contains(&first)) {
-                say(&format!("group_by.[{place}]"), format!("a roll-up's `{field}` is its own"));
+                say(
+                    &format!("group_by.[{place}]"),
+                    format!("a roll-up's `{field}` is its own"),
+                );
             }
         }
         match (source, plan) {
@@ -176,6 +218,7 @@ impl Config {
                 source,
                 sinks,
                 plan,
+                step: u64::from(self.step),
                 window: Window {
                     width: self.bucket,
                     late: self.late.map_or(Duration::ZERO, Span::duration),
@@ -226,18 +269,37 @@ mod tests {
             ("app.clicks\"", "app\"", "source: expected a path"),
             ("app.clicks_1m", "app.clicks", "sinks.[0]: the source cannot be a sink"),
             ("elasticsearch+http", "http", "sinks.[1]: expected mongodb://"),
-            ("\"campaign\", \"country\"", "\"_id\"", "group_by.[0]: a roll-up's `_id` is its own"),
+            (
+                "\"campaign\", \"country\"",
+                "\"_id\"",
+                "group_by.[0]: a roll-up's `_id` is its own",
+            ),
             ("\"campaign\", \"country\"", "\"a\", \"a.b\"", "group_by: grouped by"),
             ("n = \"count\"", "country = \"count\"", "measures.country: "),
-            ("bucket = \"1m\"", "bucket = \"1m\"\nlease = \"1ms\"", "lease: expected a duration"),
-            ("bucket = \"1m\"", "bucket = \"1m\"\nprocessors = 0", "processors: expected"),
-            ("bucket = \"1m\"", "bucket = \"1m\"\nsettle = \"2h\"", "settle: expected"),
+            (
+                "bucket = \"1m\"",
+                "bucket = \"1m\"\nlease = \"1ms\"",
+                "lease: expected a duration",
+            ),
+            (
+                "bucket = \"1m\"",
+                "bucket = \"1m\"\nprocessors = 0",
+                "processors: expected",
+            ),
+            (
+                "bucket = \"1m\"",
+                "bucket = \"1m\"\nsettle = \"2h\"",
+                "settle: expected",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let found = mistakes(&GOOD.replacen(from, to, 1));
             assert!(found.iter().any(|found| found.starts_with(says)), "{to}: {found:?}");
         }
         let nowhere = GOOD.replacen("sinks = [", "sinks = [] # [", 1);
-        assert_eq!(mistakes(&nowhere), ["sinks: expected at least one sink: roll-ups must go somewhere"]);
+        assert_eq!(
+            mistakes(&nowhere),
+            ["sinks: expected at least one sink: roll-ups must go somewhere"]
+        );
     }
 }

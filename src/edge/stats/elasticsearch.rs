@@ -132,7 +132,13 @@ impl IndexSink {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let said: String = answer.text().await.unwrap_or_default().chars().take(MAX_REASON).collect();
+        let said: String = answer
+            .text()
+            .await
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_REASON)
+            .collect();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StatsError::Refused {
                 why: format!("{}: {status}: {said}", self.index),
@@ -241,14 +247,38 @@ mod tests {
         let Verdict::Refused(why) = says(400, parsing) else {
             panic!("taken");
         };
-        assert_eq!(why, "400 document_parsing_exception: failed to parse field [n]: For input string: \"a\"");
-        assert!(matches!(says(400, json!({"type": "mapper_parsing_exception"})), Verdict::Refused(_)));
-        assert!(matches!(says(400, json!({"type": "strict_dynamic_mapping_exception"})), Verdict::Refused(_)));
-        assert!(matches!(says(429, json!({"type": "es_rejected_execution_exception"})), Verdict::Later(_)));
-        assert!(matches!(says(503, json!({"type": "unavailable_shards_exception"})), Verdict::Later(_)));
-        assert!(matches!(says(404, json!({"type": "index_not_found_exception"})), Verdict::Later(_)));
-        assert!(matches!(says(400, json!({"type": "invalid_index_name_exception"})), Verdict::Later(_)));
-        assert_eq!(says(409, json!({"type": "version_conflict_engine_exception"})), Verdict::Taken);
+        assert_eq!(
+            why,
+            "400 document_parsing_exception: failed to parse field [n]: For input string: \"a\""
+        );
+        assert!(matches!(
+            says(400, json!({"type": "mapper_parsing_exception"})),
+            Verdict::Refused(_)
+        ));
+        assert!(matches!(
+            says(400, json!({"type": "strict_dynamic_mapping_exception"})),
+            Verdict::Refused(_)
+        ));
+        assert!(matches!(
+            says(429, json!({"type": "es_rejected_execution_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(503, json!({"type": "unavailable_shards_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(404, json!({"type": "index_not_found_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(400, json!({"type": "invalid_index_name_exception"})),
+            Verdict::Later(_)
+        ));
+        assert_eq!(
+            says(409, json!({"type": "version_conflict_engine_exception"})),
+            Verdict::Taken
+        );
     }
 
     #[test]

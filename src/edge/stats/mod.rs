@@ -33,7 +33,11 @@ pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
         SinkUrl::MongoDb(collection) => Some(collection.clone()),
         SinkUrl::Elasticsearch(_) => None,
     };
-    let home = checked.sinks.iter().find_map(collections).unwrap_or_else(|| checked.source.clone());
+    let home = checked
+        .sinks
+        .iter()
+        .find_map(collections)
+        .unwrap_or_else(|| checked.source.clone());
     let sinks: Result<Vec<Box<dyn Sink>>, StatsError> = checked
         .sinks
         .into_iter()
@@ -58,5 +62,6 @@ pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
         },
         settle: config.settle.duration(),
         lease: config.lease.duration(),
+        step: checked.step,
     })))
 }

@@ -139,10 +139,18 @@ impl Index {
             .map_err(|_| UrlError::Index)?
             .into_owned();
         let unsound = |c: char| c.is_uppercase() || c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:".contains(c);
-        if index.is_empty() || index.len() > MAX_INDEX || index.starts_with(['-', '_', '+', '.']) || index.contains(unsound) {
+        if index.is_empty()
+            || index.len() > MAX_INDEX
+            || index.starts_with(['-', '_', '+', '.'])
+            || index.contains(unsound)
+        {
             return Err(UrlError::Index);
         }
-        let plain = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let plain = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8_lossy()
+                .into_owned()
+        };
         let login = (!url.username().is_empty())
             .then(|| (plain(url.username()), plain(url.password().unwrap_or_default()).into()));
         // These fail only for URLs without a host.
@@ -188,8 +196,14 @@ mod tests {
         let Ok(Sink::MongoDb(collection)) = Sink::read(text) else {
             panic!("no collection");
         };
-        assert_eq!(collection.url(), "mongodb://me:s3cret@a:27017,b:27018/app?replicaSet=rs");
-        assert_eq!((collection.database.as_str(), collection.collection.as_str()), ("app", "clicks.v2"));
+        assert_eq!(
+            collection.url(),
+            "mongodb://me:s3cret@a:27017,b:27018/app?replicaSet=rs"
+        );
+        assert_eq!(
+            (collection.database.as_str(), collection.collection.as_str()),
+            ("app", "clicks.v2")
+        );
         assert_eq!(collection.to_string(), "mongodb://a:27017,b:27018/app.clicks.v2");
         assert!(!format!("{collection:?}").contains("s3cret"));
     }
@@ -209,7 +223,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         for (text, why) in [
-            ("", "expected mongodb://HOST/DATABASE.COLLECTION, or elasticsearch+http://HOST/INDEX"),
+            (
+                "",
+                "expected mongodb://HOST/DATABASE.COLLECTION, or elasticsearch+http://HOST/INDEX",
+            ),
             ("http://es:9200/a", "expected mongodb://"),
             ("elasticsearch+ftp://es/a", "expected mongodb://"),
             ("mongodb://h", "expected a path"),
@@ -218,10 +235,22 @@ mod tests {
             ("mongodb://h/db.", "expected a path"),
             ("mongodb://h/db.$c", "expected a path"),
             ("mongodb:///db.c", "no host"),
-            ("elasticsearch+http://es:9200/", "expected a path with the name of an index"),
-            ("elasticsearch+http://es:9200/Clicks", "expected a path with the name of an index"),
-            ("elasticsearch+http://es:9200/_all", "expected a path with the name of an index"),
-            ("elasticsearch+http://es:9200/a/b", "expected a path with the name of an index"),
+            (
+                "elasticsearch+http://es:9200/",
+                "expected a path with the name of an index",
+            ),
+            (
+                "elasticsearch+http://es:9200/Clicks",
+                "expected a path with the name of an index",
+            ),
+            (
+                "elasticsearch+http://es:9200/_all",
+                "expected a path with the name of an index",
+            ),
+            (
+                "elasticsearch+http://es:9200/a/b",
+                "expected a path with the name of an index",
+            ),
             ("elasticsearch+http://", "not a URL"),
         ] {
             let error = Sink::read(text).unwrap_err().to_string();

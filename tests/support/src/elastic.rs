@@ -64,7 +64,11 @@ impl ElasticStandIn {
     /// # Panics
     /// When it is refused.
     pub fn create_index(&self, index: &str, mappings: &Value) {
-        let answer = send("PUT", &format!("{}/{index}", self.url), json!({"mappings": mappings}).to_string());
+        let answer = send(
+            "PUT",
+            &format!("{}/{index}", self.url),
+            json!({"mappings": mappings}).to_string(),
+        );
         let (status, body) = answer.expect("the stand-in answers");
         assert!(status < 300, "{index}: {status} {body}");
     }
@@ -82,7 +86,12 @@ impl ElasticStandIn {
         let found: Value = serde_json::from_str(&body).expect("JSON");
         let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
         hits.into_iter()
-            .map(|hit| (hit["_id"].as_str().unwrap_or_default().to_owned(), hit["_source"].clone()))
+            .map(|hit| {
+                (
+                    hit["_id"].as_str().unwrap_or_default().to_owned(),
+                    hit["_source"].clone(),
+                )
+            })
             .collect()
     }
 }
@@ -283,6 +292,11 @@ fn send(method: &str, url: &str, body: String) -> Option<(u16, String)> {
         _ => agent.post(url).header("content-type", kind).send(body),
     };
     let mut answer = sent.ok()?;
-    let text = answer.body_mut().with_config().limit(MAX_BODY as u64).read_to_string().ok()?;
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_BODY as u64)
+        .read_to_string()
+        .ok()?;
     Some((answer.status().as_u16(), text))
 }

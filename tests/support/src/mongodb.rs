@@ -48,7 +48,8 @@ impl MongoDb {
         let (port, dir) = (free_port(), reaper::directory("mongodb"));
         let process = launch(port, dir.path());
         let server = MongoDb { port, process, dir };
-        let config = json!({"_id": SET, "members": [{"_id": 0, "host": format!("127.0.0.1:{port}")}]});
+        let members = json!([{"_id": 0, "host": format!("127.0.0.1:{port}")}]);
+        let config = json!({"_id": SET, "members": members, "settings": {"electionTimeoutMillis": 500}});
         server.command("admin", &json!({"replSetInitiate": config}));
         server.wait_primary();
         server
@@ -123,7 +124,11 @@ fn launch(port: u16, dir: &Path) -> Process {
         .args(["--nounixsocket", "--dbpath"])
         .arg(dir);
     let process = Process::start(format!("mongod:{port}"), &mut mongod);
-    let answers = || poll_until(Duration::ZERO, || wire::command(port, "admin", &json!({"ping": 1})).ok());
+    let answers = || {
+        poll_until(Duration::ZERO, || {
+            wire::command(port, "admin", &json!({"ping": 1})).ok()
+        })
+    };
     process.wait("an answer", READY_WITHIN, answers);
     process
 }

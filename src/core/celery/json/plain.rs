@@ -142,7 +142,17 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for body in ["", "[", "[1,]", "{\"a\":}", "[1] 2", "\"\\ud8\"", r#""\[""#, "nul", "<html>"] {
+        for body in [
+            "",
+            "[",
+            "[1,]",
+            "{\"a\":}",
+            "[1] 2",
+            "\"\\ud8\"",
+            r#""\[""#,
+            "nul",
+            "<html>",
+        ] {
             assert_eq!(plain_json(body.as_bytes()), Err(Malformed::Body), "{body}");
         }
         let open = "[".repeat(100_000);

@@ -16,10 +16,6 @@ use super::reader::Reader;
 use super::states::Known;
 use super::{Desk, now};
 
-/// A step ends once it has read so many documents: about as many as are read in a second or two, so that what a crash costs, and
-/// how long the tail waits for its turn, stays small.
-const STEP: u64 = 200_000;
-
 pub(super) struct Backlog {
     desk: Desk,
     part: Part,
@@ -64,7 +60,7 @@ impl Backlog {
         let Some(reader) = &mut self.reader else {
             return Err(Fail::Damaged("no reader".to_owned()));
         };
-        let cursor = &self.desk.site.spec.cursor;
+        let (cursor, step) = (&self.desk.site.spec.cursor, self.desk.site.step);
         let mut at = None;
         loop {
             let (batch, from) = match self.left.take() {
@@ -74,7 +70,7 @@ impl Backlog {
                     None => return Ok((at, true)),
                 },
             };
-            let read = fold_batch(fold, cursor, &batch, from, at.as_ref())?;
+            let read = fold_batch(fold, (cursor, step), &batch, from, at.as_ref())?;
             at = read.at.or(at);
             if let Some(next) = read.left {
                 self.left = Some((batch, next));
@@ -95,7 +91,7 @@ struct Read {
 /// lie between two documents with the same value.
 fn fold_batch(
     fold: &mut Fold<'_>,
-    cursor: &str,
+    (cursor, step): (&str, u64),
     batch: &RawBatch,
     from: usize,
     before: Option<&Bson>,
@@ -108,7 +104,7 @@ fn fold_batch(
         let RawBsonRef::Document(document) = document? else {
             return Err(Fail::Damaged("an answer with something else than documents".to_owned()));
         };
-        if (fold.documents >= STEP || fold.is_full()) && !is_tied(cursor, document, last, before) {
+        if (fold.documents >= step || fold.is_full()) && !is_tied(cursor, document, last, before) {
             left = Some(place);
             break;
         }

@@ -125,7 +125,10 @@ impl Work for Commit<'_> {
         let moved = self
             .home
             .parts()
-            .update_one(doc! { "_id": &self.part.id, "token": self.part.token, "done": false }, update)
+            .update_one(
+                doc! { "_id": &self.part.id, "token": self.part.token, "done": false },
+                update,
+            )
             .session(&mut *session)
             .await?;
         if moved.matched_count == 0 {

@@ -47,7 +47,13 @@ impl Wanted {
         let mut names: Vec<String> = self
             .paths
             .iter()
-            .map(|path| std::iter::once(&path.head).chain(&path.rest).cloned().collect::<Vec<_>>().join("."))
+            .map(|path| {
+                std::iter::once(&path.head)
+                    .chain(&path.rest)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(".")
+            })
             .chain(also.iter().map(|name| (*name).to_owned()))
             .collect();
         names.sort_unstable();
@@ -55,7 +61,8 @@ impl Wanted {
         let mut projection = Document::new();
         for name in &names {
             let within = names.iter().any(|other| {
-                name.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('.'))
+                name.strip_prefix(other.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
             });
             if !within {
                 projection.insert(name, 1);
@@ -181,4 +188,3 @@ pub(super) fn insert(document: &mut Document, path: &str, value: Bson) {
         }
     }
 }
-

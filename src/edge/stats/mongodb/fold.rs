@@ -99,7 +99,8 @@ impl<'s> Fold<'s> {
             return Ok(());
         }
         let groups = self.spec.plan.group_by().len();
-        let (Some(time), Some(group), Some(measured)) = (values.first(), values.get(1..=groups), values.get(groups + 1..))
+        let (Some(time), Some(group), Some(measured)) =
+            (values.first(), values.get(1..=groups), values.get(groups + 1..))
         else {
             return Err(Fail::Damaged("a document without places for its fields".to_owned()));
         };
@@ -139,7 +140,9 @@ impl<'s> Fold<'s> {
     }
 
     fn put_aside(&mut self, document: &RawDocument, mut reason: String) {
-        let source_id = raw(document, "_id").and_then(|id| Bson::try_from(id).ok()).unwrap_or(Bson::Null);
+        let source_id = raw(document, "_id")
+            .and_then(|id| Bson::try_from(id).ok())
+            .unwrap_or(Bson::Null);
         if let Some((end, _)) = reason.char_indices().nth(MAX_REASON) {
             reason.truncate(end);
         }
@@ -149,7 +152,9 @@ impl<'s> Fold<'s> {
     /// The roll-ups of the step.
     pub(super) fn finish(mut self) -> (Vec<(Wall, Group, Rollup)>, Vec<DeadLetter>, u64) {
         let all = self.open.close(Wall::from_micros(i64::MAX));
-        let all = all.into_iter().map(|(placed, _)| (placed.bucket, placed.group, placed.rollup));
+        let all = all
+            .into_iter()
+            .map(|(placed, _)| (placed.bucket, placed.group, placed.rollup));
         (all.collect(), self.bad, self.documents)
     }
 }
@@ -161,4 +166,3 @@ pub(super) fn position(document: &RawDocument, cursor: &str) -> Option<Bson> {
         value => Bson::try_from(value).ok(),
     }
 }
-

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headcount_actors::ports::stats::StatsError;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::error::{Error, ErrorKind, WriteFailure, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, ClientSession, Collection, Database};
 
@@ -188,7 +188,9 @@ pub(super) fn told(error: &Error) -> StatsError {
     };
     match error.kind.as_ref() {
         ErrorKind::Command(command) if command.code == ILLEGAL_OPERATION => StatsError::Refused {
-            why: format!("{why}; state is kept in transactions, which need a replica set (one of a single server will do)"),
+            why: format!(
+                "{why}; state is kept in transactions, which need a replica set (one of a single server will do)"
+            ),
         },
         ErrorKind::Command(command) if command.code == UNAUTHORIZED => StatsError::Refused { why },
         ErrorKind::Authentication { .. } | ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => {
@@ -212,10 +214,12 @@ pub(super) async fn connect(to: &sink_url::Collection) -> Result<Client, StatsEr
     let refused = |error: Error| StatsError::Refused {
         why: format!("{to}: {error}"),
     };
-    let mut options = ClientOptions::parse(to.url()).await.map_err(|error| match error.kind.as_ref() {
-        ErrorKind::DnsResolve { .. } => told(&error),
-        _ => refused(error),
-    })?;
+    let mut options = ClientOptions::parse(to.url())
+        .await
+        .map_err(|error| match error.kind.as_ref() {
+            ErrorKind::DnsResolve { .. } => told(&error),
+            _ => refused(error),
+        })?;
     options.app_name.get_or_insert_with(|| "headcount".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_WITHIN);
     options.connect_timeout.get_or_insert(CONNECT_WITHIN);
@@ -238,7 +242,9 @@ pub(super) async fn insert_many(
     collection: &Collection<Document>,
     documents: Vec<Document>,
 ) -> Result<(), Fail> {
-    many(session, collection, "insert", "documents", documents).await.map(drop)
+    many(session, collection, "insert", "documents", documents)
+        .await
+        .map(drop)
 }
 
 /// The driver's own way to write many documents with one command needs a server of version 8.

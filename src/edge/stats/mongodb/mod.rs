@@ -41,6 +41,9 @@ pub(crate) struct Setup {
     pub(crate) spec: SpecParts,
     pub(crate) settle: Duration,
     pub(crate) lease: Duration,
+    /// Documents of one step of the backlog, at most: about as many as are read in a second or two, so that what a crash
+    /// costs, and how long the tail waits for its turn, stays small.
+    pub(crate) step: u64,
 }
 
 /// What is counted, and how.
@@ -69,6 +72,7 @@ struct Site {
     spec: Spec,
     settle: Duration,
     lease: Duration,
+    step: u64,
 }
 
 /// What is there once it is connected.
@@ -97,6 +101,7 @@ impl MongoPipeline {
             spec: Spec::new(plan, window, has_late, &cursor, &time),
             settle: setup.settle,
             lease: setup.lease,
+            step: setup.step,
         };
         Self {
             site: Arc::new(site),
@@ -110,8 +115,14 @@ impl MongoPipeline {
             let site = Arc::clone(&self.site);
             let at_home = connect(&site.home).await?;
             let same = site.source.url() == site.home.url();
-            let at_source = if same { at_home.clone() } else { connect(&site.source).await? };
-            let source = at_source.database(&site.source.database).collection(&site.source.collection);
+            let at_source = if same {
+                at_home.clone()
+            } else {
+                connect(&site.source).await?
+            };
+            let source = at_source
+                .database(&site.source.database)
+                .collection(&site.source.collection);
             Ok(Desk {
                 home: Home::new(at_home, &site.home.database),
                 source,
@@ -193,12 +204,27 @@ impl Desk {
         };
         let states = [index(doc! { "key": 1 }, false), index(doc! { "dirty": 1 }, true)];
         self.home.states().create_indexes(states).await?;
-        self.home.parts().create_index(index(doc! { "pipeline": 1, "_id": 1 }, false)).await?;
-        self.home.seen().create_index(index(doc! { "pipeline": 1, "number": 1 }, false)).await?;
-        self.home.dead_letters().create_index(index(doc! { "pipeline": 1, "at": 1 }, false)).await?;
+        self.home
+            .parts()
+            .create_index(index(doc! { "pipeline": 1, "_id": 1 }, false))
+            .await?;
+        self.home
+            .seen()
+            .create_index(index(doc! { "pipeline": 1, "number": 1 }, false))
+            .await?;
+        self.home
+            .dead_letters()
+            .create_index(index(doc! { "pipeline": 1, "at": 1 }, false))
+            .await?;
         for collection in [self.home.leases(), self.home.pipelines()] {
             let name = collection.name().to_owned();
-            match self.home.client.database(&collection.namespace().db).create_collection(name).await {
+            match self
+                .home
+                .client
+                .database(&collection.namespace().db)
+                .create_collection(name)
+                .await
+            {
                 Err(error) if home::code(&error) == Some(NAMESPACE_EXISTS) => {}
                 made => made?,
             }
@@ -246,17 +272,28 @@ impl Desk {
         let kept = self
             .home
             .pipelines()
-            .find_one_and_update(doc! { "_id": name }, doc! { "$setOnInsert": { "definition": definition.clone() } })
+            .find_one_and_update(
+                doc! { "_id": name },
+                doc! { "$setOnInsert": { "definition": definition.clone() } },
+            )
             .upsert(true)
             .return_document(ReturnDocument::After)
             .write_concern(majority())
             .await
             .map_err(Fail::from)?;
-        let kept = kept.and_then(|kept| kept.get_document("definition").ok().cloned()).unwrap_or_default();
+        let kept = kept
+            .and_then(|kept| kept.get_document("definition").ok().cloned())
+            .unwrap_or_default();
         let differs: Vec<&str> = definition
             .iter()
             .filter(|(key, value)| kept.get(key.as_str()) != Some(*value))
-            .map(|(key, _)| if key == "plan" { "group_by or measures" } else { key.as_str() })
+            .map(|(key, _)| {
+                if key == "plan" {
+                    "group_by or measures"
+                } else {
+                    key.as_str()
+                }
+            })
             .collect();
         if differs.is_empty() {
             return Ok(());
@@ -273,7 +310,14 @@ impl Desk {
 
     async fn plan(&self) -> Result<(), Fail> {
         let now = self.server_now().await?;
-        let plan = plan::cut(&self.source, &self.site.spec.cursor, self.site.settle, now).await?;
+        let plan = plan::cut(
+            &self.source,
+            &self.site.spec.cursor,
+            self.site.step,
+            self.site.settle,
+            now,
+        )
+        .await?;
         let write = plan::Write {
             home: &self.home,
             pipeline: &self.site.name,
@@ -286,7 +330,12 @@ impl Desk {
 
     /// The moment by the clock of the server that keeps the state.
     async fn server_now(&self) -> Result<DateTime, Fail> {
-        let hello = self.home.client.database("admin").run_command(doc! { "hello": 1 }).await?;
+        let hello = self
+            .home
+            .client
+            .database("admin")
+            .run_command(doc! { "hello": 1 })
+            .await?;
         hello
             .get_datetime("localTime")
             .copied()

@@ -4,12 +4,20 @@
 //! step names the token that it was taken with, so whoever has lost the lease, and does not know it yet, changes nothing.
 //! All times are the server's, so that clocks of different machines do not matter.
 
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::PartKind;
 use headcount_core::time::Wall;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 
-use super::home::{Fail, Home, majority};
+use super::home::{Fail, Home, code, majority};
+
+/// So long is waited for one part; then the next one is tried.
+const TAKE_WITHIN: Duration = Duration::from_millis(300);
+/// MongoDB's code for an operation that took longer than it was allowed to.
+const MAX_TIME_EXPIRED: i32 = 50;
 
 /// One part as it was taken.
 #[derive(Clone, Debug)]
@@ -144,30 +152,54 @@ pub(super) async fn take(
         "done": false,
         "$expr": { "$and": [free, { "$lte": ["$not_before", "$$NOW"] }] },
     };
-    let update = doc! {
-        "$set": { "owner": owner, "lease": lease },
-        "$inc": { "token": 1_i64 },
-        "$currentDate": { "renewed": true },
-    };
-    let taken = home
+    let candidates: Vec<Document> = home
         .parts()
-        .find_one_and_update(filter, update)
+        .find(filter.clone())
         .sort(doc! { "_id": 1 })
-        .return_document(ReturnDocument::After)
-        .write_concern(majority())
+        .projection(doc! { "_id": 1 })
+        .await?
+        .try_collect()
         .await?;
-    let Some(document) = taken else { return Ok(None) };
-    match Part::read(&document) {
-        Some(part) => Ok(Some(part)),
-        None => Err(Fail::Damaged(format!("a part of {pipeline} cannot be read: {:?}", document.get("_id")))),
+    for candidate in candidates {
+        let Some(id) = candidate.get("_id") else { continue };
+        let mut this = filter.clone();
+        this.insert("_id", id.clone());
+        let update = doc! {
+            "$set": { "owner": owner, "lease": lease },
+            "$inc": { "token": 1_i64 },
+            "$currentDate": { "renewed": true },
+        };
+        let taken = home
+            .parts()
+            .find_one_and_update(this, update)
+            .return_document(ReturnDocument::After)
+            .max_time(TAKE_WITHIN)
+            .write_concern(majority())
+            .await;
+        match taken {
+            // Somebody was quicker.
+            Ok(None) => {}
+            Ok(Some(document)) => {
+                let damaged = || Fail::Damaged(format!("the part {id} cannot be read"));
+                return Part::read(&document).map(Some).ok_or_else(damaged);
+            }
+            // Its last holder went in the middle of a transaction that the server has not given up yet.
+            Err(error) if code(&error) == Some(MAX_TIME_EXPIRED) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
 }
 
 /// Keeps a part a while longer, where there is nothing to commit.
 pub(super) async fn renew(home: &Home, part: &Part) -> Result<(), Fail> {
     let filter = doc! { "_id": &part.id, "token": part.token };
     let update = doc! { "$currentDate": { "renewed": true } };
-    let renewed = home.parts().update_one(filter, update).write_concern(majority()).await?;
+    let renewed = home
+        .parts()
+        .update_one(filter, update)
+        .write_concern(majority())
+        .await?;
     if renewed.matched_count == 0 {
         return Err(Fail::Fenced);
     }

@@ -17,7 +17,7 @@ use mongodb::{ClientSession, Collection};
 use super::home::{Fail, Home, Work, insert_many};
 use super::parts::{Buckets, NewPart};
 
-/// So many documents are not worth a part of their own.
+/// So many documents are not worth a part of their own, nor is less than a step.
 const MIN_PART: u64 = 50_000;
 /// The most parts of a backlog. More share the work more evenly, and cost a state for each part that a roll-up's documents
 /// are spread over.
@@ -72,6 +72,7 @@ fn value_in(document: &Document, path: &str) -> Option<Bson> {
 pub(super) async fn cut(
     source: &Collection<Document>,
     cursor: &str,
+    step: u64,
     settle: Duration,
     now: DateTime,
 ) -> Result<Plan, Fail> {
@@ -101,7 +102,7 @@ pub(super) async fn cut(
         None => (greatest, true),
     };
     let count = source.estimated_document_count().await?;
-    let parts = (count / MIN_PART).clamp(1, MAX_PARTS);
+    let parts = (count / MIN_PART.min(step)).clamp(1, MAX_PARTS);
     let part_size = i64::try_from(count / parts).unwrap_or(i64::MAX);
     let mut borders = Vec::new();
     if parts > 1 {
@@ -129,7 +130,12 @@ pub(super) async fn cut(
 
 /// Whether MongoDB compares the two with each other: it looks for values of one kind alone.
 fn same_kind(a: &Bson, b: &Bson) -> bool {
-    let number = |value: &Bson| matches!(value, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_));
+    let number = |value: &Bson| {
+        matches!(
+            value,
+            Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_)
+        )
+    };
     a.element_type() == b.element_type() || number(a) && number(b)
 }
 

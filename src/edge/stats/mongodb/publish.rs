@@ -17,12 +17,12 @@ use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 
+use super::super::rollup::{Fence, Rollup, Verdict};
 use super::Desk;
 use super::commit::{SHARES, share_name};
 use super::home::{Fail, Home, Work, majority, update_many};
 use super::parts::{expired, wall};
 use super::states::{documents, read_state};
-use super::super::rollup::{Fence, Rollup, Verdict};
 
 /// Roll-ups of one round: enough for a bulk request that is worth its way, few enough that a lease outlives it.
 const ROUND: i64 = 1_000;
@@ -35,7 +35,10 @@ pub(super) async fn make_leases(home: &Home, pipeline: &str) -> Result<(), Fail>
     for number in 0..SHARES {
         let free = doc! { "owner": "", "token": 0_i64, "lease": 0_i64, "renewed": DateTime::from_millis(0) };
         home.leases()
-            .update_one(doc! { "_id": share_name(pipeline, number) }, doc! { "$setOnInsert": free })
+            .update_one(
+                doc! { "_id": share_name(pipeline, number) },
+                doc! { "$setOnInsert": free },
+            )
             .upsert(true)
             .write_concern(majority())
             .await?;
@@ -127,7 +130,11 @@ impl Desk {
     async fn release_share(&self, share: &str, token: i64) {
         let free = doc! { "$set": { "renewed": DateTime::from_millis(0), "owner": "" } };
         // Where this does not arrive, the lease runs out.
-        let _ = self.home.leases().update_one(doc! { "_id": share, "token": token }, free).await;
+        let _ = self
+            .home
+            .leases()
+            .update_one(doc! { "_id": share, "token": token }, free)
+            .await;
     }
 
     async fn publish_share(&self, share: &str, token: i64, keys: Vec<String>) -> Result<Published, StatsError> {
@@ -167,7 +174,12 @@ impl Desk {
             }
         }
         self.put_aside(&made, &refused).await?;
-        let done: Vec<&Made> = made.iter().zip(&waits).filter(|(_, waits)| !**waits).map(|(made, _)| made).collect();
+        let done: Vec<&Made> = made
+            .iter()
+            .zip(&waits)
+            .filter(|(_, waits)| !**waits)
+            .map(|(made, _)| made)
+            .collect();
         self.clean(&done).await?;
         match failed {
             Some(error) => Err(error),
@@ -204,7 +216,11 @@ impl Desk {
                     let count = state.get_i64("documents").map_err(|_| damaged("documents"))?;
                     from.push((id.to_owned(), count));
                 }
-                let groups = plan.group_by().iter().map(|field| field.as_str().to_owned()).zip(group.values());
+                let groups = plan
+                    .group_by()
+                    .iter()
+                    .map(|field| field.as_str().to_owned())
+                    .zip(group.values());
                 let measures = whole.finish(plan).map(|(name, value)| (name.to_owned(), value));
                 Ok(Made {
                     rollup: Rollup {

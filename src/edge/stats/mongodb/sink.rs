@@ -10,10 +10,10 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::OnceCell;
 
-use super::extract::{bson, insert};
-use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
 use super::super::rollup::{Fence, Rollup, Sink, Verdict};
 use super::super::sink_url;
+use super::extract::{bson, insert};
+use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
 
 /// One collection.
 pub(crate) struct CollectionSink {
@@ -45,16 +45,18 @@ impl Sink for CollectionSink {
             fence,
             rollups,
         };
-        transact(client, &write).await.map_err(|fail| match StatsError::from(fail) {
-            StatsError::Later { after, why } => StatsError::Later {
-                after,
-                why: format!("{}: {why}", self.to),
-            },
-            StatsError::Refused { why } => StatsError::Refused {
-                why: format!("{}: {why}", self.to),
-            },
-            StatsError::Fenced => StatsError::Fenced,
-        })?;
+        transact(client, &write)
+            .await
+            .map_err(|fail| match StatsError::from(fail) {
+                StatsError::Later { after, why } => StatsError::Later {
+                    after,
+                    why: format!("{}: {why}", self.to),
+                },
+                StatsError::Refused { why } => StatsError::Refused {
+                    why: format!("{}: {why}", self.to),
+                },
+                StatsError::Fenced => StatsError::Fenced,
+            })?;
         Ok(vec![Verdict::Taken; rollups.len()])
     }
 }

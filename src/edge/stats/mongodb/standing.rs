@@ -12,7 +12,7 @@ use super::parts::{expired, wall};
 use super::plan::moment;
 
 /// What waits is counted so far and no further: more is "many" to whoever asks.
-const MOST: u64 = 100_000;
+const MOST: u64 = 20_000;
 
 impl Desk {
     pub(super) async fn standing(&self) -> Result<Standing, Fail> {
@@ -31,7 +31,12 @@ impl Desk {
         let mut standing = Standing::default();
         let mut oldest = None;
         for part in &parts {
-            let number = |name: &str| part.get_i64(name).ok().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+            let number = |name: &str| {
+                part.get_i64(name)
+                    .ok()
+                    .and_then(|number| u64::try_from(number).ok())
+                    .unwrap_or(0)
+            };
             let (documents, is_done) = (number("documents"), part.get_bool("done").unwrap_or(false));
             standing.documents += documents;
             standing.parts_held += u64::from(part.get_bool("held").unwrap_or(false));
@@ -56,7 +61,11 @@ impl Desk {
             standing.lag = oldest.map(|oldest| wall(now).since(wall(oldest)));
         }
         standing.unpublished = self.unpublished(MOST).await?;
-        standing.dead_letters = self.home.dead_letters().count_documents(doc! { "pipeline": pipeline }).await?;
+        standing.dead_letters = self
+            .home
+            .dead_letters()
+            .count_documents(doc! { "pipeline": pipeline })
+            .await?;
         Ok(standing)
     }
 
@@ -71,7 +80,12 @@ impl Desk {
         if waiting == 0 {
             return Ok((0, None));
         }
-        let first = self.source.find_one(filter).sort(doc! { cursor: 1 }).projection(doc! { cursor: 1 }).await?;
+        let first = self
+            .source
+            .find_one(filter)
+            .sort(doc! { cursor: 1 })
+            .projection(doc! { cursor: 1 })
+            .await?;
         Ok((waiting, first.and_then(|first| first.get(cursor).and_then(moment))))
     }
 }

@@ -120,6 +120,8 @@ pub(super) fn documents(rollup: &Rollup) -> i64 {
 
 /// The roll-up of a state's document.
 pub(super) fn read_state(plan: &Plan, state: &Document) -> Result<Rollup, Fail> {
-    let bytes = state.get_binary_generic("state").map_err(|error| Fail::Damaged(error.to_string()))?;
+    let bytes = state
+        .get_binary_generic("state")
+        .map_err(|error| Fail::Damaged(error.to_string()))?;
     Rollup::from_bytes(plan, bytes).map_err(|error| Fail::Damaged(error.to_string()))
 }

@@ -96,7 +96,12 @@ impl Tail {
             let ids = step.get_array("ids").map_err(|_| damaged())?;
             let upto = step.get("upto").cloned().ok_or_else(damaged)?;
             let age = Duration::from_millis(u64::try_from(server_now.saturating_sub(at)).unwrap_or(0));
-            tail.remember(number, upto, ids.iter().map(bytes_of).collect(), now.checked_sub(age).unwrap_or(now));
+            tail.remember(
+                number,
+                upto,
+                ids.iter().map(bytes_of).collect(),
+                now.checked_sub(age).unwrap_or(now),
+            );
         }
         Ok(tail)
     }
@@ -217,7 +222,11 @@ impl StatsPart for Tail {
             self.sweep_at = Instant::now() + (looked.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
         }
         let newcomers = self.newcomers().await?;
-        let settled = if sweeps && stragglers.is_empty() { self.settles(looked) } else { None };
+        let settled = if sweeps && stragglers.is_empty() {
+            self.settles(looked)
+        } else {
+            None
+        };
         if stragglers.is_empty() && newcomers.is_empty() && settled.is_none() {
             self.keep().await?;
             return Ok(Step::default());
@@ -248,9 +257,8 @@ impl StatsPart for Tail {
             bad,
             done: false,
             seen,
-            settled: settled.map(|(border, steps)| {
-                (border, self.steps.iter().take(steps).map(|step| step.number).collect())
-            }),
+            settled: settled
+                .map(|(border, steps)| (border, self.steps.iter().take(steps).map(|step| step.number).collect())),
         };
         let commit = Commit {
             home: &desk.home,

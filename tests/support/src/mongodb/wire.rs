@@ -43,7 +43,10 @@ pub(super) fn command(port: u16, database: &str, command: &Value) -> Result<Valu
 }
 
 fn wrong() -> Error {
-    Error::new(ErrorKind::InvalidData, "not what MongoDB's protocol is here expected to be")
+    Error::new(
+        ErrorKind::InvalidData,
+        "not what MongoDB's protocol is here expected to be",
+    )
 }
 
 fn document<'a>(fields: impl Iterator<Item = (String, &'a Value)>) -> Vec<u8> {
@@ -122,7 +125,12 @@ fn read_value(kind: u8, bytes: &mut &[u8]) -> Result<Value> {
             take(bytes, 1 + length)?;
             Value::Null
         }
-        0x07 => json!(take(bytes, 12)?.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        0x07 => json!(
+            take(bytes, 12)?
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        ),
         0x08 => json!(take(bytes, 1)? != [0]),
         0x0a => Value::Null,
         0x10 => json!(read_int(bytes)?),

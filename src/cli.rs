@@ -305,6 +305,17 @@ Works on the pipelines until all that is there has been counted and every sink h
 or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same
 pipelines may run beside it, here or elsewhere: they share the work.")]
     Run(StatsOf),
+    /// Count a stretch of time anew, from all documents that are there
+    #[command(after_help = "\
+Examples:
+  headcount stats backfill --config headcount.toml --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
+  headcount stats backfill --config headcount.toml --pipeline clicks --from 2d --to 1d
+
+For documents that were mended, deleted or put aside as too late. A bucket that is touched is counted anew as a
+whole. What the sinks have stays until what replaces it is there, and a roll-up of which no document is left stays
+as it is. Reading of what is new pauses for `settle` (a minute) first; it may be stopped or killed at any time, and
+goes on with `headcount stats run` or the daemon.")]
+    Backfill(StatsBackfill),
     /// How far the pipelines are
     #[command(after_help = "\
 Examples:
@@ -325,6 +336,20 @@ pub struct StatsOf {
     /// A pipeline by its name; may be repeated [default: all]
     #[arg(long = "pipeline", value_name = "NAME")]
     pub pipelines: Vec<String>,
+}
+
+/// `headcount stats backfill`.
+#[derive(Args, Debug)]
+pub struct StatsBackfill {
+    /// Which
+    #[command(flatten)]
+    pub of: StatsOf,
+    /// From when on: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 2d
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// Until when, in the same manner
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
 }
 
 /// `headcount stats status`.
@@ -419,7 +444,8 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "tasks", "run", "status", "test"
+                "run", "check", "probe", "status", "record", "replay", "simulate", "tasks", "run", "backfill",
+                "status", "test"
             ]
         );
     }

@@ -3,47 +3,16 @@
 
 mod stats;
 
-use std::process::Command;
 use std::time::Duration;
 
-use headcount_testkit::{
-    ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, Process, poll_until, wait_until,
-};
+use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, poll_until, wait_until};
 
-use stats::{Dice, Pipeline, Source, program};
+use stats::{Dice, Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(120);
 /// Small steps, so that there are many moments to be killed in.
 const SMALL_STEPS: &str = "lease = \"1s\"\nstep = 500";
-
-/// `headcount stats run`, in a directory of its own.
-struct Run {
-    process: Process,
-    _dir: tempfile::TempDir,
-}
-
-impl Run {
-    fn start(pipeline: &Pipeline) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("headcount.toml");
-        std::fs::write(&file, pipeline.config()).unwrap();
-        let mut command = Command::new(program());
-        command
-            .args(["stats", "run", "--config"])
-            .arg(&file)
-            .current_dir(dir.path());
-        Self {
-            process: Process::start("headcount stats run", &mut command),
-            _dir: dir,
-        }
-    }
-
-    fn finish(&self) {
-        let status = self.process.wait_exit(SOON);
-        assert!(status.success(), "{status}\n{}", self.process.last_lines());
-    }
-}
 
 #[test]
 fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
@@ -54,7 +23,7 @@ fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
     let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
     let source = Source::of(&mongo);
     // 15 groups in each of 400 minutes.
-    source.insert_past(60_000, SEED, 400 * 60);
+    source.insert_past(40_000, SEED, 400 * 60);
     let mut dice = Dice(SEED);
     let (mut kills, mut in_the_middle) = (0, 0);
     while in_the_middle < KILLS {
@@ -63,7 +32,7 @@ fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
             kills <= 3 * KILLS,
             "the backfill was over before it could be killed {KILLS} times: {in_the_middle}"
         );
-        let run = Run::start(&pipeline);
+        let run = Run::start(&pipeline, &["run"]);
         // Not a wait for something: the moment is what is tried.
         let moment = Duration::from_millis(100 + dice.below(700));
         assert_eq!(
@@ -82,10 +51,38 @@ fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
             source.insert_random(200, kills as u64);
         }
     }
-    Run::start(&pipeline).finish();
+    Run::start(&pipeline, &["run"]).finish();
     let said = pipeline.compare(&elastic);
-    let expected = 60_000 + 200 * (kills / 5);
+    let expected = 40_000 + 200 * (kills / 5);
     assert_eq!(said["documents"], serde_json::json!(expected), "{said:#}");
+}
+
+#[test]
+fn buckets_that_are_counted_anew_are_right_after_a_kill() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
+    let source = Source::of(&mongo);
+    source.insert_past(8_000, 20, 3_600);
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+    source.mend();
+    assert!(
+        !pipeline.both_are_right(&elastic),
+        "what was mended is not counted by itself"
+    );
+    let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
+    let run = Run::start(&pipeline, &backfill);
+    let rebuilt = mongodb::bson::doc! { "rebuilt": { "$exists": true } };
+    wait_until("it has begun", SOON, || {
+        pipeline.all("headcount_stats_pipelines", rebuilt.clone()).pop()
+    });
+    run.process.sigkill();
+    assert_ne!(pipeline.unfinished(), (0, 0), "it was over before it was killed");
+    source.insert_random(100, 21);
+    Run::start(&pipeline, &["run"]).finish();
+    let said = pipeline.compare(&elastic);
+    assert_eq!(said["documents"], serde_json::json!(8_099), "{said:#}");
 }
 
 #[test]
@@ -94,7 +91,7 @@ fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
     let source = Source::of(&mongo);
     source.insert_past(30_000, 7, 200 * 60);
-    let run = Run::start(&pipeline);
+    let run = Run::start(&pipeline, &["run"]);
     let begun = |parts: usize| move |pipeline: &Pipeline| (1..=parts).contains(&pipeline.unfinished().0);
     wait_until("some parts done", SOON, || begun(14)(&pipeline).then_some(()));
     mongo.step_down();

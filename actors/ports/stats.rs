@@ -30,6 +30,10 @@ pub trait StatsPipeline: Send + Sync + 'static {
     /// How many (part, bucket, group) states wait to be published, counted up to `most`.
     async fn unpublished(&self, most: u64) -> Result<u64, StatsError>;
 
+    /// Asks for the buckets between two moments to be counted anew, from all documents that are there. Returns where the first of
+    /// them begins and the last ends. Whoever works on the pipeline carries it out.
+    async fn rebuild(&self, from: Wall, to: Wall) -> Result<(Wall, Wall), StatsError>;
+
     /// How it stands.
     async fn standing(&self) -> Result<Standing, StatsError>;
 }
@@ -107,6 +111,8 @@ pub struct Standing {
     pub unpublished: u64,
     /// Documents and roll-ups that were put aside.
     pub dead_letters: u64,
+    /// Somebody has asked for buckets to be counted anew, and it has not begun.
+    pub rebuilds: bool,
     /// When the tail was last looked at.
     pub looked_at: Option<Wall>,
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 /// may be a mistyped `token`.
 pub(super) const PLAIN_KEYS: &[&str] = &[
     "broker",
+    "bucket",
     "channel",
     "control_exchange",
+    "cursor",
     "down_after",
     "event_exchange",
     "event_queue_prefix",
@@ -17,18 +19,26 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "fanout_patterns",
     "fanout_prefix",
     "forget_after",
+    "future",
     "global_keyprefix",
+    "group_by",
     "hostnames",
     "kind",
+    "late",
+    "lease",
     "listen",
     "minimum",
     "name",
     "names",
     "probe_every",
+    "processors",
     "public_url",
     "queues",
+    "settle",
     "stalled_after",
+    "step",
     "stuck_after",
+    "time",
 ];
 
 /// What was found where something else was expected.

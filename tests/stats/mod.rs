@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use headcount_testkit::{ElasticStandIn, MongoDb, poll_until, python, repository};
+use headcount_testkit::{ElasticStandIn, MongoDb, Process, poll_until, python, repository};
 use mongodb::Client;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -34,6 +34,38 @@ impl Dice {
     }
 }
 
+/// Long against what a busy machine may take for one run.
+const RUN_WITHIN: Duration = Duration::from_secs(120);
+
+/// One of the commands of `headcount stats`, in a directory of its own.
+pub(crate) struct Run {
+    pub(crate) process: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl Run {
+    pub(crate) fn start(pipeline: &Pipeline, words: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("headcount.toml");
+        std::fs::write(&file, pipeline.config()).unwrap();
+        let mut command = Command::new(program());
+        command
+            .args(["stats", "run", "--config"])
+            .arg(&file)
+            .current_dir(dir.path());
+        Self {
+            process: Process::start(format!("headcount stats {}", words.join(" ")), &mut command),
+            _dir: dir,
+        }
+    }
+
+    /// Waits until it has done all that there was.
+    pub(crate) fn finish(&self) {
+        let status = self.process.wait_exit(RUN_WITHIN);
+        assert!(status.success(), "{status}\n{}", self.process.last_lines());
+    }
+}
+
 /// The collection that is read.
 pub(crate) struct Source {
     client: Client,
@@ -50,6 +82,19 @@ impl Source {
         RUNTIME
             .block_on(async { collection.insert_many(documents).await })
             .unwrap();
+    }
+
+    /// Changes documents that have long been read, and deletes one.
+    pub(crate) fn mend(&self) {
+        let collection = self.client.database("app").collection::<Document>("clicks");
+        RUNTIME.block_on(async {
+            let dearer = collection
+                .update_many(doc! {}, doc! { "$inc": { "price": 1.0 } })
+                .await
+                .unwrap();
+            assert!(dearer.modified_count > 0);
+            collection.delete_one(doc! {}).await.unwrap();
+        });
     }
 
     /// Documents of just now: of the last five seconds, their ids being as old.

@@ -15,6 +15,7 @@ pub async fn run(args: Stats) -> Outcome {
     match args {
         Stats::Tasks(args) => tasks::run(args).await,
         Stats::Run(args) => pipelines::work(args).await,
+        Stats::Backfill(args) => pipelines::backfill(args).await,
         Stats::Status(args) => pipelines::status(args).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `headcount stats run` and `status`: pipelines without a daemon. They share the work with whatever daemon is at it.
+//! `headcount stats run`, `backfill` and `status`: pipelines without a daemon. They share the work with whatever daemon is at it.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headcount_actors::ports::stats::{Standing, StatsError, StatsPipeline};
+use headcount_core::span::Span;
+use headcount_core::stats::bucket::Rfc3339;
+use headcount_core::time::Wall;
 use headcount_edge::stats::{self, Config};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{StatsOf, StatsStatus};
+use crate::cli::{StatsBackfill, StatsOf, StatsStatus};
 use crate::config::Origin;
 use crate::wire::stats::Shift;
 
@@ -74,6 +77,52 @@ pub(super) async fn work(args: StatsOf) -> Outcome {
     finish(&pipelines, &eyes).await
 }
 
+/// Counts a stretch of time anew, and ends.
+///
+/// # Errors
+/// What it could not do.
+pub(super) async fn backfill(args: StatsBackfill) -> Outcome {
+    let now = jiff::Timestamp::now();
+    let (from, to) = (moment("--from", &args.from, now)?, moment("--to", &args.to, now)?);
+    if from >= to {
+        return Err(CommandError::Use("--from must be before --to".to_owned()));
+    }
+    let pipelines = match pipelines(args.of.config, &args.of.pipelines)? {
+        Ok(pipelines) => pipelines,
+        Err(code) => return Ok(code),
+    };
+    let eyes = open(&pipelines)?;
+    for pipeline in &eyes {
+        pipeline.prepare().await.map_err(|why| failed(pipeline.name(), &why))?;
+        let (from, to) = pipeline
+            .rebuild(from, to)
+            .await
+            .map_err(|why| failed(pipeline.name(), &why))?;
+        to_stderr(&format_args!(
+            "headcount: {}: counting the buckets from {} to {} anew",
+            pipeline.name(),
+            Rfc3339(from),
+            Rfc3339(to)
+        ));
+    }
+    finish(&pipelines, &eyes).await
+}
+
+/// A time, or so long before now.
+fn moment(argument: &str, text: &str, now: jiff::Timestamp) -> Result<Wall, CommandError> {
+    let now = Wall::from_micros(now.as_microsecond());
+    if let Ok(span) = text.parse::<Span>() {
+        return Ok(now - span.duration());
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => Ok(Wall::from_micros(at.as_microsecond())),
+        Err(_) => {
+            let expected = "expected a time such as 2026-01-31T12:00:00Z, or a duration before now such as 2d";
+            Err(CommandError::Use(format!("{argument}: {expected}, found {text:?}")))
+        }
+    }
+}
+
 /// Works until there is nothing to do.
 async fn finish(pipelines: &[Config], eyes: &[Arc<dyn StatsPipeline>]) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -117,7 +166,10 @@ async fn look(eyes: &[Arc<dyn StatsPipeline>]) -> Option<Vec<Standing>> {
 }
 
 const fn is_quiet(standing: &Standing) -> bool {
-    standing.parts == standing.parts_done && standing.lag_documents == 0 && standing.unpublished == 0
+    !standing.rebuilds
+        && standing.parts == standing.parts_done
+        && standing.lag_documents == 0
+        && standing.unpublished == 0
 }
 
 /// A bar on a terminal, or a line now and then: documents, rate, time left.

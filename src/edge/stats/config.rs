@@ -29,7 +29,7 @@ const MAX_STEP: u32 = 2_000_000;
 const MAX_PROCESSORS: u32 = 64;
 
 /// One pipeline.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Its name, unique among the pipelines.

@@ -21,9 +21,9 @@ use serde_json::{Map, Number, Value as Json};
 use super::rollup::{Fence, Rollup, Sink, Verdict};
 use super::sink_url::Index;
 
-/// So long may one bulk request take. Shorter than a lease of the usual length, so that a sink that hangs holds nothing up
-/// that another Headcount could do.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// So long may one bulk request take: a cluster that is busy takes its time. Where that is longer than the lease, another
+/// Headcount may write the same meanwhile, which changes nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 

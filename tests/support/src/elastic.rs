@@ -240,7 +240,7 @@ fn failed(status: u16) -> HttpResponse {
 /// Passes some items of a bulk request on, and puts its own answers between those that come back.
 fn send_some(url: &str, body: &str, status: u16, every: usize) -> Option<(u16, String)> {
     let lines: Vec<&str> = body.lines().collect();
-    let fails = |index: usize| index % every.max(1) == 0;
+    let fails = |index: usize| index.is_multiple_of(every.max(1));
     let items: Vec<&[&str]> = lines.chunks(2).collect();
     let passed: Vec<String> = items
         .iter()

@@ -154,11 +154,14 @@ impl Commit<'_> {
                     "bucket": state.bucket,
                     "group": binary(&state.group),
                     "documents": state.documents,
+                    "generation": self.part.generation,
                     "state": bytes,
                     "dirty": dirty,
                 }),
                 Some(before) => {
-                    let set = doc! { "documents": state.documents, "state": bytes, "dirty": dirty };
+                    let generation = self.part.generation;
+                    let set =
+                        doc! { "documents": state.documents, "generation": generation, "state": bytes, "dirty": dirty };
                     changed.push(doc! { "q": { "_id": id, "documents": before }, "u": { "$set": set } });
                 }
             }

@@ -10,6 +10,7 @@ mod parts;
 mod plan;
 mod publish;
 mod reader;
+mod rebuild;
 pub(crate) mod sink;
 mod standing;
 mod states;
@@ -28,6 +29,7 @@ use tokio::sync::OnceCell;
 
 use self::fold::Spec;
 use self::home::{Fail, Home, connect, majority};
+use self::parts::Buckets;
 use super::rollup::Sink;
 use super::sink_url;
 
@@ -177,6 +179,21 @@ impl StatsPipeline for MongoPipeline {
     async fn standing(&self) -> Result<Standing, StatsError> {
         Ok(self.desk().await?.standing().await?)
     }
+
+    async fn rebuild(&self, from: Wall, to: Wall) -> Result<(Wall, Wall), StatsError> {
+        let width = self.site.spec.window.width;
+        let start = width.start(to);
+        let buckets = Buckets {
+            from: width.start(from),
+            to: if start == to { to } else { width.end(start) },
+        };
+        if self.desk().await?.ask_rebuild(buckets).await? {
+            return Ok((buckets.from, buckets.to));
+        }
+        Err(StatsError::Refused {
+            why: "another backfill of this pipeline has been asked for and has not begun; `headcount stats run` brings it on".to_owned(),
+        })
+    }
 }
 
 impl Desk {
@@ -316,6 +333,7 @@ impl Desk {
             self.site.step,
             self.site.settle,
             now,
+            None,
         )
         .await?;
         let write = plan::Write {

@@ -36,6 +36,8 @@ pub(super) struct Part {
     pub(super) documents: i64,
     /// Only documents of these buckets count: a range that is counted anew.
     pub(super) only: Option<Buckets>,
+    /// Which rebuild its states are of; none before the first.
+    pub(super) generation: i64,
     /// Whether documents may be too late for their bucket. Not so in what was there before the pipeline was.
     pub(super) judges_late: bool,
 }
@@ -79,6 +81,7 @@ impl Part {
             token: document.get_i64("token").ok()?,
             documents: document.get_i64("documents").ok()?,
             only,
+            generation: document.get_i64("generation").unwrap_or(0),
             judges_late: document.get_bool("judges_late").unwrap_or(true),
         })
     }
@@ -98,6 +101,7 @@ pub(super) struct NewPart<'a> {
     /// Not to be taken before.
     pub(super) not_before: DateTime,
     pub(super) only: Option<Buckets>,
+    pub(super) generation: i64,
     pub(super) judges_late: bool,
 }
 
@@ -114,6 +118,7 @@ impl NewPart<'_> {
             "bad": 0_i64,
             "done": false,
             "judges_late": self.judges_late,
+            "generation": self.generation,
             "not_before": self.not_before,
             "token": 0_i64,
             "owner": "",

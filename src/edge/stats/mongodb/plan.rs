@@ -15,7 +15,8 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{ClientSession, Collection};
 
 use super::home::{Fail, Home, Work, insert_many};
-use super::parts::{Buckets, NewPart};
+use super::parts::NewPart;
+use super::rebuild::Rebuild;
 
 /// So many documents are not worth a part of their own, nor is less than a step.
 const MIN_PART: u64 = 50_000;
@@ -34,6 +35,17 @@ pub(super) struct Plan {
     pub(super) part_size: i64,
     /// Whether the last part must be left alone for a while.
     pub(super) unsettled: bool,
+}
+
+impl Plan {
+    /// Of nothing that is there.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            borders: Vec::new(),
+            part_size: 0,
+            unsettled: false,
+        }
+    }
 }
 
 /// The moment that a value of the cursor field tells.
@@ -68,19 +80,15 @@ fn value_in(document: &Document, path: &str) -> Option<Bson> {
     Some(value.clone())
 }
 
-/// Cuts a whole collection.
+/// Cuts a whole collection; what lies after `upto` is left out, where somebody knows that all before it is settled.
 pub(super) async fn cut(
     source: &Collection<Document>,
     cursor: &str,
     step: u64,
     settle: Duration,
     now: DateTime,
+    upto: Option<Bson>,
 ) -> Result<Plan, Fail> {
-    let nothing = Plan {
-        borders: Vec::new(),
-        part_size: 0,
-        unsettled: false,
-    };
     let projection = if cursor == "_id" {
         doc! { "_id": 1 }
     } else {
@@ -92,14 +100,14 @@ pub(super) async fn cut(
         .projection(projection.clone())
         .await?;
     let Some(greatest) = last.and_then(|document| value_in(&document, cursor)) else {
-        return Ok(nothing);
+        return Ok(Plan::nothing());
     };
     let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
     let settled = DateTime::from_millis(now.timestamp_millis().saturating_sub(settle));
     // What lies ahead of the clock is not settled either.
-    let (end, unsettled) = match value_at(&greatest, settled) {
-        Some(border) => (border, false),
-        None => (greatest, true),
+    let (end, unsettled) = match (upto, value_at(&greatest, settled)) {
+        (Some(border), _) | (None, Some(border)) => (border, false),
+        (None, None) => (greatest, true),
     };
     let count = source.estimated_document_count().await?;
     let parts = (count / MIN_PART.min(step)).clamp(1, MAX_PARTS);
@@ -173,7 +181,7 @@ impl Work for Write<'_> {
         if first.matched_count == 0 {
             return Ok(());
         }
-        let documents = parts_of(self.pipeline, self.plan, self.now, self.settle, None, 0);
+        let documents = parts_of(self.pipeline, self.plan, self.now, self.settle, None);
         let tail = NewPart {
             pipeline: self.pipeline,
             name: "tail".to_owned(),
@@ -183,6 +191,7 @@ impl Work for Write<'_> {
             size: 0,
             not_before: self.now,
             only: None,
+            generation: 0,
             judges_late: true,
         };
         let all = documents.into_iter().chain([tail.document()]).collect();
@@ -190,30 +199,31 @@ impl Work for Write<'_> {
     }
 }
 
-/// The documents of a plan's parts, numbered from `first` on.
+/// The documents of a plan's parts.
 pub(super) fn parts_of(
     pipeline: &str,
     plan: &Plan,
     now: DateTime,
     settle: Duration,
-    only: Option<Buckets>,
-    first: usize,
+    rebuild: Option<Rebuild>,
 ) -> Vec<Document> {
     let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
     let later = DateTime::from_millis(now.timestamp_millis().saturating_add(settle));
+    let generation = rebuild.map_or(0, |rebuild| rebuild.generation);
     let mut after = Bson::MinKey;
     let mut documents = Vec::new();
     for (index, border) in plan.borders.iter().enumerate() {
         let is_last = index + 1 == plan.borders.len();
         let part = NewPart {
             pipeline,
-            name: format!("{:06}", first + index),
+            name: format!("{generation:04}-{index:04}"),
             kind: PartKind::Backlog,
             after: std::mem::replace(&mut after, border.clone()),
             upto: Some(border.clone()),
             size: plan.part_size,
             not_before: if is_last && plan.unsettled { later } else { now },
-            only,
+            only: rebuild.map(|rebuild| rebuild.buckets),
+            generation,
             judges_late: false,
         };
         documents.push(part.document());

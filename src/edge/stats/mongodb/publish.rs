@@ -22,6 +22,7 @@ use super::Desk;
 use super::commit::{SHARES, share_name};
 use super::home::{Fail, Home, Work, majority, update_many};
 use super::parts::{expired, wall};
+use super::rebuild::version;
 use super::states::{documents, read_state};
 
 /// Roll-ups of one round: enough for a bulk request that is worth its way, few enough that a lease outlives it.
@@ -209,9 +210,11 @@ impl Desk {
                 let group = Group::from_bytes(group, plan.group_by().len())
                     .map_err(|error| Fail::Damaged(error.to_string()))?;
                 let mut whole = State::new(plan);
+                let mut generation = 0;
                 let mut from = Vec::with_capacity(states.len());
                 for state in &states {
                     whole.merge(&read_state(plan, state)?);
+                    generation = generation.max(state.get_i64("generation").unwrap_or(0));
                     let id = state.get_str("_id").map_err(|_| damaged("name"))?;
                     let count = state.get_i64("documents").map_err(|_| damaged("documents"))?;
                     from.push((id.to_owned(), count));
@@ -226,7 +229,7 @@ impl Desk {
                     rollup: Rollup {
                         id: group.id(bucket),
                         bucket,
-                        version: documents(&whole),
+                        version: version(generation, documents(&whole)),
                         fields: groups.chain(measures).collect(),
                     },
                     from,

@@ -29,6 +29,7 @@ impl Desk {
             .await?;
         let now = self.server_now().await?;
         let mut standing = Standing::default();
+        standing.rebuilds = self.rebuild().await?.is_some();
         let mut oldest = None;
         for part in &parts {
             let number = |name: &str| {

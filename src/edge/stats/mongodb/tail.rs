@@ -24,6 +24,7 @@ use super::fold::{Fold, position};
 use super::home::Fail;
 use super::parts::{Part, release, renew};
 use super::plan::moment;
+use super::rebuild::Rebuild;
 use super::states::Known;
 use super::{Desk, now};
 
@@ -35,6 +36,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_SHARE: u32 = 10;
 /// The most ids that are remembered, some 50 bytes each. Where more come within the time of settling, it is cut short.
 const MAX_SEEN: usize = 500_000;
+/// Whether buckets are to be counted anew is asked so often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An idle tail renews its lease so many times before it would run out.
 const RENEWALS: u32 = 4;
 
@@ -48,6 +51,9 @@ pub(super) struct Tail {
     next_number: i64,
     renewed: Instant,
     sweep_at: Instant,
+    ask_at: Instant,
+    /// What is to be carried out once all is settled. Until then nothing new is read.
+    rebuild: Option<Rebuild>,
 }
 
 /// The ids of one step.
@@ -76,6 +82,8 @@ impl Tail {
             next_number: 1,
             renewed: now,
             sweep_at: now,
+            ask_at: now,
+            rebuild: None,
             part,
             desk,
         };
@@ -221,7 +229,29 @@ impl StatsPart for Tail {
         if sweeps {
             self.sweep_at = Instant::now() + (looked.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
         }
-        let newcomers = self.newcomers().await?;
+        if looked >= self.ask_at {
+            self.rebuild = desk.rebuild().await?;
+            if self.rebuild.is_some() && desk.has_backlog().await? {
+                self.rebuild = None;
+            }
+            self.ask_at = Instant::now() + ASK_EVERY;
+        }
+        let newcomers = match self.rebuild {
+            None => self.newcomers().await?,
+            Some(_) => Vec::new(),
+        };
+        if let Some(rebuild) = self.rebuild
+            && self.steps.is_empty()
+        {
+            desk.carry_out(rebuild, &self.part).await?;
+            self.rebuild = None;
+            self.part.generation = rebuild.generation;
+            self.renewed = Instant::now();
+            return Ok(Step {
+                next: Next::More,
+                ..Step::default()
+            });
+        }
         let settled = if sweeps && stragglers.is_empty() {
             self.settles(looked)
         } else {

@@ -7,10 +7,11 @@ mod stats;
 use std::time::Duration;
 
 use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, wait_until};
-use mongodb::bson::{Bson, DateTime, doc};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::json;
 
-use stats::{Pipeline, Source, program};
+use stats::{Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);
@@ -34,61 +35,109 @@ fn what_is_inserted_while_it_runs_is_in_both_sinks() {
     pipeline.compare(&elastic);
 }
 
+/// A document with nothing wrong.
+fn good() -> Document {
+    doc! { "at": DateTime::now(), "campaign": "x", "country": "de", "price": 1.0, "ms": 5.0, "user": "u" }
+}
+
+fn changed(document: &Document, name: &str, value: Bson) -> Document {
+    let mut document = document.clone();
+    document.insert("_id", ObjectId::new());
+    document.insert(name, value);
+    document
+}
+
+/// Documents with one thing wrong, and what is said of it.
+fn bad() -> Vec<(ObjectId, Document, &'static str)> {
+    let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + 86_400_000);
+    let cases: [(&str, Bson, &str); 12] = [
+        ("at", Bson::Null, "`at`: expected a date, found null"),
+        ("at", "2026".into(), "`at`: expected a date, found a text"),
+        ("at", ahead.into(), "`at`: a time in the future"),
+        ("at", DateTime::from_millis(-1).into(), "`at`: a time before 1970"),
+        ("at", DateTime::MAX.into(), "`at`: "),
+        ("price", "12".into(), "`price`: expected a number, found a text"),
+        ("price", f64::NAN.into(), "`price`: not a number"),
+        ("price", f64::INFINITY.into(), "`price`: infinite"),
+        ("price", 1e300.into(), "`price`: a number beyond"),
+        (
+            "ms",
+            doc! { "a": 1 }.into(),
+            "`ms`: expected a number, found a document",
+        ),
+        (
+            "country",
+            vec![1, 2].into(),
+            "`country`: expected a scalar, found a list",
+        ),
+        ("campaign", "x".repeat(5_000).into(), "`campaign`: a text of 5000 bytes"),
+    ];
+    let good = good();
+    cases
+        .into_iter()
+        .map(|(name, value, why)| {
+            let document = changed(&good, name, value);
+            (document.get_object_id("_id").unwrap(), document, why)
+        })
+        .collect()
+}
+
+#[test]
+fn what_mongodb_groups_itself_comes_to_the_same() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    // Settled soon, so that all of it is a backlog.
+    let settled = "lease = \"1s\"\nsettle = \"1s\"\nstep = 700";
+    let pipeline = Pipeline::of(&mongo, &elastic.sink("clicks-1m"), settled, stats::PLAIN);
+    let source = Source::of(&mongo);
+    source.insert_past(5_000, 30, 1_200);
+    let bad = bad();
+    source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
+    // What MongoDB sees otherwise than we do, and what it may not be trusted with.
+    let good = good();
+    let decimal = Bson::Decimal128("2.5".parse().unwrap());
+    let odd = [
+        ("price", Bson::Null),
+        ("country", Bson::Null),
+        ("country", 7_i64.into()),
+        ("country", 7_i32.into()),
+        ("country", 7.0.into()),
+        ("country", true.into()),
+        ("campaign", "y".repeat(300).into()),
+        ("campaign", "".into()),
+        ("price", (-3_i32).into()),
+        ("price", i64::MAX.into()),
+    ];
+    source.insert(odd.map(|(name, value)| changed(&good, name, value)).to_vec());
+    let mut without = good.clone();
+    without.remove("country");
+    source.insert(vec![without]);
+    source.insert(vec![changed(
+        &doc! { "at": DateTime::now(), "campaign": "decimal", "country": "de" },
+        "ms",
+        decimal,
+    )]);
+    // Until all of it lies behind the border of the backlog.
+    wait_until("it is settled", SOON, || {
+        let border = DateTime::now().timestamp_millis() / 1_000;
+        (border > good.get_datetime("at").unwrap().timestamp_millis() / 1_000 + 2).then_some(())
+    });
+    Run::start(&pipeline, &["run"]).finish();
+    let ids: Vec<Bson> = bad.iter().map(|(id, ..)| (*id).into()).collect();
+    let said = pipeline.recompute(&elastic);
+    assert!(said["wrong"] == json!([]), "{said:#}");
+    assert_eq!(said["bad"], json!(ids.len()), "{said:#}");
+}
+
 #[test]
 fn bad_documents_are_put_aside_with_their_reasons_and_stop_nobody() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
     let source = Source::of(&mongo);
     source.insert_random(50, 3);
-    let now = DateTime::now();
-    let good = doc! { "at": now, "campaign": "x", "country": "de", "price": 1.0, "ms": 5.0, "user": "u" };
-    let with = |name: &str, value: Bson| {
-        let mut document = good.clone();
-        document.insert("_id", format!("bad {name} {value}"));
-        document.insert(name, value);
-        document
-    };
-    let ahead = DateTime::from_millis(now.timestamp_millis() + 86_400_000);
-    let bad = [
-        (with("at", Bson::Null), "`at`: expected a date, found null"),
-        (with("at", "2026".into()), "`at`: expected a date, found a text"),
-        (with("at", ahead.into()), "`at`: a time in the future"),
-        (with("at", DateTime::from_millis(-1).into()), "`at`: a time before 1970"),
-        (with("at", DateTime::MAX.into()), "`at`: "),
-        (with("price", "12".into()), "`price`: expected a number, found a text"),
-        (with("price", f64::NAN.into()), "`price`: not a number"),
-        (with("price", f64::INFINITY.into()), "`price`: infinite"),
-        (with("price", 1e300.into()), "`price`: a number beyond"),
-        (
-            with("ms", doc! { "a": 1 }.into()),
-            "`ms`: expected a number, found a document",
-        ),
-        (
-            with("country", vec![1, 2].into()),
-            "`country`: expected a scalar, found a list",
-        ),
-        (
-            with("campaign", "x".repeat(5_000).into()),
-            "`campaign`: a text of 5000 bytes",
-        ),
-    ];
+    let (good, bad) = (good(), bad());
     // What is missing or null where it is measured or grouped by is no mistake.
-    let mut fine = vec![
-        with("price", Bson::Null),
-        with("country", Bson::Null),
-        with("ms", 7_i32.into()),
-    ];
-    fine.iter_mut().for_each(|document| drop(document.remove("_id")));
-    source.insert(fine);
-    // Strings among object ids: of another kind than the cursor's others, so they are given object ids here.
-    let bad: Vec<_> = bad
-        .into_iter()
-        .map(|(mut document, why)| {
-            let id = mongodb::bson::oid::ObjectId::new();
-            document.insert("_id", id);
-            (id, document, why)
-        })
-        .collect();
+    let fine = [("price", Bson::Null), ("country", Bson::Null), ("ms", 7_i32.into())];
+    source.insert(fine.map(|(name, value)| changed(&good, name, value)).to_vec());
     source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
     let _headcount = Headcount::launch(program(), &pipeline.config());
     wait_until("all dead letters", SOON, || {

@@ -9,6 +9,7 @@ mod home;
 mod parts;
 mod plan;
 mod publish;
+mod pushdown;
 mod reader;
 mod rebuild;
 pub(crate) mod sink;

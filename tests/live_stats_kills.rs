@@ -74,7 +74,7 @@ fn buckets_that_are_counted_anew_are_right_after_a_kill() {
     let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
     let run = Run::start(&pipeline, &backfill);
     let rebuilt = mongodb::bson::doc! { "rebuilt": { "$exists": true } };
-    wait_until("it has begun", SOON, || {
+    run.process.wait("a beginning", SOON, || {
         pipeline.all("headcount_stats_pipelines", rebuilt.clone()).pop()
     });
     run.process.sigkill();

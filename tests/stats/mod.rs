@@ -50,7 +50,9 @@ impl Run {
         std::fs::write(&file, pipeline.config()).unwrap();
         let mut command = Command::new(program());
         command
-            .args(["stats", "run", "--config"])
+            .arg("stats")
+            .args(words)
+            .arg("--config")
             .arg(&file)
             .current_dir(dir.path());
         Self {

@@ -83,7 +83,7 @@ fn bad() -> Vec<(ObjectId, Document, &'static str)> {
 }
 
 #[test]
-fn what_mongodb_groups_itself_comes_to_the_same() {
+fn numbers_dates_and_texts_of_all_kinds_come_to_what_they_should() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     // Settled soon, so that all of it is a backlog.
     let settled = "lease = \"1s\"\nsettle = \"1s\"\nstep = 700";
@@ -92,7 +92,7 @@ fn what_mongodb_groups_itself_comes_to_the_same() {
     source.insert_past(5_000, 30, 1_200);
     let bad = bad();
     source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
-    // What MongoDB sees otherwise than we do, and what it may not be trusted with.
+    // Values of other kinds that mean the same, and such as are seldom.
     let good = good();
     let decimal = Bson::Decimal128("2.5".parse().unwrap());
     let odd = [

@@ -148,7 +148,7 @@ const ALL: &[(&str, &str)] = &[
     ("slow", "p95(ms)"),
     ("people", "distinct(user)"),
 ];
-/// Measures that MongoDB has too.
+/// Measures of single numbers.
 pub(crate) const PLAIN: &[(&str, &str)] = &[
     ("n", "count"),
     ("paid", "sum(price)"),

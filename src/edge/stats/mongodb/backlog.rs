@@ -9,16 +9,12 @@ use mongodb::raw_batch_cursor::RawBatch;
 
 use super::commit::{Change, Commit};
 use super::extract::raw;
-use super::fold::{Fold, Spec, position};
-use super::home::{Fail, code};
+use super::fold::{Fold, position};
+use super::home::Fail;
 use super::parts::{Part, date, release};
-use super::pushdown::{self, Pushed};
 use super::reader::Reader;
 use super::states::Known;
 use super::{Desk, now};
-
-/// MongoDB's codes for a snapshot that cannot be had: an option or a command that is not known there, no replica set, too old.
-const NO_SNAPSHOT: [i32; 5] = [20, 72, 123, 239, 246];
 
 pub(super) struct Backlog {
     desk: Desk,
@@ -27,15 +23,12 @@ pub(super) struct Backlog {
     reader: Option<Reader>,
     /// What the last step has left of an answer, and how many of its documents were read.
     left: Option<(RawBatch, usize)>,
-    /// Whether the server is asked to do the grouping.
-    pushes: bool,
 }
 
 impl Backlog {
     pub(super) fn new(desk: Desk, part: Part) -> Self {
         Self {
             known: Known::of(&part),
-            pushes: pushdown::suits(&desk.site.spec, &part),
             desk,
             part,
             reader: None,
@@ -57,32 +50,6 @@ impl Backlog {
             filter.insert(&spec.time, doc! { "$gte": date(only.from), "$lt": date(only.to) });
         }
         Reader::open(&self.desk.source, filter, doc! { &spec.cursor: 1 }, spec.projection())
-    }
-
-    /// Lets the server do a step, as long as it can.
-    async fn push<'s>(&mut self, spec: &'s Spec, fold: &mut Fold<'s>) -> Result<Option<Pushed>, Fail> {
-        if !self.pushes {
-            return Ok(None);
-        }
-        let site = &self.desk.site;
-        let mut tried = Fold::new(spec, &self.part);
-        let pushed = pushdown::step(&self.desk.source, spec, &self.part, site.step, now(), &mut tried).await;
-        match pushed {
-            Ok(Some(pushed)) => {
-                *fold = tried;
-                Ok(Some(pushed))
-            }
-            Ok(None) => {
-                self.pushes = false;
-                Ok(None)
-            }
-            // A source that has no snapshots, or has lost this one.
-            Err(Fail::Driver(error)) if NO_SNAPSHOT.contains(&code(&error).unwrap_or_default()) => {
-                self.pushes = false;
-                Ok(None)
-            }
-            Err(fail) => Err(fail),
-        }
     }
 
     /// Folds documents until the step is full or the range at its end. The position, and whether it is the end.
@@ -165,10 +132,7 @@ impl StatsPart for Backlog {
     async fn step(&mut self) -> Result<Step, StatsError> {
         let desk = self.desk.clone();
         let mut fold = Fold::new(&desk.site.spec, &self.part);
-        let (at, done) = match self.push(&desk.site.spec, &mut fold).await? {
-            Some(pushed) => (Some(pushed.at), pushed.done),
-            None => self.read(&mut fold).await?,
-        };
+        let (at, done) = self.read(&mut fold).await?;
         let (folded, bad, documents) = fold.finish();
         let bad_count = bad.len() as u64;
         let change = Change {

@@ -4,7 +4,7 @@ use headcount_core::stats::group::Group;
 use headcount_core::stats::plan::Plan;
 use headcount_core::stats::rollup::Rollup;
 use headcount_core::stats::value::{Bad, Value};
-use headcount_core::stats::window::{Open, Placed, Window};
+use headcount_core::stats::window::{Open, Window};
 use headcount_core::time::Wall;
 use mongodb::bson::Bson;
 use mongodb::bson::raw::{RawBsonRef, RawDocument};
@@ -147,11 +147,6 @@ impl<'s> Fold<'s> {
             reason.truncate(end);
         }
         self.bad.push(DeadLetter { source_id, reason });
-    }
-
-    /// Adds what the server has folded. It comes back where there is no room.
-    pub(super) fn merge(&mut self, placed: Placed) -> Result<(), Placed> {
-        self.open.merge(placed, true)
     }
 
     /// The roll-ups of the step.

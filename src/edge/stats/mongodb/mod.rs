@@ -9,7 +9,6 @@ mod home;
 mod parts;
 mod plan;
 mod publish;
-mod pushdown;
 mod reader;
 mod rebuild;
 pub(crate) mod sink;

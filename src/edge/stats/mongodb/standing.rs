@@ -28,8 +28,10 @@ impl Desk {
             .try_collect()
             .await?;
         let now = self.server_now().await?;
-        let mut standing = Standing::default();
-        standing.rebuilds = self.rebuild().await?.is_some();
+        let mut standing = Standing {
+            rebuilds: self.rebuild().await?.is_some(),
+            ..Standing::default()
+        };
         let mut oldest = None;
         for part in &parts {
             let number = |name: &str| {

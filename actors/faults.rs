@@ -9,6 +9,7 @@ use crate::health_aggregator::HealthAggregator;
 use crate::job_scheduler::JobScheduler;
 use crate::messages::Provoke;
 use crate::slack_notifier::SlackNotifier;
+use crate::stats_pipeline::{StatsPublisher, StatsReader};
 use crate::stats_processor::StatsProcessor;
 
 macro_rules! panics_when_provoked {
@@ -30,5 +31,7 @@ panics_when_provoked!(
     HealthAggregator,
     JobScheduler,
     SlackNotifier,
-    StatsProcessor
+    StatsProcessor,
+    StatsPublisher,
+    StatsReader
 );

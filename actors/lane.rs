@@ -69,6 +69,7 @@ struct Counters {
     received: Counter<u64, AtomicU64>,
     malformed: Counter<u64, AtomicU64>,
     lost: Counter<u64, AtomicU64>,
+    tasks_lost: Counter<u64, AtomicU64>,
     events: u64,
     bad: u64,
     bad_total: u64,
@@ -126,6 +127,7 @@ impl EventLane {
                 received: parts.meters.events_received.get_or_create(&label).clone(),
                 malformed: parts.meters.events_malformed.get_or_create(&label).clone(),
                 lost: parts.meters.events_lost.get_or_create(&label).clone(),
+                tasks_lost: parts.meters.task_counts_lost.clone(),
                 events: 0,
                 bad: 0,
                 bad_total: 0,
@@ -210,6 +212,11 @@ impl EventLane {
             };
             self.unsent_counts = Some(TasksCounted(self.tally.drain(name)));
         }
+        let lost = self.tally.take_lost();
+        if lost > 0 {
+            self.counters.tasks_lost.inc_by(lost);
+            tracing::warn!(broker = %self.broker, lost, "more kinds of tasks than can be counted apart: these events were left out");
+        }
         if let Some(counts) = self.unsent_counts.take()
             && let Err(SendError::Full(counts)) = self.stats.try_send(counts)
         {
@@ -249,9 +256,8 @@ impl Lane for EventLane {
                 if let Some(ear) = ear {
                     ear.hear(now.wall, &event);
                 }
-                if let Some(fleet) = table.task(now.mono, &event) {
-                    tally.count(now.wall, fleet, &event);
-                }
+                let fleet = table.task(now.mono, &event);
+                tally.count(now.wall, fleet, &event);
             }
             Event::Other => {}
         });

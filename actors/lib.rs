@@ -22,6 +22,7 @@ mod outbox;
 pub mod ports;
 pub mod session;
 pub mod slack_notifier;
+pub mod stats_pipeline;
 pub mod stats_processor;
 pub mod supervise;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use headcount_core::alert::Incident;
 use headcount_core::detect::{FleetReport, Sighting};
 use headcount_core::schedule::News;
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::TaskRollup;
 use headcount_core::status::BrokerStatus;
 
 /// Broker listener → fleet prober: these workers have been heard of.
@@ -34,7 +34,7 @@ pub struct BrokerReported {
 /// Broker listener → stats processor: these task events were counted.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct TasksCounted(pub Vec<TaskCount>);
+pub struct TasksCounted(pub Vec<TaskRollup>);
 
 /// Broker listener → job scheduler: what was heard of tasks that may be runs of jobs.
 #[derive(Debug, Message)]

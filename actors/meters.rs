@@ -1,6 +1,7 @@
 //! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
 
 pub mod jobs;
+pub mod stats;
 
 use std::sync::atomic::AtomicU64;
 
@@ -85,6 +86,8 @@ pub struct Meters {
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
     /// `headcount_jobs_…`.
     pub jobs: JobMeters,
+    /// Those of pipelines.
+    pub stats: stats::StatsMeters,
 }
 
 impl Default for Meters {
@@ -101,6 +104,7 @@ impl Default for Meters {
             node_refused: Family::default(),
             actor_restarts: Family::default(),
             jobs: JobMeters::default(),
+            stats: stats::StatsMeters::default(),
         }
     }
 }
@@ -135,7 +139,7 @@ impl Meters {
         );
         registry.register(
             "headcount_task_counts_lost",
-            "Counts of tasks that were dropped because the store had failed for too long",
+            "Task events that were left out of the counts: the store had failed for too long, or there were too many kinds",
             self.task_counts_lost.clone(),
         );
         registry.register(
@@ -159,5 +163,6 @@ impl Meters {
             self.actor_restarts.clone(),
         );
         self.jobs.register(registry);
+        self.stats.register(registry);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod jobs;
 pub mod node;
+pub mod stats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use compact_str::CompactString;
 use headcount_core::alert::{Incident, IncidentId, Notice, Notification, Told};
 use headcount_core::celery::RawMessage;
 use headcount_core::detect::{FleetHistory, WorkerMemory};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::{TaskKey, TaskRollup};
 use headcount_core::time::Wall;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -301,14 +302,46 @@ pub trait Store: Send + Sync + 'static {
     /// One incident with its messages.
     async fn incident(&self, id: &IncidentId) -> Result<Option<(Incident, Vec<Notification>)>, StoreError>;
 
-    /// Adds to the task counts of each (fleet, name, outcome, minute).
-    async fn add_task_counts(&self, counts: Vec<TaskCount>) -> Result<(), StoreError>;
+    /// Adds each roll-up of task events to the one of its key.
+    async fn add_task_rollups(&self, rollups: Vec<TaskRollup>) -> Result<(), StoreError>;
 
-    /// Task counts of minutes in `[from, to)`.
-    async fn task_counts(&self, from: Wall, to: Wall) -> Result<Vec<TaskCount>, StoreError>;
+    /// Roll-ups of task events: by width and start, and in an order of the store's own among those. Of one whose times cannot be
+    /// read the count is returned.
+    async fn task_rollups(&self, query: RollupQuery) -> Result<Vec<TaskRollup>, StoreError>;
 
-    /// Deletes task counts and resolved, fully told incidents that are older than `before`.
+    /// Makes the roll-ups of task events coarser, or fewer, towards what is to be kept: a bounded amount of work. Returns
+    /// whether there is more to do.
+    async fn thin_task_rollups(&self, kept: Kept) -> Result<bool, StoreError>;
+
+    /// Deletes resolved, fully told incidents that are older than `before`, and what was set aside before.
     async fn forget_before(&self, before: Wall) -> Result<(), StoreError>;
+}
+
+/// Which roll-ups of task events to read.
+#[derive(Clone, Debug)]
+pub struct RollupQuery {
+    /// Only those that start at this moment or later.
+    pub from: Wall,
+    /// Only those that start before it.
+    pub to: Wall,
+    /// Only those of this fleet.
+    pub fleet: Option<CompactString>,
+    /// Only those that come after this one.
+    pub after: Option<TaskKey>,
+    /// At most so many; fewer mean that there are no more.
+    pub limit: usize,
+}
+
+/// How much is kept of the roll-ups of task events.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Minutes of hours that end before it become hours.
+    pub minutes_from: Wall,
+    /// Roll-ups that start before it are deleted.
+    pub from: Wall,
+    /// Where they take more than so many bytes, the oldest minutes become hours before their time, and once there are none, the
+    /// oldest hours are deleted.
+    pub bytes: u64,
 }
 
 /// What a store gives back after a restart.

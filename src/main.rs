@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             Command::Status(status) => commands::status::run(status).await,
             Command::Simulate(simulate) => commands::simulate::run(simulate),
             Command::Jobs(jobs) => commands::jobs::run(jobs).await,
+            Command::Stats(stats) => commands::stats::run(stats).await,
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });

@@ -3,6 +3,7 @@
 mod jobs;
 mod nodes;
 pub(crate) mod recording;
+pub(crate) mod stats;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +23,7 @@ use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::Meters;
+use headcount_actors::ports::stats::StatsError;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
@@ -45,8 +47,8 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long each step of stopping may take; there are five, one for the nodes, and one for the notifiers: the whole program
-/// has ten seconds.
+/// How long each step of stopping may take; there are eight, and one for the notifiers: the whole program has ten
+/// seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
@@ -87,6 +89,14 @@ pub enum RunError {
         name: String,
         /// What is wrong.
         why: brokers::OpenError,
+    },
+    /// A pipeline's table is of no use.
+    #[error("stats {name}: {why}")]
+    Stats {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: StatsError,
     },
     /// The system refused something.
     #[error("{0}")]
@@ -180,6 +190,7 @@ struct House {
     judging: Arbiter,
     asking: Arbiter,
     lanes: Vec<Arbiter>,
+    crew: stats::Crew,
 }
 
 /// What the rooms share while the house is built.
@@ -219,6 +230,7 @@ impl House {
         let orphans = resume::orphans(settings, &addresses, &remembered, Clock.now().wall);
         store.save_incidents(orphans).await?;
         let channels = open_notifiers(settings)?;
+        let pipelines = stats::open(&settings.stats).map_err(|(name, why)| RunError::Stats { name, why })?;
         let configured = channels.iter().map(|channel| channel.name().into()).collect();
         let dropped = store.disown(configured).await?;
         if dropped > 0 {
@@ -283,6 +295,7 @@ impl House {
         }
 
         let nodes = nodes.into_iter().map(|node| plan.node(node)).collect();
+        let crew = stats::Crew::start(pipelines, &plan.supervision, &plan.meters, &plan.faults);
 
         let http = Http {
             view: view.clone(),
@@ -317,12 +330,18 @@ impl House {
             judging,
             asking,
             lanes,
+            crew,
         })
     }
 
     /// Stops everything. What must not be forgotten is in the store already.
     async fn stop(self) {
         self.server.stop(true).await;
+        // A step that is under way is committed, and its part given back; otherwise others wait until its lease has run out.
+        if tokio::time::timeout(STOP_WITHIN, self.crew.finish()).await.is_err() {
+            tracing::warn!("a pipeline could not be left in time; its parts are free when their leases have run out");
+        }
+        end(self.crew.arbiters).await;
         // From the outside in, so that nobody takes the end of another for news.
         let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
         let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headcount_core::celery::TaskKind;
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::bucket::Width;
+use headcount_core::stats::task::{TaskKey, TaskRollup, Times};
 use headcount_core::time::Wall;
 
 use super::support::house::Watch;
@@ -12,15 +13,25 @@ use super::support::{World, age, live, pass, secs, until};
 use crate::messages::TasksCounted;
 use crate::stats_processor::StatsProcessor;
 
-fn counts(from: i64, how_many: i64) -> TasksCounted {
-    let count = |n| TaskCount {
-        fleet: "sms".into(),
-        task: "t".into(),
-        outcome: TaskKind::Succeeded,
-        minute: Wall::from_micros(n),
-        count: 1,
-    };
-    TasksCounted((from..from + how_many).map(count).collect())
+fn rollup(minute: i64) -> TaskRollup {
+    let mut times = Times::default();
+    times.runtime.add(1.0);
+    TaskRollup {
+        key: TaskKey {
+            width: Width::MINUTE,
+            start: Wall::from_micros(minute * 60_000_000),
+            fleet: "sms".into(),
+            task: "t".into(),
+            queue: "q".into(),
+            outcome: TaskKind::Succeeded,
+        },
+        count: 2,
+        times,
+    }
+}
+
+fn counted(minutes: std::ops::Range<i64>) -> TasksCounted {
+    TasksCounted(minutes.map(rollup).collect())
 }
 
 #[test]
@@ -33,19 +44,26 @@ fn what_a_failing_store_has_no_room_for_is_counted() {
         let (to, meters) = (store.clone(), watch.meters.clone());
         let stats = watch.start("StatsProcessor", move || StatsProcessor::new(to, meters));
         for n in 0..9 {
-            stats.send(counts(n * 10_000, 10_000)).await.unwrap();
+            stats.send(counted(n * 2_000..(n + 1) * 2_000)).await.unwrap();
         }
         pass(secs(2)).await;
         assert_eq!(lost.get(), 0);
-        // There is room for two thirds of this one, whether the others wait or are just being written.
-        stats.send(counts(90_000, 15_000)).await.unwrap();
-        stats.send(counts(105_000, 500)).await.unwrap();
-        assert_eq!(lost.get(), 5_500);
-        until("all the others", || store.counts().len() == 100_000).await;
-        let minutes: Vec<_> = store.counts().iter().map(|count| count.minute.as_micros()).collect();
-        assert!(minutes.into_iter().eq(0..100_000), "each once, in order");
-        stats.send(counts(200_000, 10)).await.unwrap();
-        until("there is room again", || store.counts().len() == 100_010).await;
-        assert_eq!(lost.get(), 5_500);
+        // There is room for two thirds of this one.
+        stats.send(counted(18_000..21_000)).await.unwrap();
+        stats.send(counted(21_000..21_500)).await.unwrap();
+        let lost_in_all = lost.get();
+        assert_eq!(lost_in_all, 2 * 1_500);
+        // Those that wait already take more of the same minute (these are not among the first, which are being written at times).
+        stats.send(counted(15_000..15_010)).await.unwrap();
+        assert_eq!(lost.get(), lost_in_all);
+        let written = |store: &FakeStore| store.rollups().iter().map(|rollup| rollup.count).sum::<u64>();
+        until("all the others", || written(&store) == 2 * 20_010).await;
+        let rollups = store.rollups();
+        assert!(rollups.len() <= 20_010, "{} roll-ups were written", rollups.len());
+        let measured: u64 = rollups.iter().map(|rollup| rollup.times.runtime.count()).sum();
+        assert_eq!(measured, 20_010);
+        stats.send(counted(30_000..30_010)).await.unwrap();
+        until("there is room again", || written(&store) == 2 * 20_020).await;
+        assert_eq!(lost.get(), lost_in_all);
     });
 }

@@ -14,6 +14,7 @@ mod problem;
 mod read;
 mod server;
 mod spot;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -22,7 +23,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headcount_edge::{brokers, notifiers, store};
+use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 
 pub use detect::Detect;
 pub use fleet::Fleet;
@@ -41,7 +42,7 @@ pub struct Settings {
     pub store: store::Config,
     /// `[detect]`: for fleets that are discovered; configured fleets carry their own.
     pub detect: Detect,
-    /// `[[broker]]`, in the order of the file; at least one, each with a name of its own.
+    /// `[[broker]]`, in the order of the file, each with a name of its own; at least one where there is no `[[stats]]`.
     pub brokers: Vec<Broker>,
     /// `[[fleet]]`, in the order of the file: a worker belongs to the first whose patterns match.
     pub fleets: Vec<Fleet>,
@@ -51,6 +52,8 @@ pub struct Settings {
     pub notifiers: Vec<Arc<dyn notifiers::Table>>,
     /// `[[node]]`, in the order of the file.
     pub nodes: Vec<Node>,
+    /// `[[stats]]`, in the order of the file, each with a name of its own.
+    pub stats: Vec<pipelines::Config>,
 }
 
 /// One `[[broker]]`.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use headcount_edge::{brokers, notifiers, store};
+use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
 use toml::de::DeTable;
@@ -20,19 +20,22 @@ use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
 use super::spot::Spot;
+use super::stats;
 use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER, Value};
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman", "stats"];
+const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, and what it joins.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node"];
+const OUTWARD: &[&str] = &["server", "store", "notify", "node", "stats"];
 
 /// The tables that a file may hold.
-pub(super) const TABLES: &[&str] = &["server", "store", "broker", "fleet", "detect", "job", "notify", "node"];
+pub(super) const TABLES: &[&str] = &[
+    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
+];
 
 /// The plain tables, with the keys that each reads.
 pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
@@ -117,6 +120,9 @@ impl Reader {
         let job = root.take("job");
         let notifiers = self.notifiers(root.take("notify"));
         let nodes = self.nodes(root.take("node"), &brokers, &names);
+        let pipelines = root.take("stats");
+        let has_pipelines = pipelines.is_some();
+        let stats = self.stats(pipelines);
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
                 "this version of headcount does not have it yet".to_owned()
@@ -137,7 +143,10 @@ impl Reader {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
         let jobs = self.jobs(job, &brokers);
-        if brokers.is_empty() && names.is_empty() && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
+        if brokers.is_empty()
+            && names.is_empty()
+            && !has_pipelines
+            && !self.mistakes.iter().any(|(at, ..)| matches!(at, At::Argument(_)))
         {
             self.say(
                 &At::File(0..0),
@@ -154,6 +163,7 @@ impl Reader {
             jobs,
             notifiers,
             nodes,
+            stats,
         }
     }
 
@@ -365,6 +375,26 @@ impl Reader {
             nodes.push(node);
         }
         nodes
+    }
+
+    fn stats(&mut self, entry: Option<Entry>) -> Vec<pipelines::Config> {
+        let mut found: Vec<pipelines::Config> = Vec::new();
+        for (index, at, table) in self.tables("stats", entry) {
+            let path = vec!["stats".to_owned(), format!("[{index}]")];
+            let (config, mut mistakes) =
+                decode::table(table.clone(), &at, &path, |table| pipelines::Config::deserialize(table));
+            self.mistakes.append(&mut mistakes);
+            let Some(config) = config else { continue };
+            let mut spot = Spot {
+                table: &table,
+                at: &at,
+                path,
+                mistakes: &mut self.mistakes,
+            };
+            stats::check(&config, &found, &mut spot);
+            found.push(config);
+        }
+        found
     }
 
     fn notifier_kind(&mut self, table: &Table, at: &At, path: &[String]) -> Option<String> {

@@ -18,7 +18,7 @@ pub(super) struct Spot<'a> {
 }
 
 impl Spot<'_> {
-    /// Reports a mistake at a key (`hostnames`, or `hostnames.[2]` for one item), or at the table where the key is not.
+    /// Reports a mistake at a key (`hostnames`, `hostnames.[2]` for one item, `measures.n` for a key of a table in it), or at the table where the key is not.
     pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
         self.put(key, Found::Said(message.into()));
     }
@@ -71,11 +71,16 @@ impl Spot<'_> {
         };
         at.clone_from(&node.at);
         for step in steps.iter().skip(1) {
-            let Value::Array(items) = &node.value else { break };
-            let Some((_, item)) = items.iter().find(|(index, _)| format!("[{index}]") == *step) else {
-                break;
+            let within = match &node.value {
+                Value::Array(items) => items
+                    .iter()
+                    .find(|(index, _)| format!("[{index}]") == *step)
+                    .map(|(_, item)| item),
+                Value::Table(table) => table.get(step),
+                _ => None,
             };
-            node = item;
+            let Some(within) = within else { break };
+            node = within;
             at.clone_from(&node.at);
         }
         at

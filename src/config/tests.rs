@@ -2,6 +2,7 @@
 
 mod example;
 mod mistakes;
+mod pipelines;
 mod valid;
 
 use std::path::PathBuf;

@@ -23,7 +23,7 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GlobError {
     /// Nothing at all.
-    #[error("an empty pattern matches no worker")]
+    #[error("an empty pattern matches nothing")]
     Empty,
     /// Longer than [`Glob::MAX`].
     #[error("longer than {max} characters", max = Glob::MAX)]
@@ -40,8 +40,18 @@ impl Glob {
     /// The longest pattern, in characters: a node name is at most 253 + 1 + what people call their workers.
     pub const MAX: usize = 512;
 
-    /// Reads a pattern.
+    /// Reads a pattern for names of workers.
     pub fn parse(text: &str) -> Result<Self, GlobError> {
+        let glob = Self::of_any(text)?;
+        if glob.parts.iter().any(|part| part.takes('@')) {
+            Ok(glob)
+        } else {
+            Err(GlobError::NoAt(text.to_owned()))
+        }
+    }
+
+    /// Reads a pattern for names of whatever kind, such as those of tasks.
+    pub fn of_any(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError::Empty);
         }
@@ -64,9 +74,6 @@ impl Glob {
                 }
                 other => parts.push(Part::One(*other)),
             }
-        }
-        if !parts.iter().any(|part| part.takes('@')) {
-            return Err(GlobError::NoAt(text.to_owned()));
         }
         Ok(Self {
             text: text.to_owned(),

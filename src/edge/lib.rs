@@ -5,4 +5,5 @@ pub mod brokers;
 pub mod http;
 pub mod notifiers;
 pub mod results;
+pub mod stats;
 pub mod store;

@@ -46,3 +46,9 @@ def witness(self, *args, **kwargs):
     )
     told = {key: getattr(request, key, "absent") for key in keys.split()}
     print("WITNESS " + json.dumps({"args": args, "kwargs": kwargs, **told}, default=str))
+@app.task(name="flaky", bind=True, max_retries=1)
+def flaky(self):
+    """Works at the second attempt."""
+    if self.request.retries == 0:
+        time.sleep(0.1)
+        raise self.retry(countdown=0.2)

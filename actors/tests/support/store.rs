@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_core::alert::{Incident, IncidentId, Notification, Told, Turn};
 use headcount_core::detect::{FleetHistory, WorkerMemory};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::TaskRollup;
 use headcount_core::time::Wall;
 
 use super::{World, lock};
-use crate::ports::{Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store, StoreError};
+use crate::ports::{
+    Debt, DebtId, IncidentQuery, Kept as Bounds, Owed, Receipt, Remembered, RollupQuery, Store, StoreError,
+};
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ struct Kept {
     debts: Vec<Debt>,
     last_debt: i64,
     receipts: BTreeMap<(IncidentId, CompactString), Receipt>,
-    counts: Vec<TaskCount>,
+    rollups: Vec<TaskRollup>,
 }
 
 impl FakeStore {
@@ -80,9 +82,9 @@ impl FakeStore {
         lock(&self.kept).workers.get(fleet).cloned().unwrap_or_default()
     }
 
-    /// All counts of tasks, in the order in which they were written.
-    pub(in crate::tests) fn counts(&self) -> Vec<TaskCount> {
-        lock(&self.kept).counts.clone()
+    /// All roll-ups of tasks, in the order in which they were written.
+    pub(in crate::tests) fn rollups(&self) -> Vec<TaskRollup> {
+        lock(&self.kept).rollups.clone()
     }
 
     /// All debts that are not paid.
@@ -259,16 +261,20 @@ impl Store for FakeStore {
         unreachable!("actors do not read the history")
     }
 
-    async fn add_task_counts(&self, counts: Vec<TaskCount>) -> Result<(), StoreError> {
-        self.call("add_task_counts", |kept| {
-            kept.counts.extend(counts);
+    async fn add_task_rollups(&self, rollups: Vec<TaskRollup>) -> Result<(), StoreError> {
+        self.call("add_task_rollups", |kept| {
+            kept.rollups.extend(rollups);
             Ok(())
         })
         .await
     }
 
-    async fn task_counts(&self, _: Wall, _: Wall) -> Result<Vec<TaskCount>, StoreError> {
-        unreachable!("actors do not read the history")
+    async fn task_rollups(&self, _: RollupQuery) -> Result<Vec<TaskRollup>, StoreError> {
+        unreachable!("no actor reads them")
+    }
+
+    async fn thin_task_rollups(&self, _: Bounds) -> Result<bool, StoreError> {
+        self.call("thin_task_rollups", |_| Ok(false)).await
     }
 
     async fn forget_before(&self, _: Wall) -> Result<(), StoreError> {

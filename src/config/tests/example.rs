@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
-use headcount_edge::{brokers, notifiers, store};
+use headcount_edge::{brokers, notifiers, stats, store};
 
 use super::super::{Detect, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
@@ -80,6 +80,7 @@ fn every_key_is_in_the_example() {
             keys,
         );
     }
+    check("stats", &table("stats"), keys::keys_of::<stats::Config>());
     check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
     check("job", &table("job"), keys::keys_of::<jobs::JobTable>());
     check("node", &table("node"), keys::keys_of::<super::super::node::NodeTable>());
@@ -106,6 +107,11 @@ fn every_key_is_in_the_example() {
     );
 }
 
+fn full_pipeline() -> toml::Table {
+    let full: toml::Table = in_full().parse().unwrap();
+    full["stats"][0].as_table().unwrap().clone()
+}
+
 #[test]
 fn the_defaults_that_it_states_are_the_defaults() {
     let (bare, full) = (as_it_is(), full_settings());
@@ -115,6 +121,15 @@ fn the_defaults_that_it_states_are_the_defaults() {
         (full.detect, full.fleets[0].detect),
         (Detect::default(), Detect::default())
     );
+
+    let pipeline = &full.stats[0];
+    let mut bare_pipeline = full_pipeline();
+    for key in ["cursor", "future", "settle", "lease", "processors", "step"] {
+        bare_pipeline.remove(key).unwrap();
+    }
+    let text = toml::to_string(&bare_pipeline).unwrap();
+    let usual_pipeline: stats::Config = toml::from_str(&text).unwrap();
+    assert_eq!(usual_pipeline, *pipeline);
 
     let usual = WireSettings::default();
     let broker = &full.brokers[0].config;

@@ -554,7 +554,10 @@ fn jobs_are_checked() {
             "task = \"t\"\nevery = \"1m\"\nbroker = \"mian\"",
             "did you mean \"main\"?",
         ),
-        ("task = \"headcount.nothing\"\nevery = \"1m\"", "it has headcount.echo, headcount.ping, "),
+        (
+            "task = \"headcount.nothing\"\nevery = \"1m\"",
+            "it has headcount.echo, headcount.ping, ",
+        ),
         (
             "task = \"headcount.ping\"\nevery = \"1m\"\npriority = 1",
             "this means nothing",

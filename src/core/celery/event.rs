@@ -70,6 +70,43 @@ pub enum TaskKind {
     Custom,
 }
 
+impl TaskKind {
+    /// All of them, in the order of a task's life.
+    pub const ALL: [Self; 10] = [
+        Self::Sent,
+        Self::Received,
+        Self::Started,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Retried,
+        Self::Revoked,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Custom,
+    ];
+
+    /// What follows `task-` in the event's type; `custom` for those that Celery does not have.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Retried => "retried",
+            Self::Revoked => "revoked",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Custom => "custom",
+        }
+    }
+
+    /// The one of this [`word`](Self::word).
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
 /// An event about a task. Arguments, results and tracebacks are never decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TaskEvent<'a> {

@@ -1,100 +1,71 @@
-//! Counts task events by fleet, name, outcome and minute, on the event lane.
+//! Counts task events by fleet, name, queue, outcome and minute, on the event lane, and measures how long the tasks waited
+//! and ran.
 //!
-//! Only `task-sent` and `task-received` carry a task's name; what follows is joined by the task's id.
+//! Only `task-sent` and `task-received` carry a task's name, and only `task-sent` its queue; what follows is joined by the
+//! task's id. A `task-sent` comes from another process than the others, and may come after them.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::hash::Hasher;
 
 use compact_str::{CompactString, ToCompactString};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
-use super::TaskCount;
+use super::bucket::Width;
+use super::task::{TaskKey, TaskRollup, Times};
 use crate::celery::{TaskEvent, TaskKind};
 use crate::detect::table::FleetIndex;
-use crate::hash::fnv1a;
 use crate::time::Wall;
 
-/// The most tasks whose name is remembered until they end; of the oldest beyond it the later events count without a
-/// name. Each costs about 60 bytes.
+/// The most tasks that are followed until they end; of the oldest beyond it the later events count without a name, and
+/// nothing is measured of them. Each costs about 70 bytes.
 pub const MAX_IN_FLIGHT: usize = 200_000;
-/// The most task names that are kept apart; further ones count as [`OTHER`].
+/// The most task names, and queues, that are kept apart; further ones count as [`OTHER`].
 pub const MAX_NAMES: usize = 5_000;
 /// The longest name that is kept whole, in bytes.
 pub const MAX_NAME: usize = 200;
 /// The name that stands for all beyond [`MAX_NAMES`].
 pub const OTHER: &str = "other";
+/// The most rows between two drains; what would make more counts without its queue, as [`OTHER`] of its fleet. A row costs
+/// about 100 bytes, and where a run ended some 500 more.
+pub const MAX_ROWS: usize = 20_000;
+/// Room beyond it for those others: of every fleet and outcome one. What finds no room there either is lost, and counted.
+const MAX_OTHERS: usize = 10_000;
 
 /// Microseconds of a minute.
 const MINUTE: i64 = 60_000_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Name(u32);
+/// A name's place in [`Names`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Name(u16);
 
-/// The place of the empty name: a task whose `task-received` was not seen.
+/// The place of the empty name: a task of which nothing was seen that carries it.
 const NAMELESS: Name = Name(0);
+const _: () = assert!(MAX_NAMES + 2 < u16::MAX as usize);
 
-/// The counts since the last drain, and the names of the tasks that are under way.
+/// Names of one kind, each kept once.
 #[derive(Debug)]
-pub struct Tally {
+struct Names {
     names: Vec<CompactString>,
     index: FxHashMap<CompactString, Name>,
-    in_flight: FxHashMap<u64, Name>,
-    order: VecDeque<u64>,
-    counts: FxHashMap<(FleetIndex, Name, TaskKind, i64), u64>,
 }
 
-impl Default for Tally {
+impl Default for Names {
     fn default() -> Self {
         Self {
             names: vec![CompactString::default()],
             index: FxHashMap::default(),
-            in_flight: FxHashMap::default(),
-            order: VecDeque::new(),
-            counts: FxHashMap::default(),
         }
     }
 }
 
-impl Tally {
-    /// Counts one event of a worker of `fleet` that arrived at `now`.
-    pub fn count(&mut self, now: Wall, fleet: FleetIndex, event: &TaskEvent<'_>) {
-        let key = hash(event.uuid);
-        let name = match event.name {
-            Some(name) => {
-                let name = self.name(name);
-                self.remember(key, name);
-                name
-            }
-            None => self.in_flight.get(&key).copied().unwrap_or(NAMELESS),
-        };
-        if is_end(event.kind) {
-            self.in_flight.remove(&key);
-        }
-        let minute = now.as_micros().div_euclid(MINUTE);
-        *self.counts.entry((fleet, name, event.kind, minute)).or_insert(0) += 1;
-    }
-
-    /// Whether nothing has been counted since the last drain.
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
-    /// Hands over all counts; `fleet` gives the name of a fleet.
-    pub fn drain(&mut self, fleet: impl Fn(FleetIndex) -> CompactString) -> Vec<TaskCount> {
-        let names = &self.names;
-        self.counts
-            .drain()
-            .map(|((index, name, outcome, minute), count)| TaskCount {
-                fleet: fleet(index),
-                task: names.get(name.0 as usize).cloned().unwrap_or_default(),
-                outcome,
-                minute: Wall::from_micros(minute.saturating_mul(MINUTE)),
-                count,
-            })
-            .collect()
-    }
-
-    fn name(&mut self, name: &str) -> Name {
+impl Names {
+    /// The place of a name. No allocation, but for one that is new.
+    fn of(&mut self, name: &str) -> Name {
         let name = cut(name);
+        if name.is_empty() {
+            return NAMELESS;
+        }
         if let Some(known) = self.index.get(name) {
             return *known;
         }
@@ -102,23 +73,236 @@ impl Tally {
         if let Some(known) = self.index.get(name) {
             return *known;
         }
-        let place = Name(u32::try_from(self.names.len()).unwrap_or(NAMELESS.0));
+        let place = Name(u16::try_from(self.names.len()).unwrap_or(NAMELESS.0));
         self.names.push(name.to_compact_string());
         self.index.insert(name.to_compact_string(), place);
         place
     }
 
-    fn remember(&mut self, key: u64, name: Name) {
-        if self.in_flight.insert(key, name).is_none() {
-            self.order.push_back(key);
+    fn text(&self, name: Name) -> CompactString {
+        self.names.get(usize::from(name.0)).cloned().unwrap_or_default()
+    }
+}
+
+/// A task that has not ended. Times are the senders' clocks, in seconds since the epoch.
+#[derive(Debug, Default)]
+struct Flight {
+    task: Name,
+    queue: Name,
+    /// It was to wait (an ETA, a countdown): how long it did says nothing.
+    waits: bool,
+    /// Sent, and not yet received.
+    sent: Option<f64>,
+    received: Option<f64>,
+    started: Option<f64>,
+    /// From the one to the other, in seconds.
+    queued: Option<f64>,
+}
+
+/// What is counted together. Ordered by nothing: it is a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RowKey {
+    minute: i64,
+    fleet: FleetIndex,
+    task: Name,
+    queue: Name,
+    outcome: TaskKind,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    count: u64,
+    /// Made for the first event that ends a run.
+    times: Option<Box<Times>>,
+}
+
+/// The counts since the last drain, and the tasks that are under way.
+#[derive(Debug, Default)]
+pub struct Tally {
+    names: Names,
+    queues: Names,
+    in_flight: FxHashMap<u64, Flight>,
+    /// In the order in which they were first heard of; some have ended.
+    order: VecDeque<u64>,
+    rows: FxHashMap<RowKey, Row>,
+    lost: u64,
+}
+
+impl Tally {
+    /// Counts one event that arrived at `now` from a worker of `fleet`. Without a fleet only a `task-sent` is of use, whose sender
+    /// is a producer: it is remembered, and not counted.
+    pub fn count(&mut self, now: Wall, fleet: Option<FleetIndex>, event: &TaskEvent<'_>) {
+        if fleet.is_none() && event.kind != TaskKind::Sent {
+            return;
         }
-        // What has ended is still in the order: it goes when its turn comes.
-        while self.order.len() > MAX_IN_FLIGHT {
-            if let Some(oldest) = self.order.pop_front() {
-                self.in_flight.remove(&oldest);
+        let id = hash(event.uuid);
+        let mut times = [None; 3];
+        let (task, queue) = match event.kind {
+            TaskKind::Sent | TaskKind::Received => self.begin(id, event),
+            kind if is_end(kind) => match self.in_flight.remove(&id) {
+                Some(flight) => {
+                    times = flight.times(event);
+                    (flight.task, flight.queue)
+                }
+                None => {
+                    times[0] = event.runtime;
+                    (NAMELESS, NAMELESS)
+                }
+            },
+            kind => match self.in_flight.get_mut(&id) {
+                Some(flight) => {
+                    match kind {
+                        TaskKind::Started => flight.started = event.timestamp,
+                        TaskKind::Retried => {
+                            times = flight.times(event);
+                            flight.begin_anew();
+                        }
+                        _ => {}
+                    }
+                    (flight.task, flight.queue)
+                }
+                None => (NAMELESS, NAMELESS),
+            },
+        };
+        let Some(fleet) = fleet else { return };
+        let key = RowKey {
+            minute: now.as_micros().div_euclid(MINUTE),
+            fleet,
+            task,
+            queue,
+            outcome: event.kind,
+        };
+        self.note(key, times);
+    }
+
+    /// Whether nothing has been counted since the last drain.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Events that found no room, since the last call.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Hands over all counts; `fleet` gives the name of a fleet.
+    pub fn drain(&mut self, fleet: impl Fn(FleetIndex) -> CompactString) -> Vec<TaskRollup> {
+        let (names, queues) = (&self.names, &self.queues);
+        let rollups = self.rows.drain().map(|(key, row)| TaskRollup {
+            key: TaskKey {
+                start: Wall::from_micros(key.minute.saturating_mul(MINUTE)),
+                width: Width::MINUTE,
+                fleet: fleet(key.fleet),
+                task: names.text(key.task),
+                queue: queues.text(key.queue),
+                outcome: key.outcome,
+            },
+            count: row.count,
+            times: row.times.map(|times| *times).unwrap_or_default(),
+        });
+        rollups.collect()
+    }
+
+    fn note(&mut self, mut key: RowKey, [runtime, wait, queued]: [Option<f64>; 3]) {
+        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
+            (key.task, key.queue) = (self.names.of(OTHER), NAMELESS);
+            if self.rows.len() >= MAX_ROWS + MAX_OTHERS && !self.rows.contains_key(&key) {
+                self.lost += 1;
+                return;
+            }
+        }
+        let row = self.rows.entry(key).or_default();
+        row.count += 1;
+        if runtime.is_none() && wait.is_none() && queued.is_none() {
+            return;
+        }
+        let times = row.times.get_or_insert_default();
+        for (spans, seconds) in [
+            (&mut times.runtime, runtime),
+            (&mut times.wait, wait),
+            (&mut times.queued, queued),
+        ] {
+            if let Some(seconds) = seconds {
+                spans.add(seconds);
             }
         }
     }
+
+    /// A task was sent or received: it is followed from now on, if it was not.
+    fn begin(&mut self, id: u64, event: &TaskEvent<'_>) -> (Name, Name) {
+        let flight = match self.in_flight.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(room) => {
+                self.order.push_back(id);
+                room.insert(Flight::default())
+            }
+        };
+        if let Some(name) = event.name {
+            flight.task = self.names.of(name);
+        }
+        if let Some(queue) = event.queue {
+            flight.queue = self.queues.of(queue);
+        }
+        if event.kind == TaskKind::Sent {
+            flight.was_sent(event.timestamp);
+        } else {
+            flight.waits = event.has_eta;
+            flight.was_received(event.timestamp);
+        }
+        let names = (flight.task, flight.queue);
+        self.make_room();
+        names
+    }
+
+    fn make_room(&mut self) {
+        while self.in_flight.len() > MAX_IN_FLIGHT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.in_flight.remove(&oldest);
+        }
+        // Those that have ended are still in the order. As many as there are of the others may be, so that looking through
+        // all of them costs each little.
+        if self.order.len() > 2 * self.in_flight.len() + 1_000 {
+            self.order.retain(|id| self.in_flight.contains_key(id));
+        }
+    }
+}
+
+impl Flight {
+    fn was_sent(&mut self, at: Option<f64>) {
+        match (at, self.received) {
+            // It was overtaken by what it caused.
+            (Some(at), Some(received)) if self.queued.is_none() && at <= received => self.queued = Some(received - at),
+            _ => self.sent = at,
+        }
+    }
+
+    fn was_received(&mut self, at: Option<f64>) {
+        self.queued = span(self.sent.take(), at);
+        self.received = at;
+        self.started = None;
+    }
+
+    /// Runtime, wait, and the time in the queue, at the end of a run.
+    fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
+        let wait = span(self.received, self.started).filter(|_| !self.waits);
+        [
+            end.runtime.or_else(|| span(self.started, end.timestamp)),
+            wait,
+            self.queued,
+        ]
+    }
+
+    /// It will be received once more. It may have been sent again already.
+    fn begin_anew(&mut self) {
+        (self.waits, self.received, self.started, self.queued) = (false, None, None, None);
+    }
+}
+
+/// Seconds from one to the other; none where the clocks contradict each other.
+fn span(from: Option<f64>, to: Option<f64>) -> Option<f64> {
+    let span = to? - from?;
+    (span >= 0.0).then_some(span)
 }
 
 fn is_end(kind: TaskKind) -> bool {
@@ -139,82 +323,10 @@ fn cut(name: &str) -> &str {
 
 /// 64 bits of an id: with 200,000 under way, two share one with a probability of 10⁻⁹.
 fn hash(uuid: &str) -> u64 {
-    fnv1a(uuid)
+    let mut hasher = FxHasher::default();
+    hasher.write(uuid.as_bytes());
+    hasher.finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::roster::Roster;
-    use crate::detect::table::WorkerTable;
-    use crate::time::Mono;
-
-    fn event<'a>(kind: TaskKind, uuid: &'a str, name: Option<&'a str>) -> TaskEvent<'a> {
-        TaskEvent {
-            hostname: "sms@h",
-            ..TaskEvent::sample(kind, uuid, name)
-        }
-    }
-
-    fn fleet() -> FleetIndex {
-        let mut table = WorkerTable::new(Roster::discovering());
-        let beat = crate::celery::WorkerEvent {
-            kind: crate::celery::WorkerKind::Online,
-            hostname: "sms@h",
-            pid: None,
-            clock: None,
-            timestamp: None,
-            freq: None,
-            active: None,
-            processed: None,
-            sw_ident: None,
-            sw_ver: None,
-            sw_sys: None,
-        };
-        table.worker(Mono::default(), &beat);
-        table
-            .task(Mono::default(), &event(TaskKind::Started, "u", None))
-            .unwrap()
-    }
-
-    #[test]
-    fn what_follows_is_joined_by_the_id() {
-        let (mut tally, fleet) = (Tally::default(), fleet());
-        let noon = Wall::from_micros(12 * 3600 * 1_000_000 + 5);
-        tally.count(noon, fleet, &event(TaskKind::Received, "u1", Some("sms.send")));
-        tally.count(noon, fleet, &event(TaskKind::Succeeded, "u1", None));
-        tally.count(noon, fleet, &event(TaskKind::Succeeded, "u1", None));
-        tally.count(noon, fleet, &event(TaskKind::Failed, "u2", None));
-        let mut counts = tally.drain(|_| "sms".into());
-        counts.sort_by(|a, b| (a.outcome, &a.task).cmp(&(b.outcome, &b.task)));
-        let seen: Vec<_> = counts.iter().map(|c| (c.task.as_str(), c.outcome, c.count)).collect();
-        assert_eq!(
-            seen,
-            [
-                ("sms.send", TaskKind::Received, 1),
-                ("", TaskKind::Succeeded, 1),
-                ("sms.send", TaskKind::Succeeded, 1),
-                ("", TaskKind::Failed, 1)
-            ]
-        );
-        assert!(
-            counts
-                .iter()
-                .all(|c| c.minute == Wall::from_micros(12 * 3600 * 1_000_000))
-        );
-        assert!(tally.is_empty());
-    }
-
-    #[test]
-    fn names_and_tasks_are_bounded() {
-        let (mut tally, fleet) = (Tally::default(), fleet());
-        let now = Wall::default();
-        for n in 0..MAX_IN_FLIGHT + 100 {
-            let (uuid, name) = (n.to_string(), format!("task{}", n % (MAX_NAMES + 50)));
-            tally.count(now, fleet, &event(TaskKind::Received, &uuid, Some(&name)));
-        }
-        assert_eq!(tally.in_flight.len(), MAX_IN_FLIGHT);
-        assert!(tally.names.len() <= MAX_NAMES + 2);
-        assert!(tally.drain(|_| "sms".into()).iter().any(|count| count.task == OTHER));
-    }
-}
+mod tests;

@@ -87,7 +87,11 @@ pub(super) async fn incidents(
     let query = IncidentQuery {
         open: params.state.map(|state| state == State::Open),
         subject: params.fleet.clone(),
-        since: params.since.as_deref().map(read_moment).transpose()?,
+        since: params
+            .since
+            .as_deref()
+            .map(|text| read_moment("since", text))
+            .transpose()?,
         limit,
     };
     let found = shared
@@ -112,15 +116,20 @@ pub(super) async fn incident(shared: web::Data<Shared>, id: web::Path<String>) -
     Ok(HttpResponse::Ok().json(IncidentView::new(&incident, &messages)))
 }
 
-/// A moment: RFC 3339, or how long ago.
-fn read_moment(text: &str) -> Result<Wall, Problem> {
+/// The moment in which it is asked.
+pub(super) fn now() -> Wall {
+    Wall::from_micros(Timestamp::now().as_microsecond())
+}
+
+/// The moment that a parameter of this name says: RFC 3339, or how long ago.
+pub(super) fn read_moment(name: &str, text: &str) -> Result<Wall, Problem> {
     if let Ok(ago) = text.parse::<Span>() {
-        return Ok(Wall::from_micros(Timestamp::now().as_microsecond()) - ago.duration());
+        return Ok(now() - ago.duration());
     }
     // A `+` of an offset that was not percent-encoded arrives as a space.
     let moment = text.replace(' ', "+").parse::<Timestamp>().map_err(|_| {
         Problem::bad_request(format_args!(
-            "since: expected a time such as 2026-01-31T12:00:00Z, or a duration such as 2h, found `{text}`"
+            "{name}: expected a time such as 2026-01-31T12:00:00Z, or a duration such as 2h, found `{text}`"
         ))
     })?;
     Ok(Wall::from_micros(moment.as_microsecond()))

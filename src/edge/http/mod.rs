@@ -9,6 +9,7 @@ mod health;
 mod jobs;
 mod metrics;
 mod problem;
+mod stats;
 #[cfg(test)]
 mod tests;
 pub mod views;
@@ -170,6 +171,7 @@ fn routes(app: &mut ServiceConfig) {
             .service(read("/api/v1/incidents/{id}", api::incident))
             .service(read("/api/v1/jobs", jobs::jobs))
             .service(read("/api/v1/jobs/{name}", jobs::job))
+            .service(read("/api/v1/stats/tasks", stats::tasks))
             .default_service(web::to(problem::no_page)),
     );
 }
@@ -200,6 +202,8 @@ GET /api/v1/workers[?fleet=F]     every worker          /api/v1/workers/{hostnam
 GET /api/v1/incidents             the newest incidents  /api/v1/incidents/{id}
     ?state=open|resolved &fleet=F &since=2026-01-31T12:00:00Z (or 2h) &limit=100
 GET /api/v1/jobs                  scheduled jobs        /api/v1/jobs/{name}[?limit=20]
+GET /api/v1/stats/tasks           counts of task events, and how long tasks ran and waited
+    ?from=2h &to=1h (or times) &fleet=F &task=sms.* &step=5m
 ";
 
 async fn index() -> HttpResponse {

@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use headcount_actors::meters::{BrokerLabel, FleetLabel, Meters};
 use headcount_actors::ports::{
-    Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, SharedStore, StatusView, Store, StoreError,
+    Debt, DebtId, IncidentQuery, Kept, Owed, Receipt, Remembered, RollupQuery, SharedStore, StatusView, Store,
+    StoreError,
 };
 use headcount_actors::vitals::{Vital, Vitals};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Notification, Scene, Severity, Told};
 use headcount_core::detect::{BrokerState, Diagnosis, FleetHistory, FleetState, Signal, WorkerMemory, WorkerState};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::TaskRollup;
 use headcount_core::status::{BrokerStatus, FleetStatus, QueueStatus, SignalStatus, Signals, Status, WorkerStatus};
 use headcount_core::time::Wall;
 use secrecy::SecretString;
@@ -200,18 +201,21 @@ impl Store for FakeStore {
     async fn receipt(&self, _: &IncidentId, _: &str) -> Result<Option<Receipt>, StoreError> {
         unreachable!("HTTP only reads incidents")
     }
-    async fn add_task_counts(&self, _: Vec<TaskCount>) -> Result<(), StoreError> {
-        unreachable!("HTTP only reads incidents")
+    async fn add_task_rollups(&self, _: Vec<TaskRollup>) -> Result<(), StoreError> {
+        unreachable!("HTTP only reads")
     }
-    async fn task_counts(&self, _: Wall, _: Wall) -> Result<Vec<TaskCount>, StoreError> {
-        unreachable!("HTTP only reads incidents")
+    async fn task_rollups(&self, _: RollupQuery) -> Result<Vec<TaskRollup>, StoreError> {
+        unreachable!("stats/tests.rs has a real store")
+    }
+    async fn thin_task_rollups(&self, _: Kept) -> Result<bool, StoreError> {
+        unreachable!("HTTP only reads")
     }
     async fn forget_before(&self, _: Wall) -> Result<(), StoreError> {
         unreachable!("HTTP only reads incidents")
     }
 }
 
-fn http(status: Status, store: SharedStore) -> Http {
+pub(super) fn http(status: Status, store: SharedStore) -> Http {
     let (_, view): (_, StatusView) = tokio::sync::watch::channel(Arc::new(status));
     let vitals = Vitals::default();
     vitals.note("FleetProber(sms)", Vital::Running, false);
@@ -235,15 +239,15 @@ fn usual() -> Http {
 /// Reads one header of an answer.
 type ReadHeader = Box<dyn Fn(&str) -> Option<String>>;
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     content_type: String,
     header: ReadHeader,
     body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
@@ -269,7 +273,7 @@ async fn ask(http: Http, request: test::TestRequest) -> Answer {
     }
 }
 
-async fn get(http: Http, uri: &str) -> Answer {
+pub(super) async fn get(http: Http, uri: &str) -> Answer {
     ask(http, test::TestRequest::get().uri(uri)).await
 }
 

@@ -8,8 +8,10 @@
 
 mod broker;
 mod celery;
+mod elastic;
 mod flower;
 mod headcount;
+mod mongodb;
 mod ports;
 mod process;
 mod proxy;
@@ -24,8 +26,10 @@ pub use celery::{
     Pool, Worker, WorkerOptions, celery, control, finish_script, python, repository, run_script, send_tasks,
     start_script,
 };
+pub use elastic::{ElasticFault, ElasticProxy, ElasticStandIn};
 pub use flower::Flower;
 pub use headcount::{Headcount, run_once};
+pub use mongodb::{MongoDb, servers};
 pub use ports::free_port;
 pub use process::{Process, Usage};
 pub use proxy::Proxy;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::time::Wall;
+use crate::time::{Wall, civil};
 
 /// A length of time in its two largest units, rounded down: `8 s`, `2 min 10 s`, `3 h 5 min`, `2 d 4 h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +40,6 @@ impl fmt::Display for Moment {
         let (h, m, s) = (of_day / 3_600, of_day % 3_600 / 60, of_day % 60);
         write!(f, "{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02} UTC")
     }
-}
-
-/// Year, month and day of the Gregorian calendar, so many days after 1970-01-01.
-/// Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -1,46 +1,6 @@
-//! What holds for every call: counts, hostile text, many callers.
+//! What holds for every call: hostile text, many callers.
 
 use super::*;
-
-pub(in crate::store) async fn task_counts_add_up(open: Open) {
-    let store = open();
-    let count = |task: &str, outcome, minute: i64, count| TaskCount {
-        fleet: "sms".into(),
-        task: task.into(),
-        outcome,
-        minute: at(minute * 60),
-        count,
-    };
-    use TaskKind::{Failed, Succeeded};
-    store
-        .add_task_counts(vec![count("t", Succeeded, 0, 5), count("t", Failed, 0, 1)])
-        .await
-        .unwrap();
-    store
-        .add_task_counts(vec![count("t", Succeeded, 0, 7), count("u", Succeeded, 1, u64::MAX)])
-        .await
-        .unwrap();
-    store
-        .add_task_counts(vec![count("u", Succeeded, 1, 3), count("t", Succeeded, 2, 1)])
-        .await
-        .unwrap();
-    drop(store);
-    let store = open();
-    let mut found = store.task_counts(at(0), at(120)).await.unwrap();
-    found.sort_by_key(|c| (c.minute, c.task.clone(), c.outcome));
-    let huge = found.pop().unwrap();
-    assert_eq!(found, [count("t", Succeeded, 0, 12), count("t", Failed, 0, 1)]);
-    assert!(
-        huge.count >= i64::MAX as u64,
-        "a sum that does not fit stays great, and breaks nothing"
-    );
-    assert_eq!(store.task_counts(at(120), at(120)).await.unwrap(), []);
-    store.forget_before(at(120)).await.unwrap();
-    assert_eq!(
-        store.task_counts(at(0), at(999)).await.unwrap(),
-        [count("t", Succeeded, 2, 1)]
-    );
-}
 
 pub(in crate::store) async fn hostile_text_comes_back(open: Open) {
     let store = open();

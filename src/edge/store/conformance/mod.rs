@@ -4,23 +4,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store};
+use headcount_actors::ports::{Act, Debt, DebtId, IncidentQuery, Kept, Owed, Receipt, Remembered, RollupQuery, Store};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Notice, Scene, Severity, Told, Turn};
 use headcount_core::celery::TaskKind;
 use headcount_core::detect::flapping::PenaltyMemory;
 use headcount_core::detect::history::Sample;
 use headcount_core::detect::{Diagnosis, FleetHistory, Signal, Trouble, WorkMemory, WorkerMemory, WorkerState};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::bucket::Width;
+use headcount_core::stats::task::{TaskKey, TaskRollup, Times};
 use headcount_core::time::Wall;
 
 mod everything;
 mod incidents;
 pub(super) mod jobs;
 mod outbox;
+mod rollups;
 
 pub(super) use everything::*;
 pub(super) use incidents::*;
 pub(super) use outbox::*;
+pub(super) use rollups::*;
 
 /// Opens one and the same store; what was opened before must have been dropped.
 pub(super) type Open = Box<dyn Fn() -> Arc<dyn Store>>;
@@ -31,7 +34,8 @@ macro_rules! conformance {
             an_empty_store_remembers_nothing, workers_are_replaced, incidents_come_back, one_trouble_is_open_once, a_save_keeps_what_was_told,
             telling_is_all_or_nothing, debts_keep_their_order, paying_twice_is_paying_once,
             the_first_receipt_is_kept, a_failure_leaves_the_debt, merging_is_all_or_nothing, what_is_waived_is_owed_no_more, who_comes_new_inherits_what_was_owed_to_who_is_gone, nothing_is_owed_to_strangers, queries_select,
-            documents_are_bounded, task_counts_add_up, forgetting_spares_what_is_owed, hostile_text_comes_back,
+            documents_are_bounded, task_rollups_add_up, task_rollups_come_in_pages, minutes_become_hours,
+            the_oldest_make_room, forgetting_spares_what_is_owed, hostile_text_comes_back,
             calls_at_once_do_not_mix);
     };
     ($fresh:path: $($check:ident),+) => {

@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headcount_actors::ports::{Act, Receipt, Store};
+use headcount_actors::ports::{Act, Kept, Receipt, RollupQuery, Store};
 use headcount_core::alert::debounce::turn;
 use headcount_core::alert::{IncidentId, Turn};
+use headcount_core::celery::TaskKind;
+use headcount_core::stats::bucket::Width;
+use headcount_core::stats::task::{TaskKey, TaskRollup, Times};
+use headcount_core::time::Wall;
 use rusqlite::Connection;
 
 use crate::store::conformance::{at, incident, owes, resolved, told, worker};
@@ -173,9 +177,98 @@ async fn an_older_file_is_brought_up_to_date() {
         &path,
         "ALTER TABLE fleets DROP COLUMN history; ALTER TABLE incidents DROP COLUMN bad; DROP TABLE set_aside;
          DROP TABLE jobs; DROP TABLE job_runs;
+         DROP TABLE task_rollups; DROP TABLE task_rollups_size;
+         CREATE TABLE task_counts (
+             minute  INTEGER NOT NULL,
+             fleet   TEXT NOT NULL,
+             task    TEXT NOT NULL,
+             outcome TEXT NOT NULL,
+             count   INTEGER NOT NULL,
+             PRIMARY KEY (minute, fleet, task, outcome)
+         ) STRICT, WITHOUT ROWID;
+         INSERT INTO task_counts VALUES (60000000, 'sms', 't', '\"succeeded\"', 7), (60000000, 'sms', 't', '\"failed\"', 2);
          PRAGMA user_version = 1",
     );
     let store = store_at(&path);
     assert_eq!(ids(&*store).await, ["a", "b", "c"]);
     assert_eq!(store.owed("slack", 10).await.unwrap().len(), 5);
+    let counted = store.task_rollups(rollups()).await.unwrap();
+    let mut counted: Vec<_> = counted
+        .iter()
+        .map(|one| (one.key.outcome, one.key.start, one.count))
+        .collect();
+    counted.sort();
+    let minute = Wall::from_micros(60_000_000);
+    assert_eq!(
+        counted,
+        [(TaskKind::Succeeded, minute, 7), (TaskKind::Failed, minute, 2)]
+    );
+    // The bound on their size knows of them.
+    let bounds = |bytes| Kept {
+        minutes_from: Wall::default(),
+        from: Wall::default(),
+        bytes,
+    };
+    assert!(!store.thin_task_rollups(bounds(2 * 68)).await.unwrap());
+    assert!(store.thin_task_rollups(bounds(2 * 68 - 1)).await.unwrap());
+}
+
+fn rollups() -> RollupQuery {
+    RollupQuery {
+        from: Wall::default(),
+        to: at(1_000_000),
+        fleet: None,
+        after: None,
+        limit: 100,
+    }
+}
+
+/// A roll-up of tasks whose times are damaged still counts, and they are measured anew from there.
+#[tokio::test]
+async fn times_cost_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let mut rollup = TaskRollup {
+        key: TaskKey {
+            width: Width::MINUTE,
+            start: Wall::from_micros(60_000_000),
+            fleet: "sms".into(),
+            task: "t".into(),
+            queue: "".into(),
+            outcome: TaskKind::Succeeded,
+        },
+        count: 2,
+        times: Times::default(),
+    };
+    rollup.times.runtime.add(3.0);
+    store_at(&path).add_task_rollups(vec![rollup.clone()]).await.unwrap();
+    for (n, broken) in ["x'01'", "x'02'", "x'01ff'", "x'010000000000'"].into_iter().enumerate() {
+        damage(&path, &format!("UPDATE task_rollups SET times = {broken}"));
+        let store = store_at(&path);
+        let found = store.task_rollups(rollups()).await.unwrap();
+        assert_eq!(
+            (found[0].count, found[0].times.is_empty()),
+            (2 * (n as u64 + 1), true),
+            "{broken}"
+        );
+        store.add_task_rollups(vec![rollup.clone()]).await.unwrap();
+        let found = store.task_rollups(rollups()).await.unwrap();
+        assert_eq!(
+            (found[0].count, found[0].times.runtime.count()),
+            (2 * (n as u64 + 2), 1),
+            "{broken}"
+        );
+        drop(store);
+        assert_eq!(set_aside(&path).len(), n + 1);
+    }
+    damage(
+        &path,
+        "UPDATE task_rollups SET fleet = CAST(x'ff' AS TEXT), outcome = 'unheard'",
+    );
+    let store = store_at(&path);
+    let found = store.task_rollups(rollups()).await.unwrap();
+    assert_eq!(
+        (found[0].key.fleet.as_str(), found[0].key.outcome),
+        ("\u{fffd}", TaskKind::Custom)
+    );
 }

@@ -1,20 +1,22 @@
 //! The embedded store: one SQLite file beside the program, and nothing to install.
 
 mod aside;
-mod counts;
 mod incidents;
 mod jobs;
 mod outbox;
+mod rollups;
 mod schema;
 mod workers;
 mod writer;
 
 use async_trait::async_trait;
 use compact_str::CompactString;
-use headcount_actors::ports::{Debt, DebtId, IncidentQuery, Owed, Receipt, Remembered, Store, StoreError};
+use headcount_actors::ports::{
+    Debt, DebtId, IncidentQuery, Kept, Owed, Receipt, Remembered, RollupQuery, Store, StoreError,
+};
 use headcount_core::alert::{Incident, IncidentId, Notification, Told};
 use headcount_core::detect::{FleetHistory, WorkerMemory};
-use headcount_core::stats::TaskCount;
+use headcount_core::stats::task::TaskRollup;
 use headcount_core::time::Wall;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -136,20 +138,23 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn add_task_counts(&self, counts: Vec<TaskCount>) -> Result<(), StoreError> {
-        self.writer.run(move |db| counts::add(db, &counts)).await
+    async fn add_task_rollups(&self, rollups: Vec<TaskRollup>) -> Result<(), StoreError> {
+        self.writer.run(move |db| rollups::add(db, rollups)).await
     }
 
-    async fn task_counts(&self, from: Wall, to: Wall) -> Result<Vec<TaskCount>, StoreError> {
-        self.writer.run(move |db| counts::between(db, from, to)).await
+    async fn task_rollups(&self, query: RollupQuery) -> Result<Vec<TaskRollup>, StoreError> {
+        self.writer.run(move |db| rollups::list(db, &query)).await
+    }
+
+    async fn thin_task_rollups(&self, kept: Kept) -> Result<bool, StoreError> {
+        self.writer.run(move |db| rollups::thin(db, kept)).await
     }
 
     async fn forget_before(&self, before: Wall) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
                 incidents::forget_before(db, before)?;
-                aside::forget_before(db, before)?;
-                counts::forget_before(db, before)
+                aside::forget_before(db, before)
             })
             .await
     }

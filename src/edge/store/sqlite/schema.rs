@@ -116,6 +116,26 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX job_runs_open ON job_runs (job) WHERE ended_at IS NULL;
     CREATE INDEX job_runs_ended ON job_runs (ended_at);
 ",
+    r#"
+    -- Roll-ups of task events. `width` is the length of the bucket in microseconds; `times` is empty where nothing was measured.
+    CREATE TABLE task_rollups (
+        width   INTEGER NOT NULL,
+        start   INTEGER NOT NULL,
+        fleet   TEXT NOT NULL,
+        task    TEXT NOT NULL,
+        queue   TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        count   INTEGER NOT NULL,
+        times   BLOB NOT NULL,
+        PRIMARY KEY (width, start, fleet, task, queue, outcome)
+    ) STRICT, WITHOUT ROWID;
+    -- How much room they take, so that nobody has to look at all of them to know.
+    CREATE TABLE task_rollups_size (bytes INTEGER NOT NULL) STRICT;
+    INSERT INTO task_rollups SELECT 60000000, minute, fleet, task, '', trim(outcome, '"'), count, x'' FROM task_counts;
+    INSERT INTO task_rollups_size
+        SELECT coalesce(sum(64 + length(CAST(fleet AS BLOB)) + length(CAST(task AS BLOB))), 0) FROM task_rollups;
+    DROP TABLE task_counts;
+"#,
 ];
 
 /// Opens the file, makes sure that it is ours alone and sound, and migrates it.

@@ -1,0 +1,325 @@
+//! `headcount stats run`, `backfill` and `status`: pipelines without a daemon. They share the work with whatever daemon is at it.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headcount_actors::ports::stats::{Standing, StatsError, StatsPipeline};
+use headcount_core::span::Span;
+use headcount_core::stats::bucket::Rfc3339;
+use headcount_core::time::Wall;
+use headcount_edge::stats::{self, Config};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{StatsBackfill, StatsOf, StatsStatus};
+use crate::config::Origin;
+use crate::wire::stats::Shift;
+
+use super::super::table::{Cell, Columns, Tone};
+use super::super::{CommandError, FAILED, Outcome, json as as_json, refuse, to_stderr, to_stdout};
+
+/// How often it is looked how far the work is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Work is over once this many looks in a row have found nothing to do: one look alone may fall between two steps.
+const QUIET_LOOKS: u32 = 3;
+/// How often a line is written where there is no terminal for a bar.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The pipelines that are meant; the exit code where there are none to be had.
+fn pipelines(config: PathBuf, names: &[String]) -> Result<Result<Vec<Config>, ExitCode>, CommandError> {
+    let origin = Origin {
+        config: Some(config),
+        brokers: Vec::new(),
+    };
+    let settings = match origin.load() {
+        Ok(settings) => settings,
+        Err(problems) => return Ok(Err(refuse(&problems))),
+    };
+    let all: Vec<&str> = settings.stats.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    if all.is_empty() {
+        return Err(CommandError::Use("the configuration has no [[stats]]".to_owned()));
+    }
+    if let Some(unknown) = names.iter().find(|name| !all.contains(&name.as_str())) {
+        let why = format!("there is no pipeline named {unknown:?}; there are: {}", all.join(", "));
+        return Err(CommandError::Use(why));
+    }
+    let wanted = |pipeline: &Config| names.is_empty() || names.contains(&pipeline.name);
+    Ok(Ok(settings.stats.into_iter().filter(wanted).collect()))
+}
+
+fn open(pipelines: &[Config]) -> Result<Vec<Arc<dyn StatsPipeline>>, CommandError> {
+    let one = |config: &Config| stats::open(config).map_err(|why| failed(&config.name, &why));
+    pipelines.iter().map(one).collect()
+}
+
+fn failed(pipeline: &str, why: &StatsError) -> CommandError {
+    CommandError::Failed(format!("{pipeline}: {why}"))
+}
+
+/// Reads and publishes what is there, and ends.
+///
+/// # Errors
+/// What it could not do.
+pub(super) async fn work(args: StatsOf) -> Outcome {
+    let pipelines = match pipelines(args.config, &args.pipelines)? {
+        Ok(pipelines) => pipelines,
+        Err(code) => return Ok(code),
+    };
+    let eyes = open(&pipelines)?;
+    for pipeline in &eyes {
+        // What cannot work is told now, instead of being tried for ever.
+        pipeline.prepare().await.map_err(|why| failed(pipeline.name(), &why))?;
+    }
+    finish(&pipelines, &eyes).await
+}
+
+/// Counts a stretch of time anew, and ends.
+///
+/// # Errors
+/// What it could not do.
+pub(super) async fn backfill(args: StatsBackfill) -> Outcome {
+    let now = jiff::Timestamp::now();
+    let (from, to) = (moment("--from", &args.from, now)?, moment("--to", &args.to, now)?);
+    if from >= to {
+        return Err(CommandError::Use("--from must be before --to".to_owned()));
+    }
+    let pipelines = match pipelines(args.of.config, &args.of.pipelines)? {
+        Ok(pipelines) => pipelines,
+        Err(code) => return Ok(code),
+    };
+    let eyes = open(&pipelines)?;
+    for pipeline in &eyes {
+        pipeline.prepare().await.map_err(|why| failed(pipeline.name(), &why))?;
+        let (from, to) = pipeline
+            .rebuild(from, to)
+            .await
+            .map_err(|why| failed(pipeline.name(), &why))?;
+        to_stderr(&format_args!(
+            "headcount: {}: counting the buckets from {} to {} anew",
+            pipeline.name(),
+            Rfc3339(from),
+            Rfc3339(to)
+        ));
+    }
+    finish(&pipelines, &eyes).await
+}
+
+/// A time, or so long before now.
+fn moment(argument: &str, text: &str, now: jiff::Timestamp) -> Result<Wall, CommandError> {
+    let now = Wall::from_micros(now.as_microsecond());
+    if let Ok(span) = text.parse::<Span>() {
+        return Ok(now - span.duration());
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => Ok(Wall::from_micros(at.as_microsecond())),
+        Err(_) => {
+            let expected = "expected a time such as 2026-01-31T12:00:00Z, or a duration before now such as 2d";
+            Err(CommandError::Use(format!("{argument}: {expected}, found {text:?}")))
+        }
+    }
+}
+
+/// Works until there is nothing to do.
+async fn finish(pipelines: &[Config], eyes: &[Arc<dyn StatsPipeline>]) -> Outcome {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shift = Shift::start(pipelines).map_err(|(name, why)| failed(&name, &why))?;
+    let mut progress = Progress::new();
+    let mut quiet = 0;
+    let done = loop {
+        tokio::select! {
+            _ = interrupt.recv() => break false,
+            _ = terminate.recv() => break false,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if let Some(actor) = shift.given_up() {
+            shift.end().await;
+            return Err(CommandError::Failed(format!("the actor {actor} failed too often")));
+        }
+        // Where one cannot be asked just now, its actors say why.
+        let Some(standings) = look(eyes).await else {
+            quiet = 0;
+            continue;
+        };
+        progress.show(&standings);
+        quiet = if standings.iter().all(is_quiet) { quiet + 1 } else { 0 };
+        if quiet >= QUIET_LOOKS {
+            break true;
+        }
+    };
+    shift.end().await;
+    progress.end();
+    if done {
+        return Ok(ExitCode::SUCCESS);
+    }
+    to_stderr(&"headcount: stopped; what is left goes on with the next run, or with the daemon");
+    Ok(ExitCode::from(FAILED))
+}
+
+async fn look(eyes: &[Arc<dyn StatsPipeline>]) -> Option<Vec<Standing>> {
+    let standings = futures_util::future::join_all(eyes.iter().map(|pipeline| pipeline.standing())).await;
+    standings.into_iter().collect::<Result<_, _>>().ok()
+}
+
+const fn is_quiet(standing: &Standing) -> bool {
+    !standing.rebuilds
+        && standing.parts == standing.parts_done
+        && standing.lag_documents == 0
+        && standing.unpublished == 0
+}
+
+/// A bar on a terminal, or a line now and then: documents, rate, time left.
+struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    first: Option<u64>,
+    last_line: Instant,
+    last: Option<(u64, u64)>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "{bar:30} {human_pos} of {human_len} documents  {per_sec}  {eta} left  {msg}",
+            );
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        let now = Instant::now();
+        Self {
+            bar,
+            began: now,
+            first: None,
+            last_line: now,
+            last: None,
+        }
+    }
+
+    fn show(&mut self, standings: &[Standing]) {
+        let sum = |of: fn(&Standing) -> u64| standings.iter().map(of).sum::<u64>();
+        let (read, left) = (sum(|one| one.documents), sum(|one| one.lag_documents));
+        let unpublished = sum(|one| one.unpublished);
+        let first = *self.first.get_or_insert(read);
+        self.last = Some((read - first, left));
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(read - first + left);
+                bar.set_position(read - first);
+                bar.set_message(format!("{unpublished} to publish"));
+            }
+            None if self.last_line.elapsed() >= LINE_EVERY => {
+                self.last_line = Instant::now();
+                let rate = (read - first) as f64 / self.began.elapsed().as_secs_f64();
+                let left_for = if rate > 0.0 {
+                    format!("{:.0} s", left as f64 / rate)
+                } else {
+                    "?".to_owned()
+                };
+                to_stderr(&format_args!(
+                    "headcount: {} documents, {rate:.0} a second, {left} and about {left_for} left, {unpublished} states to publish",
+                    read - first
+                ));
+            }
+            None => {}
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let (read, left) = self.last.unwrap_or_default();
+        let took = self.began.elapsed().as_secs_f64();
+        to_stderr(&format_args!(
+            "headcount: {read} documents in {took:.1} s ({:.0} a second); {left} left",
+            read as f64 / took
+        ));
+    }
+}
+
+/// How the pipelines stand, from where their state is kept.
+///
+/// # Errors
+/// What it could not do.
+pub(super) async fn status(args: StatsStatus) -> Outcome {
+    let pipelines = match pipelines(args.of.config, &args.of.pipelines)? {
+        Ok(pipelines) => pipelines,
+        Err(code) => return Ok(code),
+    };
+    let mut found = Vec::new();
+    for pipeline in open(&pipelines)? {
+        let standing = pipeline.standing().await.map_err(|why| failed(pipeline.name(), &why))?;
+        found.push((pipeline, standing));
+    }
+    let text = if args.json {
+        as_json(
+            &found
+                .iter()
+                .map(|(pipeline, standing)| document(pipeline.as_ref(), standing))
+                .collect(),
+        )
+    } else {
+        table(&found)
+    };
+    to_stdout(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn document(pipeline: &dyn StatsPipeline, standing: &Standing) -> serde_json::Value {
+    let looked_at = standing
+        .looked_at
+        .and_then(|at| jiff::Timestamp::from_microsecond(at.as_micros()).ok())
+        .map(|at| at.to_string());
+    json!({
+        "name": pipeline.name(),
+        "route": pipeline.route(),
+        "documents": standing.documents,
+        "parts": standing.parts,
+        "parts_done": standing.parts_done,
+        "parts_held": standing.parts_held,
+        "lag_documents": standing.lag_documents,
+        "lag_s": standing.lag.map(|lag| lag.as_secs_f64()),
+        "unpublished": standing.unpublished,
+        "dead_letters": standing.dead_letters,
+        "looked_at": looked_at,
+    })
+}
+
+fn table(found: &[(Arc<dyn StatsPipeline>, Standing)]) -> String {
+    let head = [
+        "PIPELINE",
+        "DOCUMENTS",
+        "BACKLOG",
+        "HELD",
+        "LAG",
+        "BEHIND",
+        "UNPUBLISHED",
+        "DEAD LETTERS",
+    ];
+    let mut columns = Columns::new(&head);
+    for (pipeline, standing) in found {
+        let behind = standing
+            .lag
+            .map_or_else(|| "-".to_owned(), |lag| format!("{:.0} s", lag.as_secs_f64()));
+        let dead = if standing.dead_letters > 0 {
+            Tone::Warning
+        } else {
+            Tone::Plain
+        };
+        columns.row(vec![
+            pipeline.name().into(),
+            standing.documents.into(),
+            format!("{} of {} parts done", standing.parts_done, standing.parts).into(),
+            standing.parts_held.into(),
+            standing.lag_documents.into(),
+            behind.into(),
+            standing.unpublished.into(),
+            Cell::new(standing.dead_letters, dead),
+        ]);
+    }
+    columns.render(std::io::stdout().is_terminal())
+}

@@ -1,0 +1,304 @@
+//! Elasticsearch as a sink, by its bulk API.
+//!
+//! Each roll-up goes under its own `_id` with an external version that grows with what has been counted: whatever order
+//! requests arrive in, and however often, the newest stays.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use elasticsearch::auth::Credentials;
+use elasticsearch::http::StatusCode;
+use elasticsearch::http::response::Response;
+use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
+use elasticsearch::params::VersionType;
+use elasticsearch::{BulkOperation, BulkOperations, BulkParts, Elasticsearch};
+use headcount_actors::ports::stats::StatsError;
+use headcount_core::stats::value::Value;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Map, Number, Value as Json};
+
+use super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::sink_url::Index;
+
+/// So long may one bulk request take: a cluster that is busy takes its time. Where that is longer than the lease, another
+/// Headcount may write the same meanwhile, which changes nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The longest reason that is kept of a refusal, in characters.
+const MAX_REASON: usize = 500;
+
+/// One index.
+pub(crate) struct IndexSink {
+    client: Elasticsearch,
+    index: Index,
+}
+
+impl IndexSink {
+    pub(crate) fn open(index: Index) -> Result<Self, StatsError> {
+        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(index.base.clone()))
+            // A proxy in the environment is meant for the outside world.
+            .disable_proxy()
+            .enable_meta_header(false)
+            .timeout(ANSWER_WITHIN);
+        if let Some((user, password)) = &index.login {
+            builder = builder.auth(Credentials::Basic(user.clone(), password.expose_secret().to_owned()));
+        }
+        let transport = builder.build().map_err(|error| StatsError::Refused {
+            why: format!("{index}: {error}"),
+        })?;
+        Ok(Self {
+            client: Elasticsearch::new(transport),
+            index,
+        })
+    }
+
+    fn later(&self, after: Option<Duration>, what: impl std::fmt::Display) -> StatsError {
+        StatsError::Later {
+            after,
+            why: format!("{}: {what}", self.index),
+        }
+    }
+
+    async fn bulk(&self, rollups: &[Rollup]) -> Result<Response, StatsError> {
+        let mut operations = BulkOperations::new();
+        for rollup in rollups {
+            let operation = BulkOperation::index(source(rollup))
+                .id(&rollup.id)
+                .index(&self.index.index)
+                .version(rollup.version)
+                .version_type(VersionType::ExternalGte);
+            operations.push(operation).map_err(|error| self.later(None, error))?;
+        }
+        let sent = self.client.bulk(BulkParts::None).body(vec![operations]).send().await;
+        sent.map_err(|error| self.later(None, words(&error)))
+    }
+}
+
+/// An error with what is behind it; the crate says the outermost alone. It names the URL, which has no login in it.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        inner = error.source();
+    }
+    text
+}
+
+#[async_trait]
+impl Sink for IndexSink {
+    fn address(&self) -> String {
+        self.index.to_string()
+    }
+
+    async fn write(&self, rollups: &[Rollup], _fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
+        // Where a request is too large, its halves may not be.
+        let mut left = vec![rollups];
+        let mut verdicts = Vec::with_capacity(rollups.len());
+        while let Some(some) = left.pop() {
+            if some.is_empty() {
+                continue;
+            }
+            let answer = self.bulk(some).await?;
+            let status = answer.status_code();
+            if status == StatusCode::PAYLOAD_TOO_LARGE {
+                if some.len() == 1 {
+                    verdicts.push(Verdict::Refused("larger than a request may be".to_owned()));
+                } else {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    left.extend([second, first]);
+                }
+                continue;
+            }
+            if !status.is_success() {
+                return Err(self.failed(status, answer).await);
+            }
+            let answer: Answer = answer.json().await.map_err(|error| self.later(None, words(&error)))?;
+            if answer.items.len() != some.len() {
+                let what = format!("an answer about {} of {} roll-ups", answer.items.len(), some.len());
+                return Err(self.later(None, what));
+            }
+            verdicts.extend(answer.items.into_iter().map(|item| verdict(item.index)));
+        }
+        Ok(verdicts)
+    }
+}
+
+impl IndexSink {
+    async fn failed(&self, status: StatusCode, answer: Response) -> StatsError {
+        let after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let said: String = answer
+            .text()
+            .await
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_REASON)
+            .collect();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StatsError::Refused {
+                why: format!("{}: {status}: {said}", self.index),
+            },
+            _ => self.later(after, format_args!("{status}: {said}")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    index: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    status: u16,
+    error: Option<Json>,
+}
+
+fn verdict(outcome: Outcome) -> Verdict {
+    // A conflict of versions: a newer one is there.
+    if matches!(outcome.status, 200..=299 | 409) {
+        return Verdict::Taken;
+    }
+    let error = outcome.error.unwrap_or_default();
+    let text = |name: &str| error.get(name).and_then(Json::as_str).unwrap_or_default();
+    let mut reason = format!("{} {}: {}", outcome.status, text("type"), text("reason"));
+    let mut inner = error.get("caused_by");
+    while let Some(cause) = inner.filter(|_| reason.len() < MAX_REASON) {
+        if let Some(text) = cause.get("reason").and_then(Json::as_str) {
+            reason.push_str(": ");
+            reason.push_str(text);
+        }
+        inner = cause.get("caused_by");
+    }
+    let reason = reason.chars().take(MAX_REASON).collect();
+    // Only what lies in the document itself stays wrong; an index that is missing or locked is somebody's to mend.
+    let of_document = ["parsing", "mapper", "mapping", "illegal_argument"];
+    if outcome.status == 400 && of_document.iter().any(|part| text("type").contains(part)) {
+        Verdict::Refused(reason)
+    } else {
+        Verdict::Later(reason)
+    }
+}
+
+/// The document of a roll-up.
+fn source(rollup: &Rollup) -> Json {
+    let mut document = Map::new();
+    document.insert("bucket".to_owned(), json(&Value::Date(rollup.bucket)));
+    for (path, value) in &rollup.fields {
+        insert(&mut document, path, json(value));
+    }
+    Json::Object(document)
+}
+
+fn insert(document: &mut Map<String, Json>, path: &str, value: Json) {
+    match path.split_once('.') {
+        None => drop(document.insert(path.to_owned(), value)),
+        Some((name, rest)) => {
+            let within = document.entry(name).or_insert_with(|| Json::Object(Map::new()));
+            if let Json::Object(within) = within {
+                insert(within, rest, value);
+            }
+        }
+    }
+}
+
+fn json(value: &Value<'_>) -> Json {
+    match value {
+        Value::Null | Value::Other(_) => Json::Null,
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Int(whole) => Json::from(*whole),
+        Value::Float(float) => Number::from_f64(*float).map_or(Json::Null, Json::Number),
+        Value::Date(at) => match jiff::Timestamp::from_microsecond(at.as_micros()) {
+            Ok(at) => Json::String(at.to_string()),
+            Err(_) => Json::Null,
+        },
+        Value::Id(id) => Json::String(id.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Value::Text(text) => Json::String(text.clone().into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headcount_core::time::Wall;
+    use serde_json::json;
+
+    fn says(status: u16, error: Json) -> Verdict {
+        verdict(Outcome {
+            status,
+            error: Some(error),
+        })
+    }
+
+    #[test]
+    fn only_what_lies_in_the_document_is_refused() {
+        let parsing = json!({"type": "document_parsing_exception", "reason": "failed to parse field [n]",
+            "caused_by": {"type": "x", "reason": "For input string: \"a\""}});
+        let Verdict::Refused(why) = says(400, parsing) else {
+            panic!("taken");
+        };
+        assert_eq!(
+            why,
+            "400 document_parsing_exception: failed to parse field [n]: For input string: \"a\""
+        );
+        assert!(matches!(
+            says(400, json!({"type": "mapper_parsing_exception"})),
+            Verdict::Refused(_)
+        ));
+        assert!(matches!(
+            says(400, json!({"type": "strict_dynamic_mapping_exception"})),
+            Verdict::Refused(_)
+        ));
+        assert!(matches!(
+            says(429, json!({"type": "es_rejected_execution_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(503, json!({"type": "unavailable_shards_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(404, json!({"type": "index_not_found_exception"})),
+            Verdict::Later(_)
+        ));
+        assert!(matches!(
+            says(400, json!({"type": "invalid_index_name_exception"})),
+            Verdict::Later(_)
+        ));
+        assert_eq!(
+            says(409, json!({"type": "version_conflict_engine_exception"})),
+            Verdict::Taken
+        );
+    }
+
+    #[test]
+    fn a_document_is_what_the_contract_says() {
+        let rollup = Rollup {
+            id: "x".to_owned(),
+            bucket: Wall::from_micros(1_769_860_800_000_000),
+            fields: vec![
+                ("geo.country".to_owned(), Value::text("de")),
+                ("geo.id".to_owned(), Value::Id([0xab; 12])),
+                ("n".to_owned(), Value::Int(3)),
+                ("paid".to_owned(), Value::Float(1.5)),
+                ("slow".to_owned(), Value::Null),
+            ],
+            version: 3,
+        };
+        let id = "ab".repeat(12);
+        assert_eq!(
+            source(&rollup),
+            json!({"bucket": "2026-01-31T12:00:00Z", "geo": {"country": "de", "id": id}, "n": 3, "paid": 1.5, "slow": null})
+        );
+    }
+}

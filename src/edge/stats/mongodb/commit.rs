@@ -1,0 +1,218 @@
+//! The one transaction that a step ends in.
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+
+use super::home::{Fail, Home, Work, insert_many, update_many};
+use super::parts::Part;
+
+/// The state of one (bucket, group) of one part, as it is after the step.
+#[derive(Clone, Debug)]
+pub(super) struct StateWrite {
+    /// The roll-up's `_id`.
+    pub(super) id: String,
+    /// How many documents are in it.
+    pub(super) documents: i64,
+    /// How many documents were in it before; none where it was not there.
+    pub(super) before: Option<i64>,
+    /// Bucket and group.
+    pub(super) bucket: DateTime,
+    pub(super) group: Vec<u8>,
+    pub(super) state: Vec<u8>,
+}
+
+/// A document that could not be counted.
+#[derive(Clone, Debug)]
+pub(super) struct DeadLetter {
+    /// Its `_id` in the source.
+    pub(super) source_id: Bson,
+    /// What is wrong, and where.
+    pub(super) reason: String,
+}
+
+/// All that a step changes.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// The last value of the cursor field that was read; none where nothing new was.
+    pub(super) at: Option<Bson>,
+    pub(super) documents: i64,
+    pub(super) states: Vec<StateWrite>,
+    pub(super) bad: Vec<DeadLetter>,
+    /// The part's end has been reached.
+    pub(super) done: bool,
+    /// Of the tail: what was read, until it is settled.
+    pub(super) seen: Option<Seen>,
+    /// Of the tail: the border behind which nothing turns up any more, and the seen ids that are forgotten with it.
+    pub(super) settled: Option<(Bson, Vec<i64>)>,
+}
+
+/// The ids of one step of the tail.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// Its number, one more than that of the step before.
+    pub(super) number: i64,
+    pub(super) ids: Vec<Bson>,
+    /// The last value of the cursor field at that time.
+    pub(super) upto: Bson,
+}
+
+pub(super) struct Commit<'a> {
+    pub(super) home: &'a Home,
+    pub(super) pipeline: &'a str,
+    pub(super) part: &'a Part,
+    pub(super) change: &'a Change,
+}
+
+/// The share of a pipeline's roll-ups that one belongs to: each is published under a lease of its own.
+pub(super) const SHARES: u64 = 4;
+
+pub(super) fn share(pipeline: &str, id: &str) -> String {
+    // FNV-1a: the same on every machine and in every version, and nothing else is asked of it.
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    share_name(pipeline, (hash >> 32) % SHARES)
+}
+
+pub(super) fn share_name(pipeline: &str, number: u64) -> String {
+    format!("{pipeline}/{number}")
+}
+
+pub(super) fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// The key under which the states of all parts of one roll-up are found.
+pub(super) fn key(pipeline: &str, id: &str) -> String {
+    format!("{pipeline}/{id}")
+}
+
+/// The `_id` of one part's state of a roll-up.
+pub(super) fn state_id(part: &Part, id: &str) -> String {
+    format!("{}/{id}", part.id)
+}
+
+#[async_trait]
+impl Work for Commit<'_> {
+    type Out = ();
+
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let change = self.change;
+        let mut set = doc! {};
+        if let Some(at) = &change.at {
+            set.insert("at", at.clone());
+        }
+        if change.done {
+            set.insert("done", true);
+        }
+        if let Some((settled, _)) = &change.settled {
+            set.insert("settled", settled.clone());
+        }
+        let bad = i64::try_from(change.bad.len()).unwrap_or(i64::MAX);
+        let mut update = doc! {
+            "$inc": { "documents": change.documents, "bad": bad },
+            "$currentDate": { "renewed": true },
+        };
+        if !set.is_empty() {
+            update.insert("$set", set);
+        }
+        // First of all: whoever has lost the lease finds out before anything is sent.
+        let moved = self
+            .home
+            .parts()
+            .update_one(
+                doc! { "_id": &self.part.id, "token": self.part.token, "done": false },
+                update,
+            )
+            .session(&mut *session)
+            .await?;
+        if moved.matched_count == 0 {
+            return Err(Fail::Fenced);
+        }
+        self.write_states(session).await?;
+        self.write_dead_letters(session).await?;
+        self.write_seen(session).await
+    }
+}
+
+impl Commit<'_> {
+    async fn write_states(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let (mut fresh, mut changed) = (Vec::new(), Vec::new());
+        for state in &self.change.states {
+            let dirty = share(self.pipeline, &state.id);
+            let id = state_id(self.part, &state.id);
+            let bytes = binary(&state.state);
+            match state.before {
+                None => fresh.push(doc! {
+                    "_id": id,
+                    "key": key(self.pipeline, &state.id),
+                    "bucket": state.bucket,
+                    "group": binary(&state.group),
+                    "documents": state.documents,
+                    "generation": self.part.generation,
+                    "state": bytes,
+                    "dirty": dirty,
+                }),
+                Some(before) => {
+                    let generation = self.part.generation;
+                    let set =
+                        doc! { "documents": state.documents, "generation": generation, "state": bytes, "dirty": dirty };
+                    changed.push(doc! { "q": { "_id": id, "documents": before }, "u": { "$set": set } });
+                }
+            }
+        }
+        let states = self.home.states();
+        insert_many(session, &states, fresh).await?;
+        let expected = i64::try_from(changed.len()).unwrap_or(i64::MAX);
+        // Nobody but the lease's holder changes them, so this only fails where they were read from a server that was behind.
+        if update_many(session, &states, changed).await? != expected {
+            return Err(Fail::Fenced);
+        }
+        Ok(())
+    }
+
+    async fn write_dead_letters(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let letter = |bad: &DeadLetter| {
+            let set = doc! {
+                "pipeline": self.pipeline,
+                "source_id": bad.source_id.clone(),
+                "reason": &bad.reason,
+            };
+            doc! {
+                "q": { "_id": { "pipeline": self.pipeline, "id": bad.source_id.clone() } },
+                "u": { "$set": set, "$currentDate": { "at": true } },
+                "upsert": true,
+            }
+        };
+        let letters = self.change.bad.iter().map(letter).collect();
+        update_many(session, &self.home.dead_letters(), letters).await.map(drop)
+    }
+
+    async fn write_seen(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let seen = self.home.seen();
+        if let Some(new) = &self.change.seen {
+            // By an update, so that the moment is the server's.
+            let statement = doc! {
+                "q": { "_id": { "pipeline": self.pipeline, "number": new.number } },
+                "u": {
+                    "$set": { "pipeline": self.pipeline, "number": new.number, "ids": new.ids.clone(), "upto": new.upto.clone() },
+                    "$currentDate": { "at": true },
+                },
+                "upsert": true,
+            };
+            update_many(session, &seen, vec![statement]).await?;
+        }
+        if let Some((_, numbers)) = &self.change.settled
+            && !numbers.is_empty()
+        {
+            let forget: Document = doc! { "pipeline": self.pipeline, "number": { "$in": numbers.clone() } };
+            seen.delete_many(forget).session(&mut *session).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! Folds documents as they come from the server into roll-ups.
+
+use headcount_core::stats::group::Group;
+use headcount_core::stats::plan::Plan;
+use headcount_core::stats::rollup::Rollup;
+use headcount_core::stats::value::{Bad, Value};
+use headcount_core::stats::window::{Open, Window};
+use headcount_core::time::Wall;
+use mongodb::bson::Bson;
+use mongodb::bson::raw::{RawBsonRef, RawDocument};
+
+use super::commit::DeadLetter;
+use super::extract::{Wanted, moment, raw};
+use super::home::Fail;
+use super::parts::{Buckets, Part};
+
+/// A step ends once it has touched so many (bucket, group)s: they are in memory, and written in one transaction, which must not
+/// take a minute. Raising it costs memory (half a kilobyte each, more with sketches) and saves little.
+pub(super) const MAX_STEP_GROUPS: usize = 20_000;
+/// The most that documents with one and the same value of the cursor field may touch beyond that: such documents cannot be told
+/// apart by a position, so one step must take them all.
+const MAX_TIED_GROUPS: usize = 100_000;
+/// A step ends once so many documents were bad: they are written in the same transaction.
+const MAX_STEP_BAD: usize = 5_000;
+/// The longest reason, in characters.
+const MAX_REASON: usize = 300;
+
+/// What is to be made of documents.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) plan: Plan,
+    pub(super) window: Window,
+    /// Whether a document may be too late at all.
+    pub(super) has_late: bool,
+    pub(super) cursor: String,
+    pub(super) time: String,
+    /// The time, the fields that are grouped by, and those that are measured.
+    wanted: Wanted,
+}
+
+impl Spec {
+    pub(super) fn new(plan: Plan, window: Window, has_late: bool, cursor: &str, time: &str) -> Self {
+        let groups = plan.group_by().iter().map(|field| field.as_str());
+        let measured = plan.fields().iter().map(|(field, _)| field.as_str());
+        let wanted = Wanted::of(std::iter::once(time).chain(groups).chain(measured));
+        Self {
+            wanted,
+            plan,
+            window,
+            has_late,
+            cursor: cursor.to_owned(),
+            time: time.to_owned(),
+        }
+    }
+
+    /// What the server is asked to send of each document.
+    pub(super) fn projection(&self) -> mongodb::bson::Document {
+        self.wanted.projection(&["_id", &self.cursor])
+    }
+}
+
+/// One step's roll-ups while documents are folded.
+pub(super) struct Fold<'s> {
+    spec: &'s Spec,
+    judges_late: bool,
+    only: Option<Buckets>,
+    open: Open,
+    pub(super) bad: Vec<DeadLetter>,
+    pub(super) documents: u64,
+}
+
+impl<'s> Fold<'s> {
+    pub(super) fn new(spec: &'s Spec, part: &Part) -> Self {
+        Self {
+            spec,
+            judges_late: part.judges_late && spec.has_late,
+            only: part.only,
+            open: Open::with_room(MAX_STEP_GROUPS + MAX_TIED_GROUPS),
+            bad: Vec::new(),
+            documents: 0,
+        }
+    }
+
+    /// Whether the step should end at the next value of the cursor field.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= MAX_STEP_GROUPS || self.bad.len() >= MAX_STEP_BAD
+    }
+
+    /// Folds one document. `values` is a buffer.
+    pub(super) fn add<'d>(
+        &mut self,
+        document: &'d RawDocument,
+        now: Wall,
+        values: &mut Vec<Value<'d>>,
+    ) -> Result<(), Fail> {
+        self.documents += 1;
+        if self.spec.wanted.read(document, values).is_err() {
+            self.put_aside(document, "not BSON as it should be".to_owned());
+            return Ok(());
+        }
+        let groups = self.spec.plan.group_by().len();
+        let (Some(time), Some(group), Some(measured)) =
+            (values.first(), values.get(1..=groups), values.get(groups + 1..))
+        else {
+            return Err(Fail::Damaged("a document without places for its fields".to_owned()));
+        };
+        let floor = self.floor(document, now);
+        let bucket = match self.spec.window.place(floor, now, time) {
+            Ok(bucket) => bucket,
+            Err(why) => {
+                let field = self.spec.time.as_str().into();
+                self.put_aside(document, Bad { field, why }.to_string());
+                return Ok(());
+            }
+        };
+        if self.only.is_some_and(|only| bucket < only.from || bucket >= only.to) {
+            return Ok(());
+        }
+        match self.open.fold(&self.spec.plan, bucket, group, measured) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Fail::Damaged(format!(
+                "more than {} groups have one and the same value of `{}`: a cursor field should tell documents apart",
+                MAX_TIED_GROUPS, self.spec.cursor
+            ))),
+            Err(bad) => {
+                self.put_aside(document, bad.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// The oldest bucket that still takes this document. It is judged by when the document came to be, where the cursor field
+    /// tells, so that it makes no difference when it is read.
+    fn floor(&self, document: &RawDocument, now: Wall) -> Wall {
+        if !self.judges_late {
+            return Wall::from_micros(i64::MIN);
+        }
+        let came = raw(document, &self.spec.cursor).and_then(moment).unwrap_or(now);
+        self.spec.window.floor(came)
+    }
+
+    fn put_aside(&mut self, document: &RawDocument, mut reason: String) {
+        let source_id = raw(document, "_id")
+            .and_then(|id| Bson::try_from(id).ok())
+            .unwrap_or(Bson::Null);
+        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON) {
+            reason.truncate(end);
+        }
+        self.bad.push(DeadLetter { source_id, reason });
+    }
+
+    /// The roll-ups of the step.
+    pub(super) fn finish(mut self) -> (Vec<(Wall, Group, Rollup)>, Vec<DeadLetter>, u64) {
+        let all = self.open.close(Wall::from_micros(i64::MAX));
+        let all = all
+            .into_iter()
+            .map(|(placed, _)| (placed.bucket, placed.group, placed.rollup));
+        (all.collect(), self.bad, self.documents)
+    }
+}
+
+/// A value of the cursor field as a position, if it can be one.
+pub(super) fn position(document: &RawDocument, cursor: &str) -> Option<Bson> {
+    match raw(document, cursor)? {
+        RawBsonRef::Null | RawBsonRef::Undefined => None,
+        value => Bson::try_from(value).ok(),
+    }
+}

@@ -1,0 +1,367 @@
+//! A pipeline whose documents are in a MongoDB, and whose state is kept in one. docs/stats.md says why it counts every document
+//! exactly once.
+
+mod backlog;
+mod commit;
+mod extract;
+mod fold;
+mod home;
+mod parts;
+mod plan;
+mod publish;
+mod reader;
+mod rebuild;
+pub(crate) mod sink;
+mod standing;
+mod states;
+mod tail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headcount_actors::ports::stats::{PartKind, Published, Standing, StatsError, StatsPart, StatsPipeline};
+use headcount_core::time::Wall;
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::{IndexOptions, ReturnDocument};
+use mongodb::{Collection, IndexModel};
+use tokio::sync::OnceCell;
+
+use self::fold::Spec;
+use self::home::{Fail, Home, connect, majority};
+use self::parts::Buckets;
+use super::rollup::Sink;
+use super::sink_url;
+
+/// What a pipeline is made of, checked.
+pub(crate) struct Setup {
+    pub(crate) name: String,
+    pub(crate) source: sink_url::Collection,
+    /// Where state is kept: the first sink that is a collection, or else the source.
+    pub(crate) home: sink_url::Collection,
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
+    pub(crate) spec: SpecParts,
+    pub(crate) settle: Duration,
+    pub(crate) lease: Duration,
+    /// Documents of one step of the backlog, at most: about as many as are read in a second or two, so that what a crash
+    /// costs, and how long the tail waits for its turn, stays small.
+    pub(crate) step: u64,
+}
+
+/// What is counted, and how.
+pub(crate) struct SpecParts {
+    pub(crate) plan: headcount_core::stats::plan::Plan,
+    pub(crate) window: headcount_core::stats::window::Window,
+    pub(crate) has_late: bool,
+    pub(crate) cursor: String,
+    pub(crate) time: String,
+}
+
+/// One pipeline, as one processor works on it.
+pub(crate) struct MongoPipeline {
+    site: Arc<Site>,
+    open: OnceCell<Desk>,
+}
+
+/// What never changes.
+struct Site {
+    name: String,
+    /// This processor, among all Headcounts.
+    owner: String,
+    source: sink_url::Collection,
+    home: sink_url::Collection,
+    sinks: Vec<Box<dyn Sink>>,
+    spec: Spec,
+    settle: Duration,
+    lease: Duration,
+    step: u64,
+}
+
+/// What is there once it is connected.
+#[derive(Clone)]
+struct Desk {
+    site: Arc<Site>,
+    home: Home,
+    source: Collection<Document>,
+}
+
+impl MongoPipeline {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let SpecParts {
+            plan,
+            window,
+            has_late,
+            cursor,
+            time,
+        } = setup.spec;
+        let site = Site {
+            name: setup.name,
+            owner: uuid::Uuid::new_v4().to_string(),
+            source: setup.source,
+            home: setup.home,
+            sinks: setup.sinks,
+            spec: Spec::new(plan, window, has_late, &cursor, &time),
+            settle: setup.settle,
+            lease: setup.lease,
+            step: setup.step,
+        };
+        Self {
+            site: Arc::new(site),
+            open: OnceCell::new(),
+        }
+    }
+
+    /// Connects on the runtime of whoever uses it first: the driver's own tasks live there.
+    async fn desk(&self) -> Result<&Desk, StatsError> {
+        let open = async || {
+            let site = Arc::clone(&self.site);
+            let at_home = connect(&site.home).await?;
+            let same = site.source.url() == site.home.url();
+            let at_source = if same {
+                at_home.clone()
+            } else {
+                connect(&site.source).await?
+            };
+            let source = at_source
+                .database(&site.source.database)
+                .collection(&site.source.collection);
+            Ok(Desk {
+                home: Home::new(at_home, &site.home.database),
+                source,
+                site,
+            })
+        };
+        self.open.get_or_try_init(open).await
+    }
+}
+
+/// The moment on this machine's clock.
+fn now() -> Wall {
+    Wall::from_micros(jiff::Timestamp::now().as_microsecond())
+}
+
+#[async_trait]
+impl StatsPipeline for MongoPipeline {
+    fn name(&self) -> &str {
+        &self.site.name
+    }
+
+    fn route(&self) -> String {
+        let sinks: Vec<String> = self.site.sinks.iter().map(|sink| sink.address()).collect();
+        format!("{} -> {}", self.site.source, sinks.join(", "))
+    }
+
+    async fn prepare(&self) -> Result<(), StatsError> {
+        let desk = self.desk().await?;
+        desk.prepare().await
+    }
+
+    async fn take(&self, kind: PartKind) -> Result<Option<Box<dyn StatsPart>>, StatsError> {
+        let desk = self.desk().await?;
+        let lease = i64::try_from(self.site.lease.as_millis()).unwrap_or(i64::MAX);
+        let Some(part) = parts::take(&desk.home, &self.site.name, &self.site.owner, kind, lease).await? else {
+            return Ok(None);
+        };
+        Ok(Some(match kind {
+            PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part)),
+            PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part).await?),
+        }))
+    }
+
+    async fn publish(&self) -> Result<Published, StatsError> {
+        self.desk().await?.publish().await
+    }
+
+    async fn unpublished(&self, most: u64) -> Result<u64, StatsError> {
+        Ok(self.desk().await?.unpublished(most).await?)
+    }
+
+    async fn standing(&self) -> Result<Standing, StatsError> {
+        Ok(self.desk().await?.standing().await?)
+    }
+
+    async fn rebuild(&self, from: Wall, to: Wall) -> Result<(Wall, Wall), StatsError> {
+        let width = self.site.spec.window.width;
+        let start = width.start(to);
+        let buckets = Buckets {
+            from: width.start(from),
+            to: if start == to { to } else { width.end(start) },
+        };
+        if self.desk().await?.ask_rebuild(buckets).await? {
+            return Ok((buckets.from, buckets.to));
+        }
+        Err(StatsError::Refused {
+            why: "another backfill of this pipeline has been asked for and has not begun; `headcount stats run` brings it on".to_owned(),
+        })
+    }
+}
+
+impl Desk {
+    async fn prepare(&self) -> Result<(), StatsError> {
+        self.make_collections().await?;
+        self.check_cursor().await?;
+        self.check_definition().await?;
+        let planned = self
+            .home
+            .pipelines()
+            .find_one(doc! { "_id": &self.site.name, "planned": { "$exists": true } })
+            .await
+            .map_err(Fail::from)?;
+        if planned.is_none() {
+            self.plan().await?;
+        }
+        Ok(())
+    }
+
+    /// Transactions that make collections stand in each other's way, so they are made before.
+    async fn make_collections(&self) -> Result<(), Fail> {
+        let index = |keys: Document, sparse: bool| {
+            let options = IndexOptions::builder().sparse(sparse).build();
+            IndexModel::builder().keys(keys).options(options).build()
+        };
+        let states = [index(doc! { "key": 1 }, false), index(doc! { "dirty": 1 }, true)];
+        self.home.states().create_indexes(states).await?;
+        self.home
+            .parts()
+            .create_index(index(doc! { "pipeline": 1, "_id": 1 }, false))
+            .await?;
+        self.home
+            .seen()
+            .create_index(index(doc! { "pipeline": 1, "number": 1 }, false))
+            .await?;
+        self.home
+            .dead_letters()
+            .create_index(index(doc! { "pipeline": 1, "at": 1 }, false))
+            .await?;
+        for collection in [self.home.leases(), self.home.pipelines()] {
+            let name = collection.name().to_owned();
+            match self
+                .home
+                .client
+                .database(&collection.namespace().db)
+                .create_collection(name)
+                .await
+            {
+                Err(error) if home::code(&error) == Some(NAMESPACE_EXISTS) => {}
+                made => made?,
+            }
+        }
+        publish::make_leases(&self.home, &self.site.name).await
+    }
+
+    /// Without an index, every step would read the whole collection.
+    async fn check_cursor(&self) -> Result<(), StatsError> {
+        let cursor = self.site.spec.cursor.as_str();
+        if cursor == "_id" {
+            return Ok(());
+        }
+        let names = self.source.list_indexes().await;
+        let mut indexes = match names {
+            Ok(indexes) => indexes,
+            // There is nothing yet.
+            Err(error) if home::code(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(()),
+            Err(error) => return Err(home::told(&error)),
+        };
+        while indexes.advance().await.map_err(|error| home::told(&error))? {
+            let index = indexes.deserialize_current().map_err(|error| home::told(&error))?;
+            if index.keys.keys().next().is_some_and(|first| first == cursor) {
+                return Ok(());
+            }
+        }
+        Err(StatsError::Refused {
+            why: format!(
+                "{} has no index that begins with `{cursor}`, the cursor: every step would read the whole collection; create one",
+                self.site.source
+            ),
+        })
+    }
+
+    /// States are only merged with states of the same making.
+    async fn check_definition(&self) -> Result<(), StatsError> {
+        let (name, spec) = (&self.site.name, &self.site.spec);
+        let definition = doc! {
+            "source": self.site.source.to_string(),
+            "cursor": &spec.cursor,
+            "time": &spec.time,
+            "bucket": spec.window.width.to_string(),
+            "plan": format!("{:016x}", spec.plan.fingerprint()),
+        };
+        let kept = self
+            .home
+            .pipelines()
+            .find_one_and_update(
+                doc! { "_id": name },
+                doc! { "$setOnInsert": { "definition": definition.clone() } },
+            )
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .write_concern(majority())
+            .await
+            .map_err(Fail::from)?;
+        let kept = kept
+            .and_then(|kept| kept.get_document("definition").ok().cloned())
+            .unwrap_or_default();
+        let differs: Vec<&str> = definition
+            .iter()
+            .filter(|(key, value)| kept.get(key.as_str()) != Some(*value))
+            .map(|(key, _)| {
+                if key == "plan" {
+                    "group_by or measures"
+                } else {
+                    key.as_str()
+                }
+            })
+            .collect();
+        if differs.is_empty() {
+            return Ok(());
+        }
+        Err(StatsError::Refused {
+            why: format!(
+                "what is kept of the pipeline {name} was made with another {}: give it another name and other sinks, or delete \
+                 its documents in headcount_stats_* of {}",
+                differs.join(", "),
+                self.site.home.database
+            ),
+        })
+    }
+
+    async fn plan(&self) -> Result<(), Fail> {
+        let now = self.server_now().await?;
+        let plan = plan::cut(
+            &self.source,
+            &self.site.spec.cursor,
+            self.site.step,
+            self.site.settle,
+            now,
+            None,
+        )
+        .await?;
+        let write = plan::Write {
+            home: &self.home,
+            pipeline: &self.site.name,
+            plan: &plan,
+            now,
+            settle: self.site.settle,
+        };
+        self.home.transact(&write).await
+    }
+
+    /// The moment by the clock of the server that keeps the state.
+    async fn server_now(&self) -> Result<DateTime, Fail> {
+        let hello = self
+            .home
+            .client
+            .database("admin")
+            .run_command(doc! { "hello": 1 })
+            .await?;
+        hello
+            .get_datetime("localTime")
+            .copied()
+            .map_err(|_| Fail::Damaged("MongoDB does not tell its time".to_owned()))
+    }
+}
+
+/// MongoDB's code for a collection that is there already.
+const NAMESPACE_EXISTS: i32 = 48;
+/// MongoDB's code for a collection that is not there.
+const NAMESPACE_NOT_FOUND: i32 = 26;

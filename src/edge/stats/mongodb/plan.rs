@@ -1,0 +1,232 @@
+//! Cuts what is there to read into parts.
+//!
+//! Everything up to a certain value of the cursor field becomes the backlog, a number of parts of about equal size; all that
+//! comes after is the tail. The border must be settled: behind it nothing may turn up any more. For an `_id` of MongoDB's
+//! own kind and for dates that is the moment `settle` ago. Of other values nobody can tell how old they are, so the border is
+//! the greatest one, and its part is not to be read before `settle` has passed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use headcount_actors::ports::stats::PartKind;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::{ClientSession, Collection};
+
+use super::home::{Fail, Home, Work, insert_many};
+use super::parts::NewPart;
+use super::rebuild::Rebuild;
+
+/// So many documents are not worth a part of their own, nor is less than a step.
+const MIN_PART: u64 = 50_000;
+/// The most parts of a backlog. More share the work more evenly, and cost a state for each part that a roll-up's documents
+/// are spread over.
+const MAX_PARTS: u64 = 16;
+/// How many documents are looked at for each border: enough for parts that differ by a few per cent.
+const SAMPLES_PER_PART: u64 = 100;
+
+/// What a backlog is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The ends of the parts, in order; the last one is where the tail begins. Empty where there is nothing behind.
+    pub(super) borders: Vec<Bson>,
+    /// About how many documents each part has.
+    pub(super) part_size: i64,
+    /// Whether the last part must be left alone for a while.
+    pub(super) unsettled: bool,
+}
+
+impl Plan {
+    /// Of nothing that is there.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            borders: Vec::new(),
+            part_size: 0,
+            unsettled: false,
+        }
+    }
+}
+
+/// The moment that a value of the cursor field tells.
+pub(super) fn moment(value: &Bson) -> Option<DateTime> {
+    match value {
+        Bson::ObjectId(id) => Some(id.timestamp()),
+        Bson::DateTime(date) => Some(*date),
+        _ => None,
+    }
+}
+
+/// The first value of the same kind of a moment.
+fn value_at(like: &Bson, at: DateTime) -> Option<Bson> {
+    match like {
+        Bson::ObjectId(_) => {
+            let seconds = u32::try_from(at.timestamp_millis().div_euclid(1_000)).ok()?;
+            let mut bytes = [0; 12];
+            bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+            Some(Bson::ObjectId(ObjectId::from_bytes(bytes)))
+        }
+        Bson::DateTime(_) => Some(Bson::DateTime(at)),
+        _ => None,
+    }
+}
+
+fn value_in(document: &Document, path: &str) -> Option<Bson> {
+    let mut names = path.split('.');
+    let mut value = document.get(names.next()?)?;
+    for name in names {
+        value = value.as_document()?.get(name)?;
+    }
+    Some(value.clone())
+}
+
+/// Cuts a whole collection; what lies after `upto` is left out, where somebody knows that all before it is settled.
+pub(super) async fn cut(
+    source: &Collection<Document>,
+    cursor: &str,
+    step: u64,
+    settle: Duration,
+    now: DateTime,
+    upto: Option<Bson>,
+) -> Result<Plan, Fail> {
+    let projection = if cursor == "_id" {
+        doc! { "_id": 1 }
+    } else {
+        doc! { "_id": 0, cursor: 1 }
+    };
+    let last = source
+        .find_one(doc! {})
+        .sort(doc! { cursor: -1 })
+        .projection(projection.clone())
+        .await?;
+    let Some(greatest) = last.and_then(|document| value_in(&document, cursor)) else {
+        return Ok(Plan::nothing());
+    };
+    let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
+    let settled = DateTime::from_millis(now.timestamp_millis().saturating_sub(settle));
+    // What lies ahead of the clock is not settled either.
+    let (end, unsettled) = match (upto, value_at(&greatest, settled)) {
+        (Some(border), _) | (None, Some(border)) => (border, false),
+        (None, None) => (greatest, true),
+    };
+    let count = source.estimated_document_count().await?;
+    let parts = (count / MIN_PART.min(step)).clamp(1, MAX_PARTS);
+    let part_size = i64::try_from(count / parts).unwrap_or(i64::MAX);
+    let mut borders = Vec::new();
+    if parts > 1 {
+        let sample = [
+            doc! { "$sample": { "size": i64::try_from(parts * SAMPLES_PER_PART).unwrap_or(i64::MAX) } },
+            doc! { "$project": projection },
+            doc! { "$sort": { cursor: 1 } },
+        ];
+        let sampled: Vec<Document> = source.aggregate(sample).await?.try_collect().await?;
+        let sampled: Vec<Bson> = sampled.iter().filter_map(|found| value_in(found, cursor)).collect();
+        borders = (1..parts)
+            .filter_map(|part| sampled.get(usize::try_from(part).ok()? * sampled.len() / usize::try_from(parts).ok()?))
+            .filter(|value| same_kind(value, &end) && before(value, &end))
+            .cloned()
+            .collect();
+        borders.dedup();
+    }
+    borders.push(end);
+    Ok(Plan {
+        borders,
+        part_size,
+        unsettled,
+    })
+}
+
+/// Whether MongoDB compares the two with each other: it looks for values of one kind alone.
+fn same_kind(a: &Bson, b: &Bson) -> bool {
+    let number = |value: &Bson| {
+        matches!(
+            value,
+            Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_)
+        )
+    };
+    a.element_type() == b.element_type() || number(a) && number(b)
+}
+
+fn before(a: &Bson, b: &Bson) -> bool {
+    match (a, b) {
+        (Bson::ObjectId(a), Bson::ObjectId(b)) => a < b,
+        (Bson::DateTime(a), Bson::DateTime(b)) => a < b,
+        // The greatest of all: whatever was sampled is not after it, and what equals it makes an empty part.
+        _ => a != b,
+    }
+}
+
+/// Writes a plan: once, however many try.
+pub(super) struct Write<'a> {
+    pub(super) home: &'a Home,
+    pub(super) pipeline: &'a str,
+    pub(super) plan: &'a Plan,
+    pub(super) now: DateTime,
+    pub(super) settle: Duration,
+}
+
+#[async_trait]
+impl Work for Write<'_> {
+    type Out = ();
+
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let (pipelines, parts) = (self.home.pipelines(), self.home.parts());
+        let first = pipelines
+            .update_one(
+                doc! { "_id": self.pipeline, "planned": { "$exists": false } },
+                doc! { "$set": { "planned": self.now } },
+            )
+            .session(&mut *session)
+            .await?;
+        if first.matched_count == 0 {
+            return Ok(());
+        }
+        let documents = parts_of(self.pipeline, self.plan, self.now, self.settle, None);
+        let tail = NewPart {
+            pipeline: self.pipeline,
+            name: "tail".to_owned(),
+            kind: PartKind::Tail,
+            after: self.plan.borders.last().cloned().unwrap_or(Bson::MinKey),
+            upto: None,
+            size: 0,
+            not_before: self.now,
+            only: None,
+            generation: 0,
+            judges_late: true,
+        };
+        let all = documents.into_iter().chain([tail.document()]).collect();
+        insert_many(session, &parts, all).await
+    }
+}
+
+/// The documents of a plan's parts.
+pub(super) fn parts_of(
+    pipeline: &str,
+    plan: &Plan,
+    now: DateTime,
+    settle: Duration,
+    rebuild: Option<Rebuild>,
+) -> Vec<Document> {
+    let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
+    let later = DateTime::from_millis(now.timestamp_millis().saturating_add(settle));
+    let generation = rebuild.map_or(0, |rebuild| rebuild.generation);
+    let mut after = Bson::MinKey;
+    let mut documents = Vec::new();
+    for (index, border) in plan.borders.iter().enumerate() {
+        let is_last = index + 1 == plan.borders.len();
+        let part = NewPart {
+            pipeline,
+            name: format!("{generation:04}-{index:04}"),
+            kind: PartKind::Backlog,
+            after: std::mem::replace(&mut after, border.clone()),
+            upto: Some(border.clone()),
+            size: plan.part_size,
+            not_before: if is_last && plan.unsettled { later } else { now },
+            only: rebuild.map(|rebuild| rebuild.buckets),
+            generation,
+            judges_late: false,
+        };
+        documents.push(part.document());
+    }
+    documents
+}

@@ -1,0 +1,172 @@
+//! Counts buckets anew: `headcount stats backfill`.
+//!
+//! Somebody asks by a note in the pipeline's document. Whoever holds the tail carries it out, once no part of a backlog is left:
+//! it reads nothing new until all that it has read is settled, so that every document is either before its position, or not
+//! read by anybody; deletes the states of these buckets; and then, in one transaction, plans parts for all that is before its
+//! position. Documents that come later are the tail's, as ever. A crash in between is gone on from by the next one.
+//!
+//! What the sinks have stays until what replaces it is there. States bear the number of the rebuild that they are of, and it
+//! counts for more in a roll-up's version than any number of documents.
+
+use async_trait::async_trait;
+use headcount_core::stats::bucket::Rfc3339;
+use headcount_core::time::Wall;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use super::Desk;
+use super::home::{Fail, Home, Work, insert_many, majority};
+use super::parts::{Buckets, Part, date, wall};
+use super::plan::{Plan, cut, parts_of};
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rebuild {
+    pub(super) buckets: Buckets,
+    /// Greater than that of any before.
+    pub(super) generation: i64,
+}
+
+/// A roll-up's version: of two of one rebuild, the one with more documents is the newer.
+pub(super) const fn version(generation: i64, documents: i64) -> i64 {
+    const DOCUMENTS: u32 = 40;
+    (generation << DOCUMENTS).saturating_add(documents)
+}
+
+impl Desk {
+    /// Asks for it. False if another one is under way.
+    pub(super) async fn ask_rebuild(&self, buckets: Buckets) -> Result<bool, Fail> {
+        let ask = doc! { "from": date(buckets.from), "to": date(buckets.to) };
+        let asked = self
+            .home
+            .pipelines()
+            .update_one(
+                doc! { "_id": &self.site.name, "rebuild": { "$exists": false } },
+                doc! { "$set": { "rebuild": ask }, "$inc": { "generation": 1_i64 } },
+            )
+            .write_concern(majority())
+            .await?;
+        Ok(asked.modified_count == 1)
+    }
+
+    /// What is asked for.
+    pub(super) async fn rebuild(&self) -> Result<Option<Rebuild>, Fail> {
+        let found = self.home.pipelines().find_one(doc! { "_id": &self.site.name }).await?;
+        let Some(pipeline) = found else { return Ok(None) };
+        let Ok(asked) = pipeline.get_document("rebuild") else {
+            return Ok(None);
+        };
+        let damaged = |_| Fail::Damaged("what is asked to be counted anew cannot be read".to_owned());
+        Ok(Some(Rebuild {
+            buckets: Buckets {
+                from: wall(*asked.get_datetime("from").map_err(damaged)?),
+                to: wall(*asked.get_datetime("to").map_err(damaged)?),
+            },
+            generation: pipeline.get_i64("generation").map_err(damaged)?,
+        }))
+    }
+
+    pub(super) async fn has_backlog(&self) -> Result<bool, Fail> {
+        let open = doc! { "pipeline": &self.site.name, "kind": "backlog", "done": false };
+        Ok(self.home.parts().find_one(open).await?.is_some())
+    }
+
+    /// Carries it out, for whoever holds the tail and has settled all that it has read.
+    pub(super) async fn carry_out(&self, rebuild: Rebuild, tail: &Part) -> Result<(), Fail> {
+        self.clear(rebuild).await?;
+        let now = self.server_now().await?;
+        let spec = &self.site.spec;
+        let plan = match &tail.at {
+            Bson::MinKey => Plan::nothing(),
+            at => {
+                let settled = Some(at.clone());
+                let mut plan = cut(
+                    &self.source,
+                    &spec.cursor,
+                    self.site.step,
+                    self.site.settle,
+                    now,
+                    settled,
+                )
+                .await?;
+                let buckets = doc! { "$gte": date(rebuild.buckets.from), "$lt": date(rebuild.buckets.to) };
+                let count = self.source.count_documents(doc! { &spec.time: buckets }).await?;
+                let parts = u64::try_from(plan.borders.len().max(1)).unwrap_or(1);
+                plan.part_size = i64::try_from(count / parts).unwrap_or(i64::MAX);
+                plan
+            }
+        };
+        let begin = Begin {
+            home: &self.home,
+            pipeline: &self.site.name,
+            tail,
+            rebuild,
+            parts: parts_of(&self.site.name, &plan, now, self.site.settle, Some(rebuild)),
+        };
+        self.home.transact(&begin).await
+    }
+
+    /// Deletes the states of these buckets that are of an earlier rebuild: so a straggler deletes nothing of this one.
+    async fn clear(&self, rebuild: Rebuild) -> Result<(), Fail> {
+        // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
+        let key = |bucket: Wall| super::commit::key(&self.site.name, &Rfc3339(bucket).to_string());
+        let old = doc! {
+            "key": { "$gte": key(rebuild.buckets.from), "$lt": key(rebuild.buckets.to) },
+            "generation": { "$lt": rebuild.generation },
+        };
+        self.home.states().delete_many(old).write_concern(majority()).await?;
+        Ok(())
+    }
+}
+
+/// Plans the parts, takes the note away, and lets the tail go on.
+struct Begin<'a> {
+    home: &'a Home,
+    pipeline: &'a str,
+    tail: &'a Part,
+    rebuild: Rebuild,
+    parts: Vec<Document>,
+}
+
+#[async_trait]
+impl Work for Begin<'_> {
+    type Out = ();
+
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        let tail = doc! { "_id": &self.tail.id, "token": self.tail.token };
+        let held = self
+            .home
+            .parts()
+            .update_one(
+                tail,
+                doc! { "$set": { "generation": self.rebuild.generation }, "$currentDate": { "renewed": true } },
+            )
+            .session(&mut *session)
+            .await?;
+        let noted = self
+            .home
+            .pipelines()
+            .update_one(
+                doc! { "_id": self.pipeline, "generation": self.rebuild.generation, "rebuild": { "$exists": true } },
+                doc! { "$unset": { "rebuild": "" }, "$set": { "rebuilt": DateTime::now() } },
+            )
+            .session(&mut *session)
+            .await?;
+        if held.matched_count == 0 || noted.matched_count == 0 {
+            return Err(Fail::Fenced);
+        }
+        insert_many(session, &self.home.parts(), self.parts.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn a_rebuild_counts_for_more_than_documents() {
+        assert!(version(1, 0) > version(0, 900_000_000_000));
+        assert!(version(1, 5) > version(1, 4));
+        assert!(version(8_000_000, 1) > 0);
+    }
+}

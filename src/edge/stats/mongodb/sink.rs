@@ -1,0 +1,105 @@
+//! A collection as a sink.
+//!
+//! Roll-ups have no field of their own that would tell an older one from a newer one, so whoever writes is checked instead:
+//! the token of the writer's lease is kept beside the sink, in the same transaction, and a smaller one is refused.
+
+use async_trait::async_trait;
+use headcount_actors::ports::stats::StatsError;
+use headcount_core::stats::value::Value;
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, ClientSession, Collection};
+use tokio::sync::OnceCell;
+
+use super::super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::super::sink_url;
+use super::extract::{bson, insert};
+use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
+
+/// One collection.
+pub(crate) struct CollectionSink {
+    to: sink_url::Collection,
+    client: OnceCell<Client>,
+}
+
+impl CollectionSink {
+    pub(crate) fn new(to: sink_url::Collection) -> Self {
+        Self {
+            to,
+            client: OnceCell::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for CollectionSink {
+    fn address(&self) -> String {
+        self.to.to_string()
+    }
+
+    async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
+        let client = self.client.get_or_try_init(|| connect(&self.to)).await?;
+        let database = client.database(&self.to.database);
+        let write = Write {
+            fences: database.collection("headcount_stats_fences"),
+            into: database.collection(&self.to.collection),
+            fence,
+            rollups,
+        };
+        transact(client, &write)
+            .await
+            .map_err(|fail| match StatsError::from(fail) {
+                StatsError::Later { after, why } => StatsError::Later {
+                    after,
+                    why: format!("{}: {why}", self.to),
+                },
+                StatsError::Refused { why } => StatsError::Refused {
+                    why: format!("{}: {why}", self.to),
+                },
+                StatsError::Fenced => StatsError::Fenced,
+            })?;
+        Ok(vec![Verdict::Taken; rollups.len()])
+    }
+}
+
+struct Write<'a> {
+    fences: Collection<Document>,
+    into: Collection<Document>,
+    fence: &'a Fence,
+    rollups: &'a [Rollup],
+}
+
+#[async_trait]
+impl Work for Write<'_> {
+    type Out = ();
+
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Fail> {
+        // An equal token changes nothing and conflicts with nobody. Where the one that is there is greater, nothing is found,
+        // and what would be inserted is there already.
+        let fenced = self
+            .fences
+            .update_one(
+                doc! { "_id": &self.fence.name, "token": { "$lte": self.fence.token } },
+                doc! { "$set": { "token": self.fence.token } },
+            )
+            .upsert(true)
+            .session(&mut *session)
+            .await;
+        match fenced {
+            Err(error) if code(&error) == Some(DUPLICATE_KEY) => return Err(Fail::Fenced),
+            other => other?,
+        };
+        let statement = |rollup: &Rollup| doc! { "q": { "_id": &rollup.id }, "u": document(rollup), "upsert": true };
+        update_many(session, &self.into, self.rollups.iter().map(statement).collect())
+            .await
+            .map(drop)
+    }
+}
+
+/// The document of a roll-up.
+fn document(rollup: &Rollup) -> Document {
+    let mut document = doc! { "_id": &rollup.id, "bucket": bson(&Value::Date(rollup.bucket)) };
+    for (path, value) in &rollup.fields {
+        insert(&mut document, path, bson(value));
+    }
+    document
+}

@@ -1,0 +1,49 @@
+//! A roll-up as it is written to a sink, and what a sink says to it.
+
+use async_trait::async_trait;
+use headcount_actors::ports::stats::StatsError;
+use headcount_core::stats::value::Value;
+use headcount_core::time::Wall;
+
+/// One roll-up: all that has been counted of one bucket and one group.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rollup {
+    /// Made from bucket and group alone.
+    pub(crate) id: String,
+    /// The start of the bucket.
+    pub(crate) bucket: Wall,
+    /// The group's fields, then the measures; names with dots lead into documents within.
+    pub(crate) fields: Vec<(String, Value<'static>)>,
+    /// Grows with what has been counted, and never without.
+    pub(crate) version: i64,
+}
+
+/// Who writes: of two with the same name, whoever has the smaller token is late and must not write any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    /// What is being written: a share of a pipeline's roll-ups.
+    pub(crate) name: String,
+    /// From the lease.
+    pub(crate) token: i64,
+}
+
+/// What a sink says to one roll-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It has it, or a newer one.
+    Taken,
+    /// It will never take it, and why.
+    Refused(String),
+    /// It may take it later, and why not now.
+    Later(String),
+}
+
+/// Where roll-ups go.
+#[async_trait]
+pub(crate) trait Sink: Send + Sync {
+    /// Its address, for people.
+    fn address(&self) -> String;
+
+    /// Writes roll-ups; one verdict for each, in their order. An error is about none of them in particular.
+    async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError>;
+}

@@ -1,0 +1,150 @@
+//! A pipeline that is killed again and again, and a MongoDB that goes meanwhile, count every document once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod stats;
+
+use std::time::Duration;
+
+use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, poll_until, wait_until};
+
+use stats::{Dice, Pipeline, Run, Source, program};
+
+/// Long against what a busy machine may take, which is no matter here.
+const SOON: Duration = Duration::from_secs(120);
+/// Small steps, so that there are many moments to be killed in.
+const SMALL_STEPS: &str = "lease = \"1s\"\nstep = 500";
+
+#[test]
+fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
+    const KILLS: usize = 20;
+    const SEED: u64 = 2_026;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
+    let source = Source::of(&mongo);
+    // 15 groups in each of 400 minutes.
+    source.insert_past(40_000, SEED, 400 * 60);
+    let mut dice = Dice(SEED);
+    let (mut kills, mut in_the_middle) = (0, 0);
+    while in_the_middle < KILLS {
+        kills += 1;
+        assert!(
+            kills <= 3 * KILLS,
+            "the backfill was over before it could be killed {KILLS} times: {in_the_middle}"
+        );
+        let run = Run::start(&pipeline, &["run"]);
+        // Not a wait for something: the moment is what is tried.
+        let moment = Duration::from_millis(100 + dice.below(700));
+        assert_eq!(
+            poll_until(moment, || run.process.ended()),
+            None,
+            "it has not ended before"
+        );
+        if dice.below(3) == 0 {
+            proxy.fail_next([ElasticFault::Items { status: 429, every: 2 }, ElasticFault::AnswerLost]);
+        }
+        run.process.sigkill();
+        if pipeline.unfinished() != (0, 0) {
+            in_the_middle += 1;
+        }
+        if kills % 5 == 0 {
+            source.insert_random(200, kills as u64);
+        }
+    }
+    Run::start(&pipeline, &["run"]).finish();
+    let said = pipeline.compare(&elastic);
+    let expected = 40_000 + 200 * (kills / 5);
+    assert_eq!(said["documents"], serde_json::json!(expected), "{said:#}");
+}
+
+#[test]
+fn buckets_that_are_counted_anew_are_right_after_a_kill() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
+    let source = Source::of(&mongo);
+    source.insert_past(8_000, 20, 3_600);
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+    source.mend();
+    assert!(
+        !pipeline.both_are_right(&elastic),
+        "what was mended is not counted by itself"
+    );
+    let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
+    let run = Run::start(&pipeline, &backfill);
+    let rebuilt = mongodb::bson::doc! { "rebuilt": { "$exists": true } };
+    run.process.wait("a beginning", SOON, || {
+        pipeline.all("headcount_stats_pipelines", rebuilt.clone()).pop()
+    });
+    run.process.sigkill();
+    assert_ne!(pipeline.unfinished(), (0, 0), "it was over before it was killed");
+    source.insert_random(100, 21);
+    Run::start(&pipeline, &["run"]).finish();
+    let said = pipeline.compare(&elastic);
+    assert_eq!(said["documents"], serde_json::json!(8_099), "{said:#}");
+}
+
+#[test]
+fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
+    let (mut mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
+    let source = Source::of(&mongo);
+    source.insert_past(30_000, 7, 200 * 60);
+    let run = Run::start(&pipeline, &["run"]);
+    let begun = |parts: usize| move |pipeline: &Pipeline| (1..=parts).contains(&pipeline.unfinished().0);
+    wait_until("some parts done", SOON, || begun(14)(&pipeline).then_some(()));
+    mongo.step_down();
+    mongo.wait_primary();
+    wait_until("more parts done", SOON, || begun(10)(&pipeline).then_some(()));
+    mongo.kill();
+    mongo.restart();
+    run.finish();
+    pipeline.compare(&elastic);
+}
+
+#[test]
+fn two_headcounts_share_one_backlog() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
+    Source::of(&mongo).insert_past(40_000, 8, 200 * 60);
+    let pair = [0, 1].map(|_| Headcount::launch(program(), &pipeline.config()));
+    wait_until("both sinks", SOON, || (pipeline.unfinished() == (0, 0)).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
+    let read = pair.each_ref().map(|one| {
+        one.metric("headcount_stats_documents_total", "pipeline=\"clicks\"")
+            .unwrap_or(0.0)
+    });
+    assert_eq!(read[0] + read[1], 40_000.0);
+    assert!(read.iter().all(|one| *one > 0.0), "{read:?}");
+}
+
+#[test]
+fn whoever_slept_through_its_lease_commits_nothing() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    source.insert_random(200, 9);
+    let first = Headcount::launch(program(), &pipeline.config());
+    let read = |one: &Headcount| {
+        one.metric("headcount_stats_documents_total", "pipeline=\"clicks\"")
+            .unwrap_or(0.0)
+    };
+    wait_until("the first has the tail", SOON, || (read(&first) == 200.0).then_some(()));
+    let second = Headcount::launch(program(), &pipeline.config());
+    first.process().sigstop();
+    source.insert_random(100, 10);
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(read(&second), 100.0);
+    // It believes that it holds the tail, and finds what it has not read.
+    first.process().sigcont();
+    let fenced = || {
+        first
+            .metric("headcount_stats_fenced_total", "pipeline=\"clicks\"")
+            .filter(|fenced| *fenced > 0.0)
+    };
+    wait_until("the first is fenced off", SOON, fenced);
+    source.insert_random(100, 11);
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(read(&first) + read(&second), 400.0);
+}

@@ -1,0 +1,226 @@
+//! `[[stats]]` with a real MongoDB and a stand-in for Elasticsearch: what is inserted is in both sinks, whatever it holds, and
+//! whatever the sinks say meanwhile.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod stats;
+
+use std::time::Duration;
+
+use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, wait_until};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde_json::json;
+
+use stats::{Pipeline, Run, Source, program};
+
+/// Long against what a busy machine may take, which is no matter here.
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_is_inserted_while_it_runs_is_in_both_sinks() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    source.insert_past(500, 1, 600);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    pipeline.wait_right(&elastic, SOON);
+    // What was there is counted; now what comes.
+    source.insert_random(300, 2);
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(
+        headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\""),
+        Some(800.0)
+    );
+    drop(headcount);
+    pipeline.compare(&elastic);
+}
+
+/// A document with nothing wrong.
+fn good() -> Document {
+    doc! { "at": DateTime::now(), "campaign": "x", "country": "de", "price": 1.0, "ms": 5.0, "user": "u" }
+}
+
+fn changed(document: &Document, name: &str, value: Bson) -> Document {
+    let mut document = document.clone();
+    document.insert("_id", ObjectId::new());
+    document.insert(name, value);
+    document
+}
+
+/// Documents with one thing wrong, and what is said of it.
+fn bad() -> Vec<(ObjectId, Document, &'static str)> {
+    let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + 86_400_000);
+    let cases: [(&str, Bson, &str); 12] = [
+        ("at", Bson::Null, "`at`: expected a date, found null"),
+        ("at", "2026".into(), "`at`: expected a date, found a text"),
+        ("at", ahead.into(), "`at`: a time in the future"),
+        ("at", DateTime::from_millis(-1).into(), "`at`: a time before 1970"),
+        ("at", DateTime::MAX.into(), "`at`: "),
+        ("price", "12".into(), "`price`: expected a number, found a text"),
+        ("price", f64::NAN.into(), "`price`: not a number"),
+        ("price", f64::INFINITY.into(), "`price`: infinite"),
+        ("price", 1e300.into(), "`price`: a number beyond"),
+        (
+            "ms",
+            doc! { "a": 1 }.into(),
+            "`ms`: expected a number, found a document",
+        ),
+        (
+            "country",
+            vec![1, 2].into(),
+            "`country`: expected a scalar, found a list",
+        ),
+        ("campaign", "x".repeat(5_000).into(), "`campaign`: a text of 5000 bytes"),
+    ];
+    let good = good();
+    cases
+        .into_iter()
+        .map(|(name, value, why)| {
+            let document = changed(&good, name, value);
+            (document.get_object_id("_id").unwrap(), document, why)
+        })
+        .collect()
+}
+
+#[test]
+fn numbers_dates_and_texts_of_all_kinds_come_to_what_they_should() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    // Settled soon, so that all of it is a backlog.
+    let settled = "lease = \"1s\"\nsettle = \"1s\"\nstep = 700";
+    let pipeline = Pipeline::of(&mongo, &elastic.sink("clicks-1m"), settled, stats::PLAIN);
+    let source = Source::of(&mongo);
+    source.insert_past(5_000, 30, 1_200);
+    let bad = bad();
+    source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
+    // Values of other kinds that mean the same, and such as are seldom.
+    let good = good();
+    let decimal = Bson::Decimal128("2.5".parse().unwrap());
+    let odd = [
+        ("price", Bson::Null),
+        ("country", Bson::Null),
+        ("country", 7_i64.into()),
+        ("country", 7_i32.into()),
+        ("country", 7.0.into()),
+        ("country", true.into()),
+        ("campaign", "y".repeat(300).into()),
+        ("campaign", "".into()),
+        ("price", (-3_i32).into()),
+        ("price", i64::MAX.into()),
+    ];
+    source.insert(odd.map(|(name, value)| changed(&good, name, value)).to_vec());
+    let mut without = good.clone();
+    without.remove("country");
+    source.insert(vec![without]);
+    source.insert(vec![changed(
+        &doc! { "at": DateTime::now(), "campaign": "decimal", "country": "de" },
+        "ms",
+        decimal,
+    )]);
+    // Until all of it lies behind the border of the backlog.
+    wait_until("it is settled", SOON, || {
+        let border = DateTime::now().timestamp_millis() / 1_000;
+        (border > good.get_datetime("at").unwrap().timestamp_millis() / 1_000 + 2).then_some(())
+    });
+    Run::start(&pipeline, &["run"]).finish();
+    let ids: Vec<Bson> = bad.iter().map(|(id, ..)| (*id).into()).collect();
+    let said = pipeline.recompute(&elastic);
+    assert!(said["wrong"] == json!([]), "{said:#}");
+    assert_eq!(said["bad"], json!(ids.len()), "{said:#}");
+}
+
+#[test]
+fn bad_documents_are_put_aside_with_their_reasons_and_stop_nobody() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    source.insert_random(50, 3);
+    let (good, bad) = (good(), bad());
+    // What is missing or null where it is measured or grouped by is no mistake.
+    let fine = [("price", Bson::Null), ("country", Bson::Null), ("ms", 7_i32.into())];
+    source.insert(fine.map(|(name, value)| changed(&good, name, value)).to_vec());
+    source.insert(bad.iter().map(|(_, document, _)| document.clone()).collect());
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("all dead letters", SOON, || {
+        (pipeline.dead_letters().len() >= bad.len()).then_some(())
+    });
+    let letters = pipeline.dead_letters();
+    assert_eq!(letters.len(), bad.len(), "{letters:#?}");
+    for (id, document, why) in &bad {
+        let letter = letters
+            .iter()
+            .find(|letter| letter.get_object_id("source_id").is_ok_and(|found| found == *id));
+        let reason = letter
+            .unwrap_or_else(|| panic!("no letter for {document}"))
+            .get_str("reason")
+            .unwrap();
+        assert!(reason.contains(why), "{document}: {reason}");
+    }
+    let ids: Vec<Bson> = bad.iter().map(|(id, ..)| (*id).into()).collect();
+    wait_until("the others", SOON, || {
+        pipeline.both_are_right_without(&elastic, &ids).then_some(())
+    });
+}
+
+#[test]
+fn a_mapping_that_refuses_a_field_costs_only_what_has_it() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    // Only numbers: a campaign that is a word is refused, and those that are numbers in a text are not.
+    elastic.create_index("clicks-1m", &json!({"properties": {"campaign": {"type": "long"}}}));
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    let at = DateTime::now();
+    let one =
+        |campaign: &str| doc! { "at": at, "campaign": campaign, "country": "de", "price": 1.0, "ms": 5.0, "user": "u" };
+    source.insert(vec![one("word"), one("7"), one("8")]);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("two roll-ups in the index", SOON, || {
+        (elastic.documents("clicks-1m").len() == 2).then_some(())
+    });
+    wait_until("three in the collection", SOON, || {
+        (pipeline.rollups().len() == 3).then_some(())
+    });
+    wait_until("the letter", SOON, || {
+        (pipeline.dead_letters().len() == 1).then_some(())
+    });
+    let letter = pipeline.dead_letters().remove(0);
+    assert!(letter.get_str("rollup_id").unwrap().contains("|word|de"), "{letter}");
+    assert!(
+        letter.get_str("sink").unwrap().starts_with("elasticsearch+http://"),
+        "{letter}"
+    );
+    assert!(letter.get_str("reason").unwrap().contains("400"), "{letter}");
+    // And it goes on.
+    source.insert(vec![one("9")]);
+    wait_until("three roll-ups in the index", SOON, || {
+        (elastic.documents("clicks-1m").len() == 3).then_some(())
+    });
+    assert_eq!(
+        headcount.metric("headcount_stats_refused_total", "pipeline=\"clicks\""),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn an_elasticsearch_that_fails_in_its_ways_gets_everything_in_the_end() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    let pipeline = Pipeline::new(&mongo, &proxy.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    source.insert_random(400, 4);
+    let some = |status| ElasticFault::Items { status, every: 2 };
+    let faults = [
+        ElasticFault::Whole(429),
+        some(429),
+        ElasticFault::Whole(503),
+        some(503),
+        ElasticFault::AnswerLost,
+        some(429),
+    ];
+    proxy.fail_next(faults);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("all faults", SOON, || (proxy.bulks().1 >= faults.len()).then_some(()));
+    source.insert_random(100, 5);
+    pipeline.wait_right(&elastic, SOON);
+    pipeline.compare(&elastic);
+    assert!(pipeline.dead_letters().is_empty());
+}

@@ -1,0 +1,273 @@
+//! What the tests of pipelines share: a source with documents, a configuration, and an independent recomputation.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use headcount_testkit::{ElasticStandIn, MongoDb, Process, poll_until, python, repository};
+use mongodb::Client;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// The driver's own tasks live here.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// The program under test.
+pub(crate) fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_headcount")
+}
+
+/// A generator of numbers that is the same everywhere (splitmix64).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// The next of its numbers, below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// Long against what a busy machine may take for one run.
+const RUN_WITHIN: Duration = Duration::from_secs(120);
+
+/// One of the commands of `headcount stats`, in a directory of its own.
+pub(crate) struct Run {
+    pub(crate) process: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl Run {
+    pub(crate) fn start(pipeline: &Pipeline, words: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("headcount.toml");
+        std::fs::write(&file, pipeline.config()).unwrap();
+        let mut command = Command::new(program());
+        command
+            .arg("stats")
+            .args(words)
+            .arg("--config")
+            .arg(&file)
+            .current_dir(dir.path());
+        Self {
+            process: Process::start(format!("headcount stats {}", words.join(" ")), &mut command),
+            _dir: dir,
+        }
+    }
+
+    /// Waits until it has done all that there was.
+    pub(crate) fn finish(&self) {
+        let status = self.process.wait_exit(RUN_WITHIN);
+        assert!(status.success(), "{status}\n{}", self.process.last_lines());
+    }
+}
+
+/// The collection that is read.
+pub(crate) struct Source {
+    client: Client,
+}
+
+impl Source {
+    pub(crate) fn of(mongo: &MongoDb) -> Self {
+        let client = RUNTIME.block_on(Client::with_uri_str(mongo.url("app"))).unwrap();
+        Self { client }
+    }
+
+    pub(crate) fn insert(&self, documents: Vec<Document>) {
+        let collection = self.client.database("app").collection::<Document>("clicks");
+        RUNTIME
+            .block_on(async { collection.insert_many(documents).await })
+            .unwrap();
+    }
+
+    /// Changes documents that have long been read, and deletes one.
+    pub(crate) fn mend(&self) {
+        let collection = self.client.database("app").collection::<Document>("clicks");
+        RUNTIME.block_on(async {
+            let dearer = collection
+                .update_many(doc! {}, doc! { "$inc": { "price": 1.0 } })
+                .await
+                .unwrap();
+            assert!(dearer.modified_count > 0);
+            collection.delete_one(doc! {}).await.unwrap();
+        });
+    }
+
+    /// Documents of just now: of the last five seconds, their ids being as old.
+    pub(crate) fn insert_random(&self, count: usize, seed: u64) {
+        self.insert((0..count as u64).map(|n| random(n, count as u64, seed, 5)).collect());
+    }
+
+    /// Documents of the last so many seconds, in batches.
+    pub(crate) fn insert_past(&self, count: u64, seed: u64, seconds: u64) {
+        let all: Vec<u64> = (0..count).collect();
+        for some in all.chunks(10_000) {
+            self.insert(some.iter().map(|n| random(*n, count, seed, seconds)).collect());
+        }
+    }
+}
+
+/// One of so many documents, spread over the last so many seconds.
+fn random(number: u64, count: u64, seed: u64, seconds: u64) -> Document {
+    let mut dice = Dice(seed.wrapping_mul(1_000_003).wrapping_add(number));
+    let ago = (count - number) * seconds * 1_000 / count;
+    let at = DateTime::now().timestamp_millis() - i64::try_from(ago).unwrap();
+    let mut id = [0; 12];
+    id[..4].copy_from_slice(&u32::try_from(at / 1_000).unwrap().to_be_bytes());
+    id[4] = u8::try_from(seed % 256).unwrap();
+    id[5..].copy_from_slice(&number.to_be_bytes()[1..]);
+    doc! {
+        "_id": ObjectId::from_bytes(id),
+        "at": DateTime::from_millis(at),
+        "campaign": format!("c{}", dice.below(5)),
+        "country": *["de", "fr", "us"].get(dice.below(3) as usize).unwrap(),
+        "price": dice.below(1_000) as f64 / 100.0,
+        "ms": (1 + dice.below(5_000)) as f64 / 10.0,
+        "user": i64::try_from(dice.below(200)).unwrap(),
+    }
+}
+
+/// One pipeline from `app.clicks` to `app.clicks_1m` and an index.
+pub(crate) struct Pipeline {
+    client: Client,
+    mongo_url: String,
+    config: String,
+    measures: &'static [(&'static str, &'static str)],
+}
+
+/// Measures that are folded here.
+const ALL: &[(&str, &str)] = &[
+    ("n", "count"),
+    ("paid", "sum(price)"),
+    ("slow", "p95(ms)"),
+    ("people", "distinct(user)"),
+];
+/// Measures of single numbers.
+pub(crate) const PLAIN: &[(&str, &str)] = &[
+    ("n", "count"),
+    ("paid", "sum(price)"),
+    ("typical", "mean(price)"),
+    ("least", "min(ms)"),
+    ("most", "max(ms)"),
+];
+
+impl Pipeline {
+    /// With a lease of a second, so that what a crash leaves is taken soon.
+    pub(crate) fn new(mongo: &MongoDb, index: &str) -> Self {
+        Self::with(mongo, index, "lease = \"1s\"")
+    }
+
+    pub(crate) fn with(mongo: &MongoDb, index: &str, more: &str) -> Self {
+        Self::of(mongo, index, more, ALL)
+    }
+
+    pub(crate) fn of(
+        mongo: &MongoDb,
+        index: &str,
+        more: &str,
+        measures: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let client = RUNTIME.block_on(Client::with_uri_str(mongo.url("app"))).unwrap();
+        let lines: String = measures
+            .iter()
+            .map(|(name, measure)| format!("{name} = \"{measure}\"\n"))
+            .collect();
+        let config = format!(
+            "[[stats]]\nname = \"clicks\"\nsource = \"{}\"\ntime = \"at\"\nbucket = \"1m\"\n\
+             group_by = [\"campaign\", \"country\"]\nsinks = [\"{}\", \"{index}\"]\n{more}\n[stats.measures]\n{lines}",
+            mongo.url("app.clicks"),
+            mongo.url("app.clicks_1m"),
+        );
+        Self {
+            client,
+            mongo_url: mongo.url(""),
+            config,
+            measures,
+        }
+    }
+
+    pub(crate) fn config(&self) -> String {
+        self.config.clone()
+    }
+
+    pub(crate) fn all(&self, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = self.client.database("app").collection::<Document>(collection);
+        RUNTIME.block_on(async {
+            let mut found = collection.find(filter).await.unwrap();
+            let mut all = Vec::new();
+            while found.advance().await.unwrap() {
+                all.push(found.deserialize_current().unwrap());
+            }
+            all
+        })
+    }
+
+    /// How many parts of the backlog are not done, and how many states wait to be published.
+    pub(crate) fn unfinished(&self) -> (usize, usize) {
+        let parts = self.all("headcount_stats_parts", doc! { "kind": "backlog", "done": false });
+        let states = self.all("headcount_stats_states", doc! { "dirty": { "$exists": true } });
+        (parts.len(), states.len())
+    }
+
+    pub(crate) fn rollups(&self) -> Vec<Document> {
+        self.all("clicks_1m", doc! {})
+    }
+
+    pub(crate) fn dead_letters(&self) -> Vec<Document> {
+        self.all("headcount_stats_dead_letters", doc! {})
+    }
+
+    /// What the recomputation says.
+    pub(crate) fn recompute(&self, elastic: &ElasticStandIn) -> Value {
+        let said = Command::new(python())
+            .arg(repository().join("tests/stats/recompute.py"))
+            .args([
+                &self.mongo_url,
+                "app",
+                "clicks",
+                "clicks_1m",
+                elastic.url(),
+                "clicks-1m",
+            ])
+            .args(self.measures.iter().map(|(name, _)| name))
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        serde_json::from_slice(&said.stdout).unwrap()
+    }
+
+    /// Waits until both sinks have exactly what they should.
+    ///
+    /// # Panics
+    /// When they do not in time; with what differs.
+    pub(crate) fn wait_right(&self, elastic: &ElasticStandIn, within: Duration) {
+        if poll_until(within, || self.both_are_right(elastic).then_some(())).is_none() {
+            self.compare(elastic);
+        }
+    }
+
+    /// Whether both sinks have exactly what they should.
+    pub(crate) fn both_are_right(&self, elastic: &ElasticStandIn) -> bool {
+        self.recompute(elastic)["wrong"].as_array().unwrap().is_empty()
+    }
+
+    /// # Panics
+    /// With what differs.
+    pub(crate) fn compare(&self, elastic: &ElasticStandIn) -> Value {
+        let said = self.recompute(elastic);
+        assert!(said["wrong"] == serde_json::json!([]), "{said:#}");
+        said
+    }
+
+    /// As [`Pipeline::both_are_right`], and exactly these documents were put aside.
+    pub(crate) fn both_are_right_without(&self, elastic: &ElasticStandIn, bad: &[Bson]) -> bool {
+        let said = self.recompute(elastic);
+        said["wrong"].as_array().unwrap().is_empty() && said["bad"] == serde_json::json!(bad.len())
+    }
+}

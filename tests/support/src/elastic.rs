@@ -1,0 +1,302 @@
+//! Elasticsearch's API by a stand-in, and a proxy before it that fails in Elasticsearch's ways.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use serde_json::{Value, json};
+
+use crate::mongodb::servers;
+use crate::process::{Process, command};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// So long may the stand-in take for one request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// More than any bulk request of Headcount's, in bytes.
+const MAX_BODY: usize = 64 << 20;
+
+/// A server in memory that speaks Elasticsearch's API, without its refreshes: a write shows at once.
+#[derive(Debug)]
+pub struct ElasticStandIn {
+    url: String,
+    process: Process,
+}
+
+impl ElasticStandIn {
+    /// Starts one on a free port of loopback.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start() -> Self {
+        let mut server = command(servers().join("osmem_server/bin/osmem-server"));
+        server.args(["-addr", "127.0.0.1:0", "-no-ja", "-no-stdin-watch"]);
+        let process = Process::start("osmem", &mut server);
+        let line = process.wait_line("http://127.0.0.1:", READY_WITHIN);
+        let from = line.find("http://").expect("it was waited for");
+        let url = line[from..]
+            .split(|c: char| c.is_whitespace() || c == '"')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('/')
+            .to_owned();
+        ElasticStandIn { url, process }
+    }
+
+    /// Its address, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An index as Headcount's `sinks` name it.
+    pub fn sink(&self, index: &str) -> String {
+        format!("elasticsearch+{}/{index}", self.url)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Makes an index with a mapping.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn create_index(&self, index: &str, mappings: &Value) {
+        let answer = send(
+            "PUT",
+            &format!("{}/{index}", self.url),
+            json!({"mappings": mappings}).to_string(),
+        );
+        let (status, body) = answer.expect("the stand-in answers");
+        assert!(status < 300, "{index}: {status} {body}");
+    }
+
+    /// All documents of an index with their `_id`s, at most 10,000.
+    ///
+    /// # Panics
+    /// When it does not answer as Elasticsearch does.
+    pub fn documents(&self, index: &str) -> Vec<(String, Value)> {
+        let search = format!("{}/{index}/_search?size=10000", self.url);
+        let (status, body) = send("GET", &search, String::new()).expect("the stand-in answers");
+        if status == 404 {
+            return Vec::new();
+        }
+        let found: Value = serde_json::from_str(&body).expect("JSON");
+        let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
+        hits.into_iter()
+            .map(|hit| {
+                (
+                    hit["_id"].as_str().unwrap_or_default().to_owned(),
+                    hit["_source"].clone(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// How the proxy answers a bulk request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElasticFault {
+    /// As what is behind it does.
+    None,
+    /// With this status for the whole request, which is not passed on.
+    Whole(u16),
+    /// With this status for one item in so many; the others are passed on.
+    Items {
+        /// The status of each item that fails.
+        status: u16,
+        /// One in so many fails.
+        every: usize,
+    },
+    /// It is passed on and carried out; the answer is lost, and the connection closed.
+    AnswerLost,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    next: VecDeque<ElasticFault>,
+    always: Option<ElasticFault>,
+    bulks: usize,
+    failed: usize,
+}
+
+/// A server on loopback that passes requests on, and fails bulk requests where it is told to.
+#[derive(Debug)]
+pub struct ElasticProxy {
+    plan: Arc<Mutex<Plan>>,
+    port: u16,
+    server: actix_web::dev::ServerHandle,
+}
+
+struct Behind {
+    plan: Arc<Mutex<Plan>>,
+    upstream: String,
+}
+
+impl ElasticProxy {
+    /// Starts one before a server.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub fn start(upstream: &str) -> Self {
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let behind = web::Data::new(Behind {
+            plan: Arc::clone(&plan),
+            upstream: upstream.to_owned(),
+        });
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let app = move || {
+                    App::new()
+                        .app_data(web::PayloadConfig::new(MAX_BODY))
+                        .app_data(behind.clone())
+                        .default_service(web::to(pass))
+                };
+                let server = HttpServer::new(app)
+                    .workers(1)
+                    .disable_signals()
+                    .bind(("127.0.0.1", 0))
+                    .expect("a port on loopback");
+                let port = server.addrs().first().expect("it is bound").port();
+                let server = server.run();
+                tell.send((port, server.handle())).expect("it is waited for");
+                server.await.expect("the proxy serves");
+            });
+        });
+        let (port, server) = told.recv().expect("the proxy starts");
+        ElasticProxy { plan, port, server }
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An index behind it as Headcount's `sinks` name it.
+    pub fn sink(&self, index: &str) -> String {
+        format!("elasticsearch+http://127.0.0.1:{}/{index}", self.port)
+    }
+
+    /// What the next bulk requests get, in this order; those after them as before.
+    pub fn fail_next(&self, faults: impl IntoIterator<Item = ElasticFault>) {
+        self.plan().next.extend(faults);
+    }
+
+    /// What every bulk request gets from now on that has nothing of its own.
+    pub fn fail_always(&self, fault: Option<ElasticFault>) {
+        self.plan().always = fault;
+    }
+
+    /// How many bulk requests came, and how many of them were made to fail, in part or whole.
+    pub fn bulks(&self) -> (usize, usize) {
+        let plan = self.plan();
+        (plan.bulks, plan.failed)
+    }
+}
+
+impl Drop for ElasticProxy {
+    fn drop(&mut self) {
+        drop(self.server.stop(false));
+    }
+}
+
+async fn pass(request: HttpRequest, body: web::Bytes, behind: web::Data<Behind>) -> HttpResponse {
+    let method = request.method().as_str().to_owned();
+    let url = format!("{}{}", behind.upstream, request.uri());
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let mut fault = ElasticFault::None;
+    if request.path().ends_with("/_bulk") {
+        let mut plan = behind.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.bulks += 1;
+        fault = plan.next.pop_front().or(plan.always).unwrap_or(ElasticFault::None);
+        plan.failed += usize::from(fault != ElasticFault::None);
+    }
+    let sent = match fault {
+        ElasticFault::Whole(status) => return failed(status),
+        ElasticFault::Items { status, every } => web::block(move || send_some(&url, &body, status, every)).await,
+        ElasticFault::None | ElasticFault::AnswerLost => web::block(move || send(&method, &url, body)).await,
+    };
+    match sent {
+        Ok(Some(_)) if fault == ElasticFault::AnswerLost => {
+            // Neither status nor body: the client sees a connection that ends.
+            let ends = futures_util::stream::once(async { Err::<web::Bytes, _>(std::io::Error::other("lost")) });
+            HttpResponse::Ok().streaming(ends)
+        }
+        Ok(Some((status, body))) => HttpResponse::build(StatusCode::from_u16(status).expect("a status"))
+            .insert_header(("content-type", "application/json"))
+            .insert_header(("x-elastic-product", "Elasticsearch"))
+            .body(body),
+        _ => HttpResponse::BadGateway().finish(),
+    }
+}
+
+fn failed(status: u16) -> HttpResponse {
+    let error = json!({"error": {"type": "made_up", "reason": "the proxy was told to fail"}, "status": status});
+    HttpResponse::build(StatusCode::from_u16(status).expect("a status")).json(error)
+}
+
+/// Passes some items of a bulk request on, and puts its own answers between those that come back.
+fn send_some(url: &str, body: &str, status: u16, every: usize) -> Option<(u16, String)> {
+    let lines: Vec<&str> = body.lines().collect();
+    let fails = |index: usize| index.is_multiple_of(every.max(1));
+    let items: Vec<&[&str]> = lines.chunks(2).collect();
+    let passed: Vec<String> = items
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !fails(*index))
+        .map(|(_, item)| format!("{}\n", item.join("\n")))
+        .collect();
+    let mut answers = Vec::new();
+    if !passed.is_empty() {
+        let (code, text) = send("POST", url, passed.concat())?;
+        if code >= 300 {
+            return Some((code, text));
+        }
+        answers = serde_json::from_str::<Value>(&text).ok()?["items"].as_array()?.clone();
+    }
+    let mut answers = answers.into_iter();
+    let merged: Vec<Value> = items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            if !fails(index) {
+                return answers.next().unwrap_or(Value::Null);
+            }
+            let head: Value = item.first().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+            let error = json!({"type": "es_rejected_execution_exception", "reason": "the proxy was told to fail"});
+            json!({"index": {"_index": head["index"]["_index"], "_id": head["index"]["_id"], "status": status, "error": error}})
+        })
+        .collect();
+    Some((200, json!({"took": 1, "errors": true, "items": merged}).to_string()))
+}
+
+fn send(method: &str, url: &str, body: String) -> Option<(u16, String)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(ANSWER_WITHIN))
+        .build()
+        .into();
+    let kind = if url.contains("/_bulk") {
+        "application/x-ndjson"
+    } else {
+        "application/json"
+    };
+    let sent = match method {
+        "GET" => agent.get(url).call(),
+        "HEAD" => agent.head(url).call(),
+        "DELETE" => agent.delete(url).call(),
+        "PUT" => agent.put(url).header("content-type", kind).send(body),
+        _ => agent.post(url).header("content-type", kind).send(body),
+    };
+    let mut answer = sent.ok()?;
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_BODY as u64)
+        .read_to_string()
+        .ok()?;
+    Some((answer.status().as_u16(), text))
+}

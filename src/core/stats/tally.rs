@@ -18,7 +18,7 @@ use crate::detect::table::FleetIndex;
 use crate::time::Wall;
 
 /// The most tasks that are followed until they end; of the oldest beyond it the later events count without a name, and
-/// nothing is measured of them. Each costs about 70 bytes.
+/// nothing is measured of them. Each costs about 60 bytes.
 pub const MAX_IN_FLIGHT: usize = 200_000;
 /// The most task names, and queues, that are kept apart; further ones count as [`OTHER`].
 pub const MAX_NAMES: usize = 5_000;
@@ -84,7 +84,34 @@ impl Names {
     }
 }
 
-/// A task that has not ended. Times are the senders' clocks, in seconds since the epoch.
+/// A sender's clock, in seconds since the epoch, or a number of seconds; NaN where it is not known, so that it takes eight bytes
+/// and whatever is computed with it is not known either.
+#[derive(Clone, Copy, Debug)]
+struct Seconds(f64);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(f64::NAN)
+    }
+}
+
+impl Seconds {
+    fn of(seconds: Option<f64>) -> Self {
+        seconds.map_or(Self::default(), Self)
+    }
+
+    /// From then to another moment; not known where the clocks contradict each other.
+    fn until(self, end: Self) -> Self {
+        let span = end.0 - self.0;
+        if span >= 0.0 { Self(span) } else { Self::default() }
+    }
+
+    fn known(self) -> Option<f64> {
+        (!self.0.is_nan()).then_some(self.0)
+    }
+}
+
+/// A task that has not ended.
 #[derive(Debug, Default)]
 struct Flight {
     task: Name,
@@ -92,11 +119,11 @@ struct Flight {
     /// It was to wait (an ETA, a countdown): how long it did says nothing.
     waits: bool,
     /// Sent, and not yet received.
-    sent: Option<f64>,
-    received: Option<f64>,
-    started: Option<f64>,
-    /// From the one to the other, in seconds.
-    queued: Option<f64>,
+    sent: Seconds,
+    received: Seconds,
+    started: Seconds,
+    /// How long it was from the one to the other.
+    queued: Seconds,
 }
 
 /// What is counted together. Ordered by nothing: it is a key.
@@ -152,7 +179,7 @@ impl Tally {
             kind => match self.in_flight.get_mut(&id) {
                 Some(flight) => {
                     match kind {
-                        TaskKind::Started => flight.started = event.timestamp,
+                        TaskKind::Started => flight.started = Seconds::of(event.timestamp),
                         TaskKind::Retried => {
                             times = flight.times(event);
                             flight.begin_anew();
@@ -244,10 +271,10 @@ impl Tally {
             flight.queue = self.queues.of(queue);
         }
         if event.kind == TaskKind::Sent {
-            flight.was_sent(event.timestamp);
+            flight.was_sent(Seconds::of(event.timestamp));
         } else {
             flight.waits = event.has_eta;
-            flight.was_received(event.timestamp);
+            flight.was_received(Seconds::of(event.timestamp));
         }
         let names = (flight.task, flight.queue);
         self.make_room();
@@ -269,40 +296,41 @@ impl Tally {
 }
 
 impl Flight {
-    fn was_sent(&mut self, at: Option<f64>) {
-        match (at, self.received) {
-            // It was overtaken by what it caused.
-            (Some(at), Some(received)) if self.queued.is_none() && at <= received => self.queued = Some(received - at),
-            _ => self.sent = at,
+    fn was_sent(&mut self, at: Seconds) {
+        // It may have been overtaken by what it caused.
+        if self.queued.known().is_none() && at.0 <= self.received.0 {
+            self.queued = at.until(self.received);
+        } else {
+            self.sent = at;
         }
     }
 
-    fn was_received(&mut self, at: Option<f64>) {
-        self.queued = span(self.sent.take(), at);
-        self.received = at;
-        self.started = None;
+    fn was_received(&mut self, at: Seconds) {
+        self.queued = std::mem::take(&mut self.sent).until(at);
+        (self.received, self.started) = (at, Seconds::default());
     }
 
     /// Runtime, wait, and the time in the queue, at the end of a run.
     fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
-        let wait = span(self.received, self.started).filter(|_| !self.waits);
+        let ran = self.started.until(Seconds::of(end.timestamp));
+        let wait = self.received.until(self.started);
         [
-            end.runtime.or_else(|| span(self.started, end.timestamp)),
-            wait,
-            self.queued,
+            end.runtime.or(ran.known()),
+            wait.known().filter(|_| !self.waits),
+            self.queued.known(),
         ]
     }
 
     /// It will be received once more. It may have been sent again already.
     fn begin_anew(&mut self) {
-        (self.waits, self.received, self.started, self.queued) = (false, None, None, None);
+        let Self { task, queue, sent, .. } = *self;
+        *self = Self {
+            task,
+            queue,
+            sent,
+            ..Self::default()
+        };
     }
-}
-
-/// Seconds from one to the other; none where the clocks contradict each other.
-fn span(from: Option<f64>, to: Option<f64>) -> Option<f64> {
-    let span = to? - from?;
-    (span >= 0.0).then_some(span)
 }
 
 fn is_end(kind: TaskKind) -> bool {

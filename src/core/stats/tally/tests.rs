@@ -4,6 +4,7 @@ use crate::detect::table::WorkerTable;
 use crate::stats::measure::Quantile;
 use crate::time::Mono;
 use TaskKind::{Failed, Received, Retried, Sent, Started, Succeeded};
+use proptest::prelude::*;
 
 fn event<'a>(kind: TaskKind, uuid: &'a str, at: f64) -> TaskEvent<'a> {
     TaskEvent {
@@ -300,4 +301,51 @@ fn drains_add_up() {
     };
     assert_eq!(run(100), run(10));
     assert_eq!(run(100), run(1));
+}
+
+fn any_event() -> impl Strategy<Value = (usize, u8, Option<f64>, Option<&'static str>, Option<f64>, bool)> {
+    let clock = prop_oneof![
+        Just(None),
+        (0..20_u8).prop_map(|at| Some(f64::from(at))),
+        any::<f64>().prop_map(Some)
+    ];
+    let name = prop::sample::select(vec![None, Some("t"), Some("u"), Some("")]);
+    (
+        0..TaskKind::ALL.len(),
+        0..4_u8,
+        clock.clone(),
+        name,
+        clock,
+        any::<bool>(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// In whatever order they come, and whatever their clocks say.
+    #[test]
+    fn every_event_counts_once(events in prop::collection::vec(any_event(), 0..60)) {
+        let (mut tally, fleet) = (Tally::default(), fleet());
+        for (kind, id, at, name, runtime, has_eta) in &events {
+            let uuid = id.to_string();
+            let event = TaskEvent {
+                timestamp: *at,
+                name: *name,
+                queue: *name,
+                runtime: *runtime,
+                has_eta: *has_eta,
+                ..event(TaskKind::ALL[*kind], &uuid, 0.0)
+            };
+            tally.count(NOON, Some(fleet), &event);
+        }
+        let rows = tally.drain(|_| "sms".into());
+        prop_assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), events.len() as u64);
+        prop_assert!(tally.in_flight.len() <= 4 && tally.is_empty());
+        for row in &rows {
+            let spans = [&row.times.runtime, &row.times.wait, &row.times.queued];
+            prop_assert!(spans.iter().all(|spans| spans.count() <= row.count));
+            prop_assert!(row.key.outcome >= Succeeded || row.times.is_empty());
+        }
+    }
 }

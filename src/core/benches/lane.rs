@@ -90,7 +90,7 @@ fn measure(name: &str, bodies: &[Vec<u8>], to: To) {
         }
         // As the lane does each second, which is after some hundred thousand events at this speed.
         rounds += 1;
-        if rounds % 1_000 == 0 {
+        if rounds.is_multiple_of(1_000) {
             drop(std::hint::black_box(tally.drain(|_| "sms".into())));
         }
         events

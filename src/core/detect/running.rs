@@ -176,6 +176,7 @@ mod tests {
             queue: None,
             runtime: None,
             has_eta: false,
+            retries: 0,
         }
     }
 

@@ -703,6 +703,7 @@ mod tests {
             queue: None,
             runtime: None,
             has_eta: false,
+            retries: 0,
         };
         assert_eq!(table.task(at(0), &sent), None);
         assert!(drained(&mut table).is_empty());

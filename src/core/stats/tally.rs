@@ -2,7 +2,8 @@
 //! and ran.
 //!
 //! Only `task-sent` and `task-received` carry a task's name, and only `task-sent` its queue; what follows is joined by the
-//! task's id. A `task-sent` comes from another process than the others, and may come after them.
+//! task's id. A `task-sent` comes from another process than the others, and may come after them; and the second attempt at a
+//! task may be received by another worker, and heard of before the first has ended.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use crate::detect::table::FleetIndex;
 use crate::time::Wall;
 
 /// The most tasks that are followed until they end; of the oldest beyond it the later events count without a name, and
-/// nothing is measured of them. Each costs about 60 bytes.
+/// nothing is measured of them. Each costs about 80 bytes.
 pub const MAX_IN_FLIGHT: usize = 200_000;
 /// The most task names, and queues, that are kept apart; further ones count as [`OTHER`].
 pub const MAX_NAMES: usize = 5_000;
@@ -111,19 +112,30 @@ impl Seconds {
     }
 }
 
+/// One attempt at a task, from when a worker has it.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// How many there were before it.
+    number: u16,
+    /// It was to wait (an ETA, a countdown): how long it did says nothing.
+    waits: bool,
+    received: Seconds,
+    started: Seconds,
+    /// How long it was from sent to received.
+    queued: Seconds,
+}
+
 /// A task that has not ended.
 #[derive(Debug, Default)]
 struct Flight {
     task: Name,
     queue: Name,
-    /// It was to wait (an ETA, a countdown): how long it did says nothing.
-    waits: bool,
-    /// Sent, and not yet received.
+    /// The last that was sent and is not yet received, and of which attempt that was.
     sent: Seconds,
-    received: Seconds,
-    started: Seconds,
-    /// How long it was from the one to the other.
-    queued: Seconds,
+    sent_attempt: u16,
+    now: Attempt,
+    /// An attempt whose end has not been heard, though the next has been received: by another worker, whose events came first.
+    overtaken: Option<Box<Attempt>>,
 }
 
 /// What is counted together. Ordered by nothing: it is a key.
@@ -168,7 +180,7 @@ impl Tally {
             TaskKind::Sent | TaskKind::Received => self.begin(id, event),
             kind if is_end(kind) => match self.in_flight.remove(&id) {
                 Some(flight) => {
-                    times = flight.times(event);
+                    times = flight.now.times(event);
                     (flight.task, flight.queue)
                 }
                 None => {
@@ -179,11 +191,8 @@ impl Tally {
             kind => match self.in_flight.get_mut(&id) {
                 Some(flight) => {
                     match kind {
-                        TaskKind::Started => flight.started = Seconds::of(event.timestamp),
-                        TaskKind::Retried => {
-                            times = flight.times(event);
-                            flight.begin_anew();
-                        }
+                        TaskKind::Started => flight.was_started(Seconds::of(event.timestamp)),
+                        TaskKind::Retried => times = flight.was_retried(event),
                         _ => {}
                     }
                     (flight.task, flight.queue)
@@ -271,10 +280,9 @@ impl Tally {
             flight.queue = self.queues.of(queue);
         }
         if event.kind == TaskKind::Sent {
-            flight.was_sent(Seconds::of(event.timestamp));
+            flight.was_sent(event.retries, Seconds::of(event.timestamp));
         } else {
-            flight.waits = event.has_eta;
-            flight.was_received(Seconds::of(event.timestamp));
+            flight.was_received(event.retries, Seconds::of(event.timestamp), event.has_eta);
         }
         let names = (flight.task, flight.queue);
         self.make_room();
@@ -296,21 +304,57 @@ impl Tally {
 }
 
 impl Flight {
-    fn was_sent(&mut self, at: Seconds) {
-        // It may have been overtaken by what it caused.
-        if self.queued.known().is_none() && at.0 <= self.received.0 {
-            self.queued = at.until(self.received);
+    fn was_sent(&mut self, attempt: u16, at: Seconds) {
+        let now = &mut self.now;
+        if now.received.known().is_some() && now.queued.known().is_none() && attempt == now.number {
+            // It was overtaken by what it caused.
+            now.queued = at.until(now.received);
         } else {
-            self.sent = at;
+            (self.sent, self.sent_attempt) = (at, attempt);
         }
     }
 
-    fn was_received(&mut self, at: Seconds) {
-        self.queued = std::mem::take(&mut self.sent).until(at);
-        (self.received, self.started) = (at, Seconds::default());
+    fn was_received(&mut self, number: u16, at: Seconds, waits: bool) {
+        let mut attempt = Attempt {
+            number,
+            waits,
+            received: at,
+            ..Attempt::default()
+        };
+        if self.sent_attempt == number {
+            attempt.queued = std::mem::take(&mut self.sent).until(at);
+        }
+        let other = self.now.received.known().is_some() && self.now.number != number;
+        let late = number < self.now.number;
+        if other && late {
+            self.overtaken = Some(Box::new(attempt));
+        } else {
+            let before = std::mem::replace(&mut self.now, attempt);
+            if other {
+                self.overtaken = Some(Box::new(before));
+            }
+        }
     }
 
-    /// Runtime, wait, and the time in the queue, at the end of a run.
+    fn was_started(&mut self, at: Seconds) {
+        match &mut self.overtaken {
+            Some(overtaken) if overtaken.started.known().is_none() => overtaken.started = at,
+            _ => self.now.started = at,
+        }
+    }
+
+    /// An attempt has ended, and there will be another, which may have begun already.
+    fn was_retried(&mut self, event: &TaskEvent<'_>) -> [Option<f64>; 3] {
+        let ended = match self.overtaken.take() {
+            Some(overtaken) => *overtaken,
+            None => std::mem::take(&mut self.now),
+        };
+        ended.times(event)
+    }
+}
+
+impl Attempt {
+    /// Runtime, wait, and the time in the queue, at its end.
     fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
         let ran = self.started.until(Seconds::of(end.timestamp));
         let wait = self.received.until(self.started);
@@ -319,17 +363,6 @@ impl Flight {
             wait.known().filter(|_| !self.waits),
             self.queued.known(),
         ]
-    }
-
-    /// It will be received once more. It may have been sent again already.
-    fn begin_anew(&mut self) {
-        let Self { task, queue, sent, .. } = *self;
-        *self = Self {
-            task,
-            queue,
-            sent,
-            ..Self::default()
-        };
     }
 }
 

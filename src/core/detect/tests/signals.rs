@@ -155,6 +155,7 @@ impl Line {
             queue: None,
             runtime: None,
             has_eta: false,
+            retries: 0,
         };
         self.table.task(now(self.ms).mono, &event);
     }

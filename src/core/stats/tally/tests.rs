@@ -170,13 +170,15 @@ fn each_attempt_is_measured_for_itself() {
     ];
     let (first_sent, second_sent) = (sent("u", "t", "q", 1.0), again(sent("u", "t", "q", 5.0)));
     let second = again(received("u", "t", 6.0));
-    let orders: [&[TaskEvent<'_>]; 6] = [
+    let orders: [&[TaskEvent<'_>]; 8] = [
         &[first_sent, first[0], first[1], second_sent, first[2], second],
         &[first_sent, first[0], first[1], first[2], second_sent, second],
         &[first[0], first_sent, first[1], first[2], second, second_sent],
         &[first_sent, first[0], first[1], second, second_sent, first[2]],
         &[first_sent, first[0], second_sent, second, first[1], first[2]],
         &[first_sent, second, first[0], first[1], first[2], second_sent],
+        &[first_sent, second_sent, first[0], first[1], first[2], second],
+        &[first_sent, second_sent, second, first[0], first[1], first[2]],
     ];
     for (n, order) in orders.into_iter().enumerate() {
         let mut tally = Tally::default();

@@ -27,6 +27,8 @@ const MINUTES_FOR: Duration = Duration::from_secs(2 * 24 * 3600);
 const MAX_STORED: u64 = 256 << 20;
 /// How often what is older is deleted, and minutes are made hours.
 const CLEAN_EVERY: Duration = Duration::from_secs(600);
+/// So many roll-ups written are a reason to do so at once: some 50 MB, by which they may exceed their bound.
+const CLEAN_AFTER: usize = 100_000;
 /// So many steps of that are taken at once, with others in between; the rest waits for the next time.
 const MAX_STEPS: usize = 200;
 
@@ -38,6 +40,9 @@ pub struct StatsProcessor {
     /// How many roll-ups are being written: they come back if that fails.
     writing: usize,
     saving: bool,
+    /// How many have been written since the store was last tidied.
+    written: usize,
+    cleaning: bool,
     /// Events that were dropped since the store last took some.
     dropped: u64,
 }
@@ -51,6 +56,8 @@ impl StatsProcessor {
             waiting: BTreeMap::new(),
             writing: 0,
             saving: false,
+            written: 0,
+            cleaning: false,
             dropped: 0,
         }
     }
@@ -69,6 +76,10 @@ impl StatsProcessor {
             match saved {
                 Ok(()) => {
                     actor.saving = false;
+                    actor.written += rollups.len();
+                    if actor.written >= CLEAN_AFTER {
+                        actor.clean(context);
+                    }
                     let dropped = std::mem::take(&mut actor.dropped);
                     if dropped > 0 {
                         tracing::warn!(
@@ -125,6 +136,10 @@ impl StatsProcessor {
     }
 
     fn clean(&mut self, context: &mut Context<Self>) {
+        if std::mem::replace(&mut self.cleaning, true) {
+            return;
+        }
+        self.written = 0;
         let store = self.store.clone();
         let cleaning = async move {
             let now = Clock.now().wall;
@@ -141,7 +156,8 @@ impl StatsProcessor {
             }
             Ok::<_, crate::ports::StoreError>(())
         };
-        context.spawn(cleaning.into_actor(self).map(|cleaned, _, _| {
+        context.spawn(cleaning.into_actor(self).map(|cleaned, actor, _| {
+            actor.cleaning = false;
             if let Err(error) = cleaned {
                 tracing::warn!(%error, "cannot delete what is too old, trying again in ten minutes");
             }
@@ -161,7 +177,7 @@ impl Supervised for StatsProcessor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // What waited was taken over from the lanes, and is not lost with a panic; a write that was under way either
         // happened or is gone: at most the counts of one second.
-        (self.saving, self.writing) = (false, 0);
+        (self.saving, self.writing, self.cleaning) = (false, 0, false);
     }
 }
 

@@ -67,3 +67,27 @@ fn what_a_failing_store_has_no_room_for_is_counted() {
         assert_eq!(lost.get(), lost_in_all);
     });
 }
+
+/// Between two times of tidying the store is not filled without bound.
+#[test]
+fn so_much_that_is_written_is_a_reason_to_tidy() {
+    live(async {
+        let store = FakeStore::new(&Arc::new(World::default()));
+        let watch = Watch::new();
+        let (to, meters) = (store.clone(), watch.meters.clone());
+        let stats = watch.start("StatsProcessor", move || StatsProcessor::new(to, meters));
+        let tidied = |store: &FakeStore| {
+            store
+                .calls()
+                .iter()
+                .filter(|call| **call == "thin_task_rollups")
+                .count()
+        };
+        for n in 1..=10 {
+            assert_eq!(tidied(&store), 0);
+            stats.send(counted(n * 10_000..(n + 1) * 10_000)).await.unwrap();
+            until("it is written", || store.rollups().len() as i64 == n * 10_000).await;
+        }
+        until("the store has been tidied", || tidied(&store) == 1).await;
+    });
+}

@@ -14,7 +14,8 @@ use common::{amqp, best, body, capture};
 use headcount_core::celery::{Decoder, Event};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::table::WorkerTable;
-use headcount_core::time::Mono;
+use headcount_core::stats::tally::Tally;
+use headcount_core::time::{Mono, Wall};
 
 fn bodies(kind: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
     capture("rabbitmq-5x")
@@ -23,21 +24,41 @@ fn bodies(kind: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn measure(name: &str, bodies: &[Vec<u8>], folds: bool) {
+/// How far an event goes.
+#[derive(Clone, Copy, PartialEq)]
+enum To {
+    Nowhere,
+    Rows,
+    RowsAndRollups,
+}
+
+fn measure(name: &str, bodies: &[Vec<u8>], to: To) {
     let mut decoder = Decoder::new();
     let mut table = WorkerTable::new(Roster::discovering());
+    let mut tally = Tally::default();
     let mut at = 0_u64;
+    let mut rounds = 0_u32;
     let mut once = || {
         let mut events = 0;
         for body in bodies {
             at += 1_000;
             let now = Mono::from_micros(at);
             let decoded = decoder.decode(amqp(body), |event| match event {
-                Event::Worker(event) if folds => table.worker(now, &event),
-                Event::Task(event) if folds => drop(table.task(now, &event)),
+                Event::Worker(event) if to != To::Nowhere => table.worker(now, &event),
+                Event::Task(event) if to != To::Nowhere => {
+                    let fleet = table.task(now, &event);
+                    if to == To::RowsAndRollups {
+                        tally.count(Wall::from_micros(1), fleet, &event);
+                    }
+                }
                 event => drop(std::hint::black_box(event)),
             });
             events += decoded.events;
+        }
+        // As the lane does each second, which is after some hundred thousand events at this speed.
+        rounds += 1;
+        if rounds.is_multiple_of(1_000) {
+            drop(std::hint::black_box(tally.drain(|_| "sms".into())));
         }
         events
     };
@@ -56,7 +77,8 @@ fn measure(name: &str, bodies: &[Vec<u8>], folds: bool) {
 fn main() {
     for (name, kind) in [("workers' events", "worker."), ("tasks' events", "task.")] {
         let bodies = bodies(|key| key.starts_with(kind));
-        measure(&format!("{name}, decoded"), &bodies, false);
-        measure(&format!("{name}, into rows"), &bodies, true);
+        measure(&format!("{name}, decoded"), &bodies, To::Nowhere);
+        measure(&format!("{name}, into rows"), &bodies, To::Rows);
+        measure(&format!("{name}, and roll-ups"), &bodies, To::RowsAndRollups);
     }
 }

@@ -126,6 +126,9 @@ pub struct TaskEvent<'a> {
     pub runtime: Option<f64>,
     /// Whether it waits for a time (an ETA or a countdown): only in `task-received` and `task-sent`.
     pub has_eta: bool,
+    /// How many attempts at it there have been before: only in `task-received` and `task-sent`; zero elsewhere, and where it
+    /// is not said.
+    pub retries: u16,
 }
 
 #[cfg(test)]
@@ -141,6 +144,7 @@ impl<'a> TaskEvent<'a> {
             queue: None,
             runtime: None,
             has_eta: false,
+            retries: 0,
         }
     }
 }

@@ -51,10 +51,11 @@ pub(crate) enum Key {
     Queue,
     Runtime,
     Eta,
+    Retries,
 }
 
 impl Key {
-    const COUNT: usize = Key::Eta as usize + 1;
+    const COUNT: usize = Key::Retries as usize + 1;
 
     /// The field of that name, if it is one of them.
     #[inline(always)]
@@ -76,6 +77,7 @@ impl Key {
             "queue" => Key::Queue,
             "runtime" => Key::Runtime,
             "eta" => Key::Eta,
+            "retries" => Key::Retries,
             _ => return None,
         })
     }
@@ -163,6 +165,11 @@ impl<'a> Fields<'a> {
                 Scalar::Text(_) => true,
                 Scalar::Number(_) | Scalar::Other => return Err(Malformed::Shape),
             },
+            // Nothing hangs on it but which attempt a time is measured of: no reason to refuse an event.
+            retries: match self.slot(Key::Retries) {
+                Scalar::Number(Number::Whole(retries)) => u16::try_from(*retries).unwrap_or(u16::MAX),
+                _ => 0,
+            },
         }))
     }
 
@@ -178,6 +185,7 @@ impl<'a> Fields<'a> {
                 queue: None,
                 runtime: None,
                 has_eta: false,
+                retries: 0,
             }),
             _ => Event::Other,
         }

@@ -2,7 +2,8 @@
 //! and ran.
 //!
 //! Only `task-sent` and `task-received` carry a task's name, and only `task-sent` its queue; what follows is joined by the
-//! task's id. A `task-sent` comes from another process than the others, and may come after them.
+//! task's id. A `task-sent` comes from another process than the others, and may come after them; and the second attempt at a
+//! task may be received by another worker, and heard of before the first has ended.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use crate::detect::table::FleetIndex;
 use crate::time::Wall;
 
 /// The most tasks that are followed until they end; of the oldest beyond it the later events count without a name, and
-/// nothing is measured of them. Each costs about 70 bytes.
+/// nothing is measured of them. Each costs about 150 bytes.
 pub const MAX_IN_FLIGHT: usize = 200_000;
 /// The most task names, and queues, that are kept apart; further ones count as [`OTHER`].
 pub const MAX_NAMES: usize = 5_000;
@@ -84,19 +85,64 @@ impl Names {
     }
 }
 
-/// A task that has not ended. Times are the senders' clocks, in seconds since the epoch.
+/// A sender's clock, in seconds since the epoch, or a number of seconds; NaN where it is not known, so that it takes eight bytes
+/// and whatever is computed with it is not known either.
+#[derive(Clone, Copy, Debug)]
+struct Seconds(f64);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(f64::NAN)
+    }
+}
+
+impl Seconds {
+    fn of(seconds: Option<f64>) -> Self {
+        seconds.map_or(Self::default(), Self)
+    }
+
+    /// From then to another moment; not known where the clocks contradict each other.
+    fn until(self, end: Self) -> Self {
+        let span = end.0 - self.0;
+        if span >= 0.0 { Self(span) } else { Self::default() }
+    }
+
+    fn known(self) -> Option<f64> {
+        (!self.0.is_nan()).then_some(self.0)
+    }
+}
+
+/// One attempt at a task, from when a worker has it.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// How many there were before it.
+    number: u16,
+    /// It was to wait (an ETA, a countdown): how long it did says nothing.
+    waits: bool,
+    received: Seconds,
+    started: Seconds,
+    /// How long it was from sent to received.
+    queued: Seconds,
+}
+
+/// When an attempt was sent that has not been received yet.
+#[derive(Debug, Default)]
+struct Sent {
+    at: Seconds,
+    attempt: u16,
+}
+
+/// A task that has not ended. All of it lies in one place: among tasks that are retried it is usual that one attempt overtakes
+/// another.
 #[derive(Debug, Default)]
 struct Flight {
     task: Name,
     queue: Name,
-    /// It was to wait (an ETA, a countdown): how long it did says nothing.
-    waits: bool,
-    /// Sent, and not yet received.
-    sent: Option<f64>,
-    received: Option<f64>,
-    started: Option<f64>,
-    /// From the one to the other, in seconds.
-    queued: Option<f64>,
+    /// The newest first. The second attempt may be sent before it is heard that the first was received.
+    sent: [Sent; 2],
+    now: Attempt,
+    /// An attempt whose end has not been heard, though the next has been received: by another worker, whose events came first.
+    overtaken: Option<Attempt>,
 }
 
 /// What is counted together. Ordered by nothing: it is a key.
@@ -141,7 +187,7 @@ impl Tally {
             TaskKind::Sent | TaskKind::Received => self.begin(id, event),
             kind if is_end(kind) => match self.in_flight.remove(&id) {
                 Some(flight) => {
-                    times = flight.times(event);
+                    times = flight.now.times(event);
                     (flight.task, flight.queue)
                 }
                 None => {
@@ -152,11 +198,8 @@ impl Tally {
             kind => match self.in_flight.get_mut(&id) {
                 Some(flight) => {
                     match kind {
-                        TaskKind::Started => flight.started = event.timestamp,
-                        TaskKind::Retried => {
-                            times = flight.times(event);
-                            flight.begin_anew();
-                        }
+                        TaskKind::Started => flight.was_started(Seconds::of(event.timestamp)),
+                        TaskKind::Retried => times = flight.was_retried(event),
                         _ => {}
                     }
                     (flight.task, flight.queue)
@@ -244,10 +287,9 @@ impl Tally {
             flight.queue = self.queues.of(queue);
         }
         if event.kind == TaskKind::Sent {
-            flight.was_sent(event.timestamp);
+            flight.was_sent(event.retries, Seconds::of(event.timestamp));
         } else {
-            flight.waits = event.has_eta;
-            flight.was_received(event.timestamp);
+            flight.was_received(event.retries, Seconds::of(event.timestamp), event.has_eta);
         }
         let names = (flight.task, flight.queue);
         self.make_room();
@@ -269,40 +311,65 @@ impl Tally {
 }
 
 impl Flight {
-    fn was_sent(&mut self, at: Option<f64>) {
-        match (at, self.received) {
+    fn was_sent(&mut self, attempt: u16, at: Seconds) {
+        let now = &mut self.now;
+        if now.received.known().is_some() && now.queued.known().is_none() && attempt == now.number {
             // It was overtaken by what it caused.
-            (Some(at), Some(received)) if self.queued.is_none() && at <= received => self.queued = Some(received - at),
-            _ => self.sent = at,
+            now.queued = at.until(now.received);
+        } else {
+            let [before, _] = std::mem::take(&mut self.sent);
+            self.sent = [Sent { at, attempt }, before];
         }
     }
 
-    fn was_received(&mut self, at: Option<f64>) {
-        self.queued = span(self.sent.take(), at);
-        self.received = at;
-        self.started = None;
+    fn was_received(&mut self, number: u16, at: Seconds, waits: bool) {
+        let mut attempt = Attempt {
+            number,
+            waits,
+            received: at,
+            ..Attempt::default()
+        };
+        let mut sent = self.sent.iter_mut();
+        if let Some(sent) = sent.find(|sent| sent.attempt == number && sent.at.known().is_some()) {
+            attempt.queued = std::mem::take(sent).at.until(at);
+        }
+        let other = self.now.received.known().is_some() && self.now.number != number;
+        let late = number < self.now.number;
+        if other && late {
+            self.overtaken = Some(attempt);
+        } else {
+            let before = std::mem::replace(&mut self.now, attempt);
+            if other {
+                self.overtaken = Some(before);
+            }
+        }
     }
 
-    /// Runtime, wait, and the time in the queue, at the end of a run.
-    fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
-        let wait = span(self.received, self.started).filter(|_| !self.waits);
-        [
-            end.runtime.or_else(|| span(self.started, end.timestamp)),
-            wait,
-            self.queued,
-        ]
+    fn was_started(&mut self, at: Seconds) {
+        match &mut self.overtaken {
+            Some(overtaken) if overtaken.started.known().is_none() => overtaken.started = at,
+            _ => self.now.started = at,
+        }
     }
 
-    /// It will be received once more. It may have been sent again already.
-    fn begin_anew(&mut self) {
-        (self.waits, self.received, self.started, self.queued) = (false, None, None, None);
+    /// An attempt has ended, and there will be another, which may have begun already.
+    fn was_retried(&mut self, event: &TaskEvent<'_>) -> [Option<f64>; 3] {
+        let ended = self.overtaken.take().unwrap_or_else(|| std::mem::take(&mut self.now));
+        ended.times(event)
     }
 }
 
-/// Seconds from one to the other; none where the clocks contradict each other.
-fn span(from: Option<f64>, to: Option<f64>) -> Option<f64> {
-    let span = to? - from?;
-    (span >= 0.0).then_some(span)
+impl Attempt {
+    /// Runtime, wait, and the time in the queue, at its end.
+    fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
+        let ran = self.started.until(Seconds::of(end.timestamp));
+        let wait = self.received.until(self.started);
+        [
+            end.runtime.or(ran.known()),
+            wait.known().filter(|_| !self.waits),
+            self.queued.known(),
+        ]
+    }
 }
 
 fn is_end(kind: TaskKind) -> bool {

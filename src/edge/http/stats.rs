@@ -102,15 +102,19 @@ impl Asked {
     }
 }
 
-/// What is added up: of roll-ups that differ in nothing that is shown.
+/// What is added up: roll-ups that differ in nothing that is shown.
 #[derive(Default)]
-struct Sums(BTreeMap<Row, (u64, Times)>);
+struct Sums(BTreeMap<SumKey, (u64, Times)>);
 
-/// What is shown on a line of its own: the step, where they are asked for, the fleet, task, queue and outcome.
-type Row = (Option<Bucket>, CompactString, CompactString, CompactString, TaskKind);
-
-/// The start of a step, and how long it is: an hour, where nothing finer is kept.
-type Bucket = (Wall, Width);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct SumKey {
+    /// The start of a step, and how long it is: an hour, where nothing finer is kept.
+    bucket: Option<(Wall, Width)>,
+    fleet: CompactString,
+    task: CompactString,
+    queue: CompactString,
+    outcome: TaskKind,
+}
 
 impl Sums {
     fn add(&mut self, asked: &Asked, rollup: TaskRollup) -> Result<(), Problem> {
@@ -130,7 +134,14 @@ impl Sums {
             let step = step.max(width);
             (step.start(start), step)
         });
-        let (sum, all) = self.0.entry((bucket, fleet, task, queue, outcome)).or_default();
+        let key = SumKey {
+            bucket,
+            fleet,
+            task,
+            queue,
+            outcome,
+        };
+        let (sum, all) = self.0.entry(key).or_default();
         *sum = sum.saturating_add(count);
         all.merge(&times);
         if self.0.len() > MAX_ROLLUPS {
@@ -141,13 +152,13 @@ impl Sums {
 
     fn view(self, asked: &Asked) -> Stats {
         let rollups = self.0.into_iter();
-        let rollups = rollups.map(|((bucket, fleet, task, queue, outcome), (count, times))| RollupView {
-            bucket: bucket.map(|(start, _)| Rfc3339(start).to_string()),
-            width: bucket.map(|(_, width)| width.to_string()),
-            fleet,
-            task,
-            queue,
-            outcome: outcome.word(),
+        let rollups = rollups.map(|(key, (count, times))| RollupView {
+            bucket: key.bucket.map(|(start, _)| Rfc3339(start).to_string()),
+            width: key.bucket.map(|(_, width)| width.to_string()),
+            fleet: key.fleet,
+            task: key.task,
+            queue: key.queue,
+            outcome: key.outcome.word(),
             count,
             runtime_s: SpansView::of(&times.runtime),
             wait_s: SpansView::of(&times.wait),

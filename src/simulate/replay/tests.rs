@@ -331,6 +331,7 @@ fn what_a_silent_worker_left_behind_is_told() {
                     queue: None,
                     runtime: None,
                     has_eta: false,
+                    retries: 0,
                 }),
             );
         }

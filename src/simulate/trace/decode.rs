@@ -238,6 +238,8 @@ impl State {
             queue,
             runtime: runtime.map(f64::from_bits),
             has_eta: flags & bit::TASK_ETA != 0,
+            // No verdict depends on it, so a trace does not hold it.
+            retries: 0,
         }))
     }
 

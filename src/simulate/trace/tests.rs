@@ -91,6 +91,7 @@ impl Made {
                 queue: made.queue.as_deref(),
                 runtime: made.runtime,
                 has_eta: made.has_eta,
+                retries: 0,
             }),
         }
     }

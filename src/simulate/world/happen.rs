@@ -193,6 +193,7 @@ impl World {
             queue: None,
             runtime: Some(1.0),
             has_eta: false,
+            retries: 0,
         };
         for watcher in watchers.iter_mut() {
             watcher.task(now, &event);

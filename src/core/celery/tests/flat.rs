@@ -54,6 +54,7 @@ pub(super) fn theirs(event: &Value) -> Flat {
                 .into_iter()
                 .for_each(copy);
             flat.insert("has_eta", (!event["eta"].is_null()).to_string());
+            flat.insert("retries", event["retries"].as_u64().unwrap_or(0).to_string());
         }
     }
     flat
@@ -99,6 +100,7 @@ pub(super) fn ours(event: Event<'_>) -> Flat {
             };
             if task.kind != TaskKind::Custom {
                 flat.insert("has_eta", task.has_eta.to_string());
+                flat.insert("retries", task.retries.to_string());
             }
             flat.insert("type", kind);
             flat.insert("hostname", task.hostname.into());

@@ -4,6 +4,7 @@ use crate::detect::table::WorkerTable;
 use crate::stats::measure::Quantile;
 use crate::time::Mono;
 use TaskKind::{Failed, Received, Retried, Sent, Started, Succeeded};
+use proptest::prelude::*;
 
 fn event<'a>(kind: TaskKind, uuid: &'a str, at: f64) -> TaskEvent<'a> {
     TaskEvent {
@@ -15,6 +16,7 @@ fn event<'a>(kind: TaskKind, uuid: &'a str, at: f64) -> TaskEvent<'a> {
         queue: None,
         runtime: None,
         has_eta: false,
+        retries: 0,
     }
 }
 
@@ -152,44 +154,58 @@ fn sent_may_come_after_received() {
     assert_eq!(only(&rows[2]), [Some(1.0), Some(0.0), Some(0.5)]);
 }
 
+/// The second attempt is sent by the worker of the first, and received by another: its events may come before the end of the
+/// first, or before the first's at all.
 #[test]
 fn each_attempt_is_measured_for_itself() {
-    for retry_is_sent_first in [true, false] {
+    let again = |event: TaskEvent<'static>| TaskEvent {
+        retries: 1,
+        has_eta: true,
+        ..event
+    };
+    let first = [
+        received("u", "t", 2.0),
+        event(Started, "u", 4.0),
+        event(Retried, "u", 5.5),
+    ];
+    let (first_sent, second_sent) = (sent("u", "t", "q", 1.0), again(sent("u", "t", "q", 5.0)));
+    let second = again(received("u", "t", 6.0));
+    let orders: [&[TaskEvent<'_>]; 8] = [
+        &[first_sent, first[0], first[1], second_sent, first[2], second],
+        &[first_sent, first[0], first[1], first[2], second_sent, second],
+        &[first[0], first_sent, first[1], first[2], second, second_sent],
+        &[first_sent, first[0], first[1], second, second_sent, first[2]],
+        &[first_sent, first[0], second_sent, second, first[1], first[2]],
+        &[first_sent, second, first[0], first[1], first[2], second_sent],
+        &[first_sent, second_sent, first[0], first[1], first[2], second],
+        &[first_sent, second_sent, second, first[0], first[1], first[2]],
+    ];
+    for (n, order) in orders.into_iter().enumerate() {
         let mut tally = Tally::default();
-        let again = [
-            TaskEvent {
-                has_eta: true,
-                ..sent("u", "t", "q", 5.0)
-            },
-            event(Retried, "u", 5.5),
-        ];
-        let [one, other] = if retry_is_sent_first {
-            again
-        } else {
-            [again[1], again[0]]
-        };
-        let waits = TaskEvent {
-            has_eta: true,
-            ..received("u", "t", 6.0)
-        };
-        let rows = rows(
-            &mut tally,
-            &[
-                sent("u", "t", "q", 1.0),
-                received("u", "t", 2.0),
-                event(Started, "u", 4.0),
-                one,
-                other,
-                waits,
-                event(Started, "u", 60.0),
-                event(Failed, "u", 61.0),
-            ],
-        );
-        let of = |outcome| rows.iter().find(|row| row.key.outcome == outcome).unwrap();
-        assert_eq!(only(of(Retried)), [Some(1.5), Some(2.0), Some(1.0)]);
-        assert_eq!(only(of(Failed)), [Some(1.0), None, Some(1.0)], "it was to wait");
-        assert_eq!(of(Received).count, 2);
+        let ends = [event(Started, "u", 60.0), event(Failed, "u", 61.0)];
+        let rows = rows(&mut tally, &[order, &ends].concat());
+        let of = |outcome| rows.iter().filter(|row| row.key.outcome == outcome).collect::<Vec<_>>();
+        assert_eq!(only(of(Retried)[0]), [Some(1.5), Some(2.0), Some(1.0)], "{n}");
+        assert_eq!(only(of(Failed)[0]), [Some(1.0), None, Some(1.0)], "it was to wait: {n}");
+        assert_eq!(of(Received).iter().map(|row| row.count).sum::<u64>(), 2, "{n}");
     }
+}
+
+/// A broker may give a task once more that a worker has not finished: that is the same attempt, begun anew.
+#[test]
+fn a_task_that_is_delivered_again_is_measured_from_there() {
+    let rows = rows(
+        &mut Tally::default(),
+        &[
+            received("u", "t", 2.0),
+            event(Started, "u", 4.0),
+            received("u", "t", 100.0),
+            event(Started, "u", 101.0),
+            event(Succeeded, "u", 103.0),
+        ],
+    );
+    let ended = rows.iter().find(|row| row.key.outcome == Succeeded).unwrap();
+    assert_eq!(only(ended), [Some(2.0), Some(1.0), None]);
 }
 
 #[test]
@@ -300,4 +316,51 @@ fn drains_add_up() {
     };
     assert_eq!(run(100), run(10));
     assert_eq!(run(100), run(1));
+}
+
+fn any_event() -> impl Strategy<Value = (usize, u8, Option<f64>, Option<&'static str>, Option<f64>, bool)> {
+    let clock = prop_oneof![
+        Just(None),
+        (0..20_u8).prop_map(|at| Some(f64::from(at))),
+        any::<f64>().prop_map(Some)
+    ];
+    let name = prop::sample::select(vec![None, Some("t"), Some("u"), Some("")]);
+    (
+        0..TaskKind::ALL.len(),
+        0..4_u8,
+        clock.clone(),
+        name,
+        clock,
+        any::<bool>(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// In whatever order they come, and whatever their clocks say.
+    #[test]
+    fn every_event_counts_once(events in prop::collection::vec(any_event(), 0..60)) {
+        let (mut tally, fleet) = (Tally::default(), fleet());
+        for (kind, id, at, name, runtime, has_eta) in &events {
+            let uuid = id.to_string();
+            let event = TaskEvent {
+                timestamp: *at,
+                name: *name,
+                queue: *name,
+                runtime: *runtime,
+                has_eta: *has_eta,
+                ..event(TaskKind::ALL[*kind], &uuid, 0.0)
+            };
+            tally.count(NOON, Some(fleet), &event);
+        }
+        let rows = tally.drain(|_| "sms".into());
+        prop_assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), events.len() as u64);
+        prop_assert!(tally.in_flight.len() <= 4 && tally.is_empty());
+        for row in &rows {
+            let spans = [&row.times.runtime, &row.times.wait, &row.times.queued];
+            prop_assert!(spans.iter().all(|spans| spans.count() <= row.count));
+            prop_assert!(row.key.outcome >= Succeeded || row.times.is_empty());
+        }
+    }
 }

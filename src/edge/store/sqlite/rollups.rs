@@ -15,7 +15,7 @@ use super::{failed, rows};
 
 /// What a row costs beside its texts and times, in bytes: its numbers, and SQLite's own.
 const ROW: usize = 64;
-/// So many rows are deleted by one call at most, so that it does not hold up others.
+/// So many rows are deleted, or added up, by one call at most, so that it does not hold up others.
 const AT_ONCE: i64 = 20_000;
 
 /// Adds each to the row of its key; a count that does not fit stays at the greatest that does.
@@ -132,18 +132,23 @@ fn forget(db: &Connection, before: Wall) -> Result<bool, StoreError> {
     Ok(gone > 0)
 }
 
-/// Adds up the minutes of the hour that starts there.
+/// Adds up minutes of the hour that starts there, up to a bound: what there is of the hour already grows with the rest.
 fn make_hours(db: &Connection, hour: Wall) -> Result<(), StoreError> {
     let mut sums: BTreeMap<TaskKey, TaskRollup> = BTreeMap::new();
     let mut shrunk = 0;
     let mut bad = Vec::new();
     {
-        let sql = "DELETE FROM task_rollups WHERE width = ?1 AND start >= ?2 AND start < ?3
+        let sql = "DELETE FROM task_rollups WHERE (width, start, fleet, task, queue, outcome) IN (
+                       SELECT width, start, fleet, task, queue, outcome FROM task_rollups
+                       WHERE width = ?1 AND start >= ?2 AND start < ?3 ORDER BY start LIMIT ?4)
                    RETURNING width, start, fleet, task, queue, outcome, count, times";
         let mut take = db.prepare_cached(sql).map_err(failed)?;
         let end = Width::HOUR.end(hour);
         let taken = take
-            .query_map(params![micros(Width::MINUTE), hour.as_micros(), end.as_micros()], read)
+            .query_map(
+                params![micros(Width::MINUTE), hour.as_micros(), end.as_micros(), AT_ONCE],
+                read,
+            )
             .map_err(failed)?;
         for row in taken {
             let row = row.map_err(failed)?;

@@ -131,7 +131,7 @@ Examples:
   headcount jobs --json --url http://monitor:8787
   headcount jobs import beat.json >> headcount.toml
 
-It is a view: the exit code is 0 also when a run has failed. What became of a run is known from the
+It is a view: the exit code is 0 also when a run has failed. What became of a run is known from the \
 events of the workers, which must send them (`celery worker -E`)."
     )]
     Jobs(Jobs),
@@ -325,9 +325,9 @@ Examples:
   headcount stats tasks --fleet sms --since 1d --json
   headcount stats tasks --task 'sms.*' --since 2h --step 5m
 
-One line for each fleet, task and queue. RUN is how long a task ran, WAIT how long it waited in its
-worker, and QUEUED how long in the queue before; each is half of all / 99 in a hundred at most, within 1 %.
-The workers must send task events (`celery worker -E`); the queue and the time in it are known where the
+One line for each fleet, task and queue. RUN is how long a task ran, WAIT how long it waited in its \
+worker, and QUEUED how long in the queue before; each is half of all / 99 in a hundred at most, within 1 %. \
+The workers must send task events (`celery worker -E`); the queue and the time in it are known where the \
 producers do too (task_send_sent_event). Minutes are kept for two days, then hours.")]
     Tasks(StatsTasks),
     /// Read and publish what is there, and end
@@ -336,19 +336,20 @@ Examples:
   headcount stats run --config headcount.toml
   headcount stats run --config headcount.toml --pipeline clicks
 
-Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped,
-or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same
+Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped, \
+or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same \
 pipelines may run beside it, here or elsewhere: they share the work.")]
     Run(StatsOf),
     /// Count a stretch of time anew, from all documents that are there
     #[command(after_help = "\
 Examples:
-  headcount stats backfill --config headcount.toml --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
-  headcount stats backfill --config headcount.toml --pipeline clicks --from 2d --to 1d
+  headcount stats backfill --config headcount.toml --from 2d --to 1d
+  headcount stats backfill --config headcount.toml --pipeline clicks \\
+    --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
 
-For documents that were mended, deleted or put aside as too late. A bucket that is touched is counted anew as a
-whole. What the sinks have stays until what replaces it is there, and a roll-up of which no document is left stays
-as it is. Reading of what is new pauses for `settle` (a minute) first; it may be stopped or killed at any time, and
+For documents that were mended, deleted or put aside as too late. A bucket that is touched is counted anew as a \
+whole. What the sinks have stays until what replaces it is there, and a roll-up of which no document is left stays \
+as it is. Reading of what is new pauses for `settle` (a minute) first; it may be stopped or killed at any time, and \
 goes on with `headcount stats run` or the daemon.")]
     Backfill(StatsBackfill),
     /// How far the pipelines are
@@ -357,7 +358,7 @@ Examples:
   headcount stats status --config headcount.toml
   headcount stats status --config headcount.toml --json
 
-Reads the state that is kept in MongoDB, so no daemon is needed. LAG is how many documents are still to be
+Reads the state that is kept in MongoDB, so no daemon is needed. LAG is how many documents are still to be \
 read, BEHIND how old the oldest of these is.")]
     Status(StatsStatus),
 }
@@ -427,13 +428,13 @@ pub enum JobsCommand {
     /// Make [[job]] tables of a beat schedule
     #[command(after_help = "\
 Example:
-  python -c 'import json; from proj.celery import app; print(json.dumps(
-    {\"timezone\": str(app.conf.timezone or \"UTC\"), \"beat_schedule\": app.conf.beat_schedule},
-    default=str))' > beat.json
+  python -c 'import json; from proj.celery import app; c = app.conf; print(
+    json.dumps({\"timezone\": str(c.timezone or \"UTC\"),
+    \"beat_schedule\": c.beat_schedule}, default=str))' > beat.json
   headcount jobs import beat.json --broker main >> headcount.toml
 
-The tables go to standard output, and what cannot be expressed to standard error, a line for each.
-Exit code: 0 everything is in the tables, 1 something is not. beat counts intervals from its start,
+The tables go to standard output, and what cannot be expressed to standard error, a line for each. \
+Exit code: 0 everything is in the tables, 1 something is not. beat counts intervals from its start, \
 Headcount from 1970; a task that names no queue goes to `celery`, as task_routes are not known here.")]
     Import(ImportJobs),
 }

@@ -47,8 +47,8 @@ use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
 const MAILBOX: usize = 1_024;
-/// How long each step of stopping may take; there are eight, and one for the notifiers: the whole program has ten
-/// seconds.
+/// How long each step of stopping may take; there are four of these, one for nodes and pipelines, one for the notifiers, and
+/// a second for HTTP (`SHUTDOWN_WITHIN_S`): the whole program has ten.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long nodes may take to give back their tasks and say goodbye: they themselves stop waiting before this is over.
@@ -337,18 +337,21 @@ impl House {
     /// Stops everything. What must not be forgotten is in the store already.
     async fn stop(self) {
         self.server.stop(true).await;
-        // A step that is under way is committed, and its part given back; otherwise others wait until its lease has run out.
-        if tokio::time::timeout(STOP_WITHIN, self.crew.finish()).await.is_err() {
-            tracing::warn!("a pipeline could not be left in time; its parts are free when their leases have run out");
-        }
-        end(self.crew.arbiters).await;
         // From the outside in, so that nobody takes the end of another for news.
         let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
         let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));
-        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+        // A step that is under way is committed, and its part given back; otherwise others wait until its lease has run out.
+        let (left, finished) = tokio::join!(
+            tokio::time::timeout(LEAVE_WITHIN, left),
+            tokio::time::timeout(LEAVE_WITHIN, self.crew.finish())
+        );
+        if left.is_err() {
             tracing::warn!("a node has not left its broker in time; what it had taken comes again");
         }
-        end(nodes.into_iter().chain(self.lanes).collect()).await;
+        if finished.is_err() {
+            tracing::warn!("a pipeline could not be left in time; its parts are free when their leases have run out");
+        }
+        end(self.crew.arbiters.into_iter().chain(nodes).chain(self.lanes).collect()).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
         let (closed, all) = tokio::sync::oneshot::channel();
         let closing = async move {

@@ -69,11 +69,8 @@ impl Recorder {
 
     fn stop(&self) {
         self.process.sigterm();
-        assert!(
-            self.process.wait_exit(PATIENCE).success(),
-            "{}",
-            self.process.last_lines()
-        );
+        let status = self.process.wait_exit(PATIENCE);
+        assert!(status.success(), "{status}\n{}", self.process.last_lines());
         let last = self.process.stderr().pop().unwrap();
         assert!(last.contains("recorded") && last.contains("events"), "{last}");
     }

@@ -273,12 +273,17 @@ impl Reader {
         (brokers, names)
     }
 
-    fn fleets(&mut self, entry: Option<Entry>, brokers: &[CompactString], detect: Detect) -> Vec<Fleet> {
-        let mut fleets: Vec<Fleet> = Vec::new();
-        for (index, at, table) in self.tables("fleet", entry) {
-            let path = vec!["fleet".to_owned(), format!("[{index}]")];
-            let (found, mut mistakes) =
-                decode::table(table.clone(), &at, &path, |table| FleetTable::deserialize(table));
+    /// The tables that may be there many times, each decoded, and checked beside those before it.
+    fn each<T: DeserializeOwned, C>(
+        &mut self,
+        key: &str,
+        entry: Option<Entry>,
+        check: impl Fn(T, &[C], &mut Spot<'_>) -> Option<C>,
+    ) -> Vec<C> {
+        let mut all = Vec::new();
+        for (index, at, table) in self.tables(key, entry) {
+            let path = vec![key.to_owned(), format!("[{index}]")];
+            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| T::deserialize(table));
             self.mistakes.append(&mut mistakes);
             let Some(found) = found else { continue };
             let mut spot = Spot {
@@ -287,35 +292,26 @@ impl Reader {
                 path,
                 mistakes: &mut self.mistakes,
             };
-            let fleet = found.check(
-                &Company {
-                    brokers,
-                    detect,
-                    fleets: &fleets,
-                },
-                &mut spot,
-            );
-            fleets.push(fleet);
+            all.extend(check(found, &all, &mut spot));
         }
-        fleets
+        all
+    }
+
+    fn fleets(&mut self, entry: Option<Entry>, brokers: &[CompactString], detect: Detect) -> Vec<Fleet> {
+        self.each("fleet", entry, |table: FleetTable, fleets, spot| {
+            let company = Company {
+                brokers,
+                detect,
+                fleets,
+            };
+            Some(table.check(&company, spot))
+        })
     }
 
     fn jobs(&mut self, entry: Option<Entry>, brokers: &[Broker]) -> Vec<Job> {
-        let mut jobs: Vec<Job> = Vec::new();
-        for (index, at, table) in self.tables("job", entry) {
-            let path = vec!["job".to_owned(), format!("[{index}]")];
-            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| JobTable::deserialize(table));
-            self.mistakes.append(&mut mistakes);
-            let Some(found) = found else { continue };
-            let mut spot = Spot {
-                table: &table,
-                at: &at,
-                path,
-                mistakes: &mut self.mistakes,
-            };
-            jobs.extend(found.check(brokers, &jobs, &mut spot));
-        }
-        jobs
+        self.each("job", entry, |table: JobTable, jobs, spot| {
+            table.check(brokers, jobs, spot)
+        })
     }
 
     fn notifiers(&mut self, entry: Option<Entry>) -> Vec<Arc<dyn notifiers::Table>> {
@@ -359,42 +355,16 @@ impl Reader {
     }
 
     fn nodes(&mut self, entry: Option<Entry>, brokers: &[Broker], names: &[CompactString]) -> Vec<CeleryNode> {
-        let mut nodes: Vec<CeleryNode> = Vec::new();
-        for (index, at, table) in self.tables("node", entry) {
-            let path = vec!["node".to_owned(), format!("[{index}]")];
-            let (found, mut mistakes) = decode::table(table.clone(), &at, &path, |table| NodeTable::deserialize(table));
-            self.mistakes.append(&mut mistakes);
-            let Some(found) = found else { continue };
-            let mut spot = Spot {
-                table: &table,
-                at: &at,
-                path,
-                mistakes: &mut self.mistakes,
-            };
-            let node = found.check(brokers, names, &nodes, &mut spot);
-            nodes.push(node);
-        }
-        nodes
+        self.each("node", entry, |table: NodeTable, nodes, spot| {
+            Some(table.check(brokers, names, nodes, spot))
+        })
     }
 
     fn stats(&mut self, entry: Option<Entry>) -> Vec<pipelines::Config> {
-        let mut found: Vec<pipelines::Config> = Vec::new();
-        for (index, at, table) in self.tables("stats", entry) {
-            let path = vec!["stats".to_owned(), format!("[{index}]")];
-            let (config, mut mistakes) =
-                decode::table(table.clone(), &at, &path, |table| pipelines::Config::deserialize(table));
-            self.mistakes.append(&mut mistakes);
-            let Some(config) = config else { continue };
-            let mut spot = Spot {
-                table: &table,
-                at: &at,
-                path,
-                mistakes: &mut self.mistakes,
-            };
-            stats::check(&config, &found, &mut spot);
-            found.push(config);
-        }
-        found
+        self.each("stats", entry, |config: pipelines::Config, others, spot| {
+            stats::check(&config, others, spot);
+            Some(config)
+        })
     }
 
     fn notifier_kind(&mut self, table: &Table, at: &At, path: &[String]) -> Option<String> {

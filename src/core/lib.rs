@@ -17,6 +17,8 @@ pub mod detect;
 pub mod glob;
 pub mod hash;
 pub mod node;
+#[cfg(test)]
+mod property;
 pub mod schedule;
 pub mod span;
 pub mod stats;

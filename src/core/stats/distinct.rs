@@ -321,7 +321,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::property::cases(64))]
 
         #[test]
         fn neither_order_nor_grouping_nor_repetition_matters(a in some(), b in some(), c in some()) {

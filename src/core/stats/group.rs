@@ -332,7 +332,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::property::cases(1_000))]
 
         #[test]
         fn an_id_is_a_groups_alone(a in prop::collection::vec(value(), 3), b in prop::collection::vec(value(), 3)) {

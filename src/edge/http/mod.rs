@@ -91,7 +91,7 @@ const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// Connections at once: more than any sane number of scrapers and people, fewer than the usual 1,024 file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 /// What still runs at the end gets so long, in seconds; the whole program has ten.
-const SHUTDOWN_WITHIN_S: u64 = 2;
+const SHUTDOWN_WITHIN_S: u64 = 1;
 
 /// The address could not be taken.
 #[derive(Debug, Error)]

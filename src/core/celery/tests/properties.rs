@@ -128,7 +128,7 @@ fn tree() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(500))]
 
     #[test]
     fn arbitrary_bytes(

@@ -151,6 +151,11 @@ fn a_solo_worker_is_excused_for_as_long_as_its_task_may_run() {
     };
     assert_eq!(silent_solo(Rules::default(), limited, 750), None, "its limit");
     assert_eq!(silent_solo(long, Means::default(), 750), None, "what was configured");
+    let endless = Means {
+        time_limit: Some(Duration::MAX),
+        ..Means::default()
+    };
+    assert_eq!(silent_solo(Rules::default(), endless, 750), None, "whatever it says");
     let found = silent_solo(Rules::default(), Means::default(), 750).unwrap();
     assert_eq!(found.diagnosis, Some(Diagnosis::Frozen));
     let found = silent_solo(Rules::default(), limited, 1_300).unwrap();

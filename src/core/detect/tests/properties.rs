@@ -97,7 +97,7 @@ fn happening_at_work() -> impl Strategy<Value = Happening> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(64))]
 
     /// Whatever happens: no verdict of a loss while blind, and every recovery follows a down of the same incident.
     #[test]
@@ -163,7 +163,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(32))]
 
     /// In which order things are heard that happen at one moment is chance: the end is the same.
     #[test]
@@ -235,7 +235,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(48))]
 
     /// A fleet that leaves itself alone until its next deadline sleeps through none.
     #[test]
@@ -408,7 +408,7 @@ fn expected() -> impl Strategy<Value = Expected> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(256))]
 
     /// Any input at any time, backwards too: no panic, and a fleet that cannot be seen is unknown.
     #[test]

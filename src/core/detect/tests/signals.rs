@@ -572,7 +572,7 @@ fn a_reconnect_is_no_new_process() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(32))]
 
     /// Who goes on beating while the broker says it is gone, and pauses for no more than 10 s, is never down.
     #[test]

@@ -619,7 +619,7 @@ fn a_healthy_busy_fleet_is_hardly_ever_asked() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(48))]
 
     /// Whatever the tasks, slots and load are: who consumes is never stalled.
     #[test]

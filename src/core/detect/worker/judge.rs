@@ -201,7 +201,7 @@ impl Worker {
         } else {
             rules::SOLO_BUSY_MAX
         };
-        if silent > busy_max + self.rhythm.patience() {
+        if silent > busy_max.saturating_add(self.rhythm.patience()) {
             return None;
         }
         if solo {

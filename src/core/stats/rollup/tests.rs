@@ -314,7 +314,7 @@ fn documents() -> impl Strategy<Value = Vec<[Value<'static>; 3]>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property::cases(200))]
 
     #[test]
     fn merging_is_folding_in_any_order(a in documents(), b in documents(), c in documents()) {

@@ -435,7 +435,7 @@ Example:
 
 The tables go to standard output, and what cannot be expressed to standard error, a line for each. \
 Exit code: 0 everything is in the tables, 1 something is not. beat counts intervals from its start, \
-Headcount from 1970; a task that names no queue goes to `celery`, as task_routes are not known here.")]
+Headcount from 1970; a task that names no queue goes where [[broker.routes]] lead, else to `celery`.")]
     Import(ImportJobs),
 }
 

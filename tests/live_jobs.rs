@@ -34,6 +34,10 @@ fn killed_on_rabbitmq() {
 }
 
 const WITNESS: &str = r#"
+[[broker.routes]]
+task = "fai*"
+queue = "sms"
+
 [[job]]
 name = "witness"
 every = "1s"
@@ -48,7 +52,6 @@ priority = 3
 [[job]]
 name = "bad"
 every = "2s"
-queue = "sms"
 task = "fail"
 
 [[job]]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use headcount_core::celery::result::Failure;
+use headcount_core::celery::task::Destination;
 use headcount_core::node::{Outcome, TaskSpec};
 use headcount_core::schedule::{Missed, News, Plan, Run, RunState, Timing, Word};
 use headcount_core::span::Span;
@@ -42,7 +43,7 @@ fn job(door: &Door) -> Job {
         kwargs: json!({"dry": true}).as_object().unwrap().clone(),
         way: Way::Broker {
             sender: Arc::new(door.clone()),
-            queue: "sms".to_owned(),
+            to: Destination::queue("sms"),
         },
         expires: None,
         priority: Some(3),

@@ -5,6 +5,9 @@
 mod commands;
 mod crash;
 mod events;
+#[path = "../stats/mod.rs"]
+mod pipelines;
+mod stats;
 mod tasks;
 
 use std::time::Duration;

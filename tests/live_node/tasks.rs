@@ -202,15 +202,27 @@ fn to_python_on_rabbitmq() {
 }
 
 fn to_python(broker: &Broker) {
-    let headcount = start(broker, "");
+    let routes = "[[broker.routes]]\ntask = \"ad*\"\nexchange = \"feeds\"\nrouting_key = \"feed.tasks\"\n";
+    let headcount = Headcount::start(HEADCOUNT, &(config(broker, "") + routes));
     joined(&headcount);
+    // What follows a task finds no queue yet: it is made, and nothing is lost.
+    let witness = json!({"task": "witness", "args": [], "kwargs": {}, "options": {"queue": "sms"}});
+    let told = call(
+        broker,
+        &backend(broker),
+        &[("headcount.echo", json!(["early"]), json!({"link": witness}))],
+    );
+    assert_eq!(told[0]["ok"], "early");
+    run_script(&broker.url(), "bind.py", &[&broker.url(), "sms", "feeds", "feed.#"]);
+
     let options = WorkerOptions {
         extra: vec!["--".into(), format!("result_backend={}", backend(broker))],
         ..WorkerOptions::default()
     };
-    let _worker = Worker::start(&broker.url(), "sms@h1", options);
+    let worker = Worker::start(&broker.url(), "sms@h1", options);
     let told = run_script(&broker.url(), "chain.py", &[&broker.url(), &backend(broker)]);
-    assert_eq!(told, json!({"chain": 42, "linked": [2]}));
+    assert_eq!(told, json!({"chain": 42, "routed": 43, "linked": [2]}));
+    worker.process().wait_line("WITNESS {\"args\": [\"early\"]", PATIENCE);
     assert!(headcount.sigterm().success());
 }
 

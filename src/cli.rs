@@ -336,8 +336,8 @@ Examples:
   headcount stats run --config headcount.toml
   headcount stats run --config headcount.toml --pipeline clicks
 
-Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped, \
-or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same \
+Works on the pipelines until all that is there has been counted and every sink has it; what comes meanwhile \
+is not waited for. It may be stopped, or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same \
 pipelines may run beside it, here or elsewhere: they share the work.")]
     Run(StatsOf),
     /// Count a stretch of time anew, from all documents that are there

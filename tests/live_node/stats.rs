@@ -1,5 +1,7 @@
 //! `app.send_task("headcount.stats.run").get()` from Python: pipelines of a real MongoDB.
 
+use std::time::Duration;
+
 use headcount_testkit::{Broker, ElasticStandIn, Headcount, MongoDb, wait_until};
 use serde_json::{Value, json};
 
@@ -64,6 +66,24 @@ fn counted(broker: &Broker) {
     );
     let kinds: Vec<&Value> = told.iter().skip(1).map(|one| &one["type"]).collect();
     assert_eq!(kinds, ["LookupError", "TypeError", "TypeError"], "{told:?}");
+
+    // It does not wait for what comes meanwhile.
+    let third = std::thread::scope(|scope| {
+        let called = scope.spawn(|| run(json!([["clicks"]])));
+        let mut batch = 3;
+        while !called.is_finished() {
+            source.insert_past(20, batch, 1);
+            batch += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        called.join().unwrap()
+    });
+    assert!(
+        third["ok"]["pipelines"][0]["total"].as_u64().unwrap() >= 10_300,
+        "{third}"
+    );
+    run(json!([]));
+    pipeline.compare(&elastic);
 
     wait_until("the job has run it as well", PATIENCE, || {
         let jobs = headcount.get("/api/v1/jobs");

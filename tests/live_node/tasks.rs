@@ -101,6 +101,13 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
         headcount.metric("headcount_node_refused_total", "broker=\"main\""),
         Some(1.0)
     );
+    let refused = headcount
+        .process()
+        .wait_line("a task that Headcount does not have", PATIENCE);
+    assert!(
+        refused.contains("no.such.task") && refused.contains("\"ERROR\""),
+        "{refused}"
+    );
     // A broker that is not there is tried again, later each time, and then it fails.
     let seconds = told[14]["seconds"].as_f64().unwrap();
     assert!(seconds >= 7.0, "after 1, 2 and 4 s: {seconds}");

@@ -5,17 +5,7 @@ use serde_json::{Value, json};
 
 use super::{HEADCOUNT, NODE, PATIENCE, joined, start};
 
-#[test]
-fn on_redis() {
-    seen(&Broker::redis());
-}
-
-#[test]
-fn on_rabbitmq() {
-    seen(&Broker::rabbitmq());
-}
-
-fn seen(broker: &Broker) {
+pub(crate) fn seen(broker: &Broker) {
     let headcount = start(broker, "");
     joined(&headcount);
     // A worker's mingle asks the node, and is not upset by its answer.

@@ -1,6 +1,6 @@
 //! Killed in the middle of a task: it is run again. Told to stop: it gives back what it has.
 
-use headcount_testkit::{Broker, finish_script, run_script, start_script};
+use headcount_testkit::{Broker, finish_script, start_script};
 use serde_json::json;
 
 use super::{PATIENCE, backend, call, joined, start};
@@ -106,32 +106,4 @@ fn nothing_is_lost(broker: &Broker) {
     let came = told.as_array().unwrap().iter().filter(|one| one["ok"] == 0.2).count();
     assert_eq!(came, TASKS, "{told}");
     assert!(headcount.sigterm().success());
-}
-
-/// A queue that is there already, of a type that somebody chose, is taken as it is: a quorum queue, which has no prefetch
-/// count for a whole channel. And RabbitMQ refuses a second node of the name; that is said in words.
-#[test]
-fn a_quorum_queue_and_two_of_one_name_on_rabbitmq() {
-    let broker = Broker::rabbitmq();
-    run_script(&broker.url(), "quorum.py", &[&broker.url(), "headcount"]);
-    let first = start(&broker, "");
-    joined(&first);
-    let second = start(&broker, "");
-    second
-        .process()
-        .wait_line("another node is called headcount@test already", PATIENCE);
-    let told = run_script(
-        &broker.url(),
-        "call.py",
-        &[
-            &broker.url(),
-            "rpc://",
-            r#"[["headcount.ping", [], {}, {}], ["headcount.echo", [1], {}, {"countdown": 1}]]"#,
-            "quorum=1",
-        ],
-    );
-    assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
-    assert!(first.sigterm().success());
-    joined(&second);
-    assert!(second.sigterm().success());
 }

@@ -8,17 +8,7 @@ use serde_json::{Value, json};
 use super::pipelines::{Pipeline, Source};
 use super::{HEADCOUNT, PATIENCE, backend, call, config, joined};
 
-#[test]
-fn on_redis() {
-    counted(&Broker::redis());
-}
-
-#[test]
-fn on_rabbitmq() {
-    counted(&Broker::rabbitmq());
-}
-
-fn counted(broker: &Broker) {
+pub(crate) fn counted(broker: &Broker) {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
     let source = Source::of(&mongo);

@@ -183,22 +183,12 @@ fn broken_bodies(broker: &Broker, headcount: &Headcount) {
 }
 
 /// A chain from Headcount's task to a Python worker's: what the node sends is run there, and its result comes to who waits.
-#[test]
-fn to_python_on_redis() {
-    to_python(&Broker::redis());
-}
-
-#[test]
-fn to_python_on_rabbitmq() {
-    to_python(&Broker::rabbitmq());
-}
-
-fn to_python(broker: &Broker) {
+pub(crate) fn to_python(broker: &Broker) {
     let routes = "[[broker.routes]]\ntask = \"ad*\"\nexchange = \"feeds\"\nrouting_key = \"feed.tasks\"\n";
     let headcount = Headcount::start(HEADCOUNT, &(config(broker, "") + routes));
     joined(&headcount);
     // What follows a task finds no queue yet: it is made, and nothing is lost.
-    let witness = json!({"task": "witness", "args": [], "kwargs": {}, "options": {"queue": "sms"}});
+    let witness = json!({"task": "witness", "args": [], "kwargs": {}, "options": {"queue": "fresh"}});
     let told = call(
         broker,
         &backend(broker),
@@ -208,6 +198,7 @@ fn to_python(broker: &Broker) {
     run_script(&broker.url(), "bind.py", &[&broker.url(), "sms", "feeds", "feed.#"]);
 
     let options = WorkerOptions {
+        queues: vec!["sms".into(), "fresh".into()],
         extra: vec!["--".into(), format!("result_backend={}", backend(broker))],
         ..WorkerOptions::default()
     };
@@ -219,17 +210,21 @@ fn to_python(broker: &Broker) {
 }
 
 /// The other backend: results in a Redis, while the broker is a RabbitMQ.
-#[test]
-fn results_in_another_redis() {
-    let (broker, mut results) = (Broker::rabbitmq(), Broker::redis());
-    let headcount = start(&broker, &format!("result_backend = \"{}\"", results.url()));
+pub(crate) fn results_in_another_redis(broker: &Broker) {
+    let mut results = Broker::redis();
+    let elsewhere = format!("queue = \"elsewhere\"\nresult_backend = \"{}\"", results.url());
+    let headcount = start(broker, &elsewhere);
     joined(&headcount);
     let told = call(
-        &broker,
+        broker,
         &results.url(),
         &[
-            ("headcount.ping", json!([]), json!({"task_id": "kept"})),
-            ("headcount.ping", json!([1]), json!({})),
+            (
+                "headcount.ping",
+                json!([]),
+                json!({"queue": "elsewhere", "task_id": "kept"}),
+            ),
+            ("headcount.ping", json!([1]), json!({"queue": "elsewhere"})),
         ],
     );
     assert_eq!(
@@ -245,7 +240,7 @@ fn results_in_another_redis() {
     drop(connection);
     // While the results cannot be stored the task waits with its end, and then it is told all the same.
     results.kill();
-    let pending = start_script(&broker.url(), "send.py", &[r#"[["headcount", "headcount.ping", []]]"#]);
+    let pending = start_script(&broker.url(), "send.py", &[r#"[["elsewhere", "headcount.ping", []]]"#]);
     assert!(pending.wait_exit(PATIENCE).success());
     headcount
         .process()
@@ -260,6 +255,32 @@ fn results_in_another_redis() {
         (keys.len() == 1).then_some(())
     });
     assert!(headcount.sigterm().success());
+}
+
+/// A queue that is there already, of a type that somebody chose, is taken as it is: a quorum queue, which has no prefetch
+/// count for a whole channel. And RabbitMQ refuses a second node of the name; that is said in words.
+pub(crate) fn a_quorum_queue_and_two_of_one_name(broker: &Broker) {
+    run_script(&broker.url(), "quorum.py", &[&broker.url(), "headcount"]);
+    let first = start(broker, "");
+    joined(&first);
+    let second = start(broker, "");
+    second
+        .process()
+        .wait_line("another node is called headcount@test already", PATIENCE);
+    let told = run_script(
+        &broker.url(),
+        "call.py",
+        &[
+            &broker.url(),
+            "rpc://",
+            r#"[["headcount.ping", [], {}, {}], ["headcount.echo", [1], {}, {"countdown": 1}]]"#,
+            "quorum=1",
+        ],
+    );
+    assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
+    assert!(first.sigterm().success());
+    joined(&second);
+    assert!(second.sigterm().success());
 }
 
 /// A node with one slot.

@@ -71,6 +71,11 @@ pub(crate) mod machine {
         ANCHOR.set(Some((Instant::now(), at)));
     }
 
+    /// How long the world has existed when the wall clock shows this.
+    pub(crate) fn elapsed_at(wall: Wall) -> Duration {
+        wall.since(EPOCH)
+    }
+
     /// How long the world has existed.
     pub(crate) fn elapsed() -> Duration {
         let (anchor, at) = ANCHOR.get().unwrap_or_else(|| {

@@ -336,8 +336,8 @@ Examples:
   headcount stats run --config headcount.toml
   headcount stats run --config headcount.toml --pipeline clicks
 
-Works on the pipelines until all that is there has been counted and every sink has it. It may be stopped, \
-or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same \
+Works on the pipelines until all that is there has been counted and every sink has it; what comes meanwhile \
+is not waited for. It may be stopped, or killed, at any time: nothing is lost or counted twice, and the next run goes on. A daemon with the same \
 pipelines may run beside it, here or elsewhere: they share the work.")]
     Run(StatsOf),
     /// Count a stretch of time anew, from all documents that are there
@@ -435,7 +435,7 @@ Example:
 
 The tables go to standard output, and what cannot be expressed to standard error, a line for each. \
 Exit code: 0 everything is in the tables, 1 something is not. beat counts intervals from its start, \
-Headcount from 1970; a task that names no queue goes to `celery`, as task_routes are not known here.")]
+Headcount from 1970; a task that names no queue goes where [[broker.routes]] lead, else to `celery`.")]
     Import(ImportJobs),
 }
 

@@ -269,7 +269,7 @@ impl House {
         let stats = plan.stats(&judging.handle());
         let (jobs_in, jobs_view) = watch::channel(Arc::default());
         let first = brokers.keys().next().cloned().unwrap_or_default();
-        let own_tasks = nodes::own_tasks(&brokers, first, &view);
+        let own_tasks = plan.own_tasks(&brokers, first, &view)?;
         let scheduler = plan.jobs(&job_store, &own_tasks, jobs_in)?;
         let mut finishing: Vec<Recipient<Finish>> = notifiers;
         finishing.extend(scheduler.as_ref().map(|scheduler| scheduler.finish.clone()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headcount_testkit::{
-    Broker, Headcount, Process, Worker, WorkerOptions, python, repository, run_once, send_tasks, wait_until,
+    Broker, Headcount, Process, Worker, WorkerOptions, python, repository, run_once, run_script, send_tasks, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -34,6 +34,15 @@ fn killed_on_rabbitmq() {
 }
 
 const WITNESS: &str = r#"
+[[broker.routes]]
+task = "fai*"
+queue = "sms"
+
+[[broker.routes]]
+task = "add"
+exchange = "feeds"
+routing_key = "feed.tasks"
+
 [[job]]
 name = "witness"
 every = "1s"
@@ -48,7 +57,6 @@ priority = 3
 [[job]]
 name = "bad"
 every = "2s"
-queue = "sms"
 task = "fail"
 
 [[job]]
@@ -62,6 +70,12 @@ cron = "0 3 29 2 *"
 timezone = "Europe/Berlin"
 queue = "nobody"
 task = "never"
+
+[[job]]
+name = "keyed"
+every = "2s"
+task = "add"
+args = [1, 2]
 "#;
 
 /// What the worker's witness has told so far.
@@ -88,11 +102,16 @@ fn ended(headcount: &Headcount, name: &str, state: &str) -> Value {
 }
 
 fn a_job_runs_and_is_followed(mut broker: Broker) {
+    run_script(&broker.url(), "bind.py", &[&broker.url(), "keyed", "feeds", "feed.#"]);
     // Before its queue exists: what is sent waits for the worker, which must find the queue as it would have made it.
     let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + WITNESS));
     let sent = ended(&headcount, "witness", "sent");
     assert_eq!((&sent["worker"], &sent["ended_at"]), (&Value::Null, &Value::Null));
-    let worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    let options = WorkerOptions {
+        queues: vec!["sms".into(), "keyed".into()],
+        ..WorkerOptions::default()
+    };
+    let worker = Worker::start(&broker.url(), "sms@h1", options);
 
     // What reached the worker, by Celery's own account.
     let first = wait_until("the witness", PATIENCE, || told(worker.process()).into_iter().next());
@@ -143,6 +162,10 @@ fn a_job_runs_and_is_followed(mut broker: Broker) {
     let failed = ended(&headcount, "bad", "failed");
     assert_eq!(failed["worker"], "sms@h1");
     ended(&headcount, "own", "succeeded");
+    // By the routes of the broker: to a queue, and to an exchange, which leads on.
+    assert_eq!(job(&headcount, "bad")["queue"], "sms");
+    ended(&headcount, "keyed", "succeeded");
+    assert_eq!(job(&headcount, "keyed")["queue"], "feeds/feed.tasks");
     let jobs = headcount.get("/api/v1/jobs");
     let names: Vec<&str> = jobs
         .as_array()
@@ -150,7 +173,7 @@ fn a_job_runs_and_is_followed(mut broker: Broker) {
         .iter()
         .map(|job| job["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["witness", "bad", "own", "far"]);
+    assert_eq!(names, ["witness", "bad", "own", "far", "keyed"]);
     assert_eq!(jobs[3]["last"], Value::Null);
     assert_eq!(jobs[3]["next"], "2028-02-29T02:00:00.000Z");
     let shown = headcount.ask(&["jobs"]);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount_core::celery::task::TaskMessage;
+use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{News, Run, Word};
 use headcount_core::time::Wall;
 use tokio::sync::watch;
@@ -34,10 +34,10 @@ pub(super) struct Line {
 /// program ends before, and the run stays claimed.
 pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut line: Line) -> Option<News> {
     match &job.way {
-        Way::Broker { sender, queue } => {
+        Way::Broker { sender, to } => {
             let until = job.expires_at(&run).unwrap_or(run.claimed_at + SEND_FOR);
             let message = job.message(&run, &with.origin);
-            send(&run, until, sender, (&message, queue), line).await
+            send(&run, until, sender, (&message, to), line).await
         }
         Way::Own(task) => {
             tokio::select! {
@@ -52,7 +52,7 @@ async fn send(
     run: &Run,
     until: Wall,
     sender: &SharedSender,
-    (message, queue): (&TaskMessage, &str),
+    (message, to): (&TaskMessage, &Destination),
     mut line: Line,
 ) -> Option<News> {
     let _turn = tokio::select! {
@@ -72,7 +72,7 @@ async fn send(
             return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
         }
         line.under_way.set(true);
-        let sent = sender.send(message, queue).await;
+        let sent = sender.send(message, to).await;
         line.under_way.set(false);
         let error = match sent {
             Ok(()) => return Some(News::new(run.id.clone(), Word::Sent, Clock.now().wall)),

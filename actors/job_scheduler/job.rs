@@ -1,7 +1,7 @@
 //! One job as it was configured.
 
 use compact_str::{CompactString, ToCompactString};
-use headcount_core::celery::task::TaskMessage;
+use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{Due, Plan, Run, RunState, Slot, Timing, run};
 use headcount_core::span::Span;
 use headcount_core::time::Wall;
@@ -40,8 +40,8 @@ pub enum Way {
     Broker {
         /// Who sends it.
         sender: SharedSender,
-        /// The queue.
-        queue: String,
+        /// Where it is sent.
+        to: Destination,
     },
     /// Headcount runs it itself.
     Own(SharedTask),
@@ -117,7 +117,7 @@ impl Job {
 
     pub(super) fn status(&self, next: Option<Slot>) -> JobStatus {
         let (broker, queue) = match &self.way {
-            Way::Broker { sender, queue } => (Some(sender.broker().to_owned()), Some(queue.clone())),
+            Way::Broker { sender, to } => (Some(sender.broker().to_owned()), Some(to.to_string())),
             Way::Own(_) => (None, None),
         };
         let timezone = match &self.plan.timing {

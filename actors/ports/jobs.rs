@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use compact_str::CompactString;
-use headcount_core::celery::task::TaskMessage;
+use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{News, Run, Slot};
 use headcount_core::time::Wall;
 
@@ -85,9 +85,9 @@ pub trait TaskSender: Send + Sync + 'static {
     /// The broker's name in the configuration.
     fn broker(&self) -> &str;
 
-    /// Sends a task to a queue, which is made as Celery would where it does not exist. When this returns without an error
-    /// the broker has it; with one, it may have it all the same.
-    async fn send(&self, task: &TaskMessage, queue: &str) -> Result<(), BrokerError>;
+    /// Sends a task: to a queue, which is made as Celery would where it does not exist, or to an exchange, which has to be there
+    /// and to lead to a queue. When this returns without an error the broker has it; with one, it may have it all the same.
+    async fn send(&self, task: &TaskMessage, to: &Destination) -> Result<(), BrokerError>;
 }
 
 /// See [`super::SharedBroker`].
@@ -108,7 +108,7 @@ pub struct JobStatus {
     pub task: String,
     /// The broker that it is sent through; none for a task of Headcount's own.
     pub broker: Option<String>,
-    /// The queue that it is sent to.
+    /// The queue that it is sent to; with an exchange, that and the routing key, as `exchange/routing key`.
     pub queue: Option<String>,
     /// The next slot; none before the store was read, and where there is none.
     pub next: Option<Slot>,

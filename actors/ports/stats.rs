@@ -2,6 +2,7 @@
 //! roll-ups go. All that must happen together (the cursor moves, states change, bad documents are set aside) is one call,
 //! because only whoever implements it can make it one transaction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,6 +38,9 @@ pub trait StatsPipeline: Send + Sync + 'static {
     /// How it stands.
     async fn standing(&self) -> Result<Standing, StatsError>;
 }
+
+/// See [`super::SharedBroker`].
+pub type SharedPipeline = Arc<dyn StatsPipeline>;
 
 /// What a part of the cursor field's range is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

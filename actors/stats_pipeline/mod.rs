@@ -1,16 +1,20 @@
 //! The actors of a `[[stats]]` pipeline: readers, one for each processor, and a publisher. They decide when something is done
 //! and what a failure means; what is done is behind the port.
 
+mod catch_up;
 mod publisher;
 mod reader;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+pub use catch_up::{CatchUp, LOOK_FOR_END_EVERY};
 pub use publisher::StatsPublisher;
 pub use reader::StatsReader;
+pub use shown::shown;
 
 use crate::backoff::Backoff;
 use crate::meters::Meters;

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use actix::Addr;
 use headcount_core::celery::result::Failure;
+use headcount_core::celery::task::Destination;
 use headcount_core::node::{Outcome, TaskSpec};
-use headcount_core::schedule::{Missed, News, Plan, Run, RunState, Timing, Word};
+use headcount_core::schedule::{Cron, Missed, News, Plan, Run, RunState, Timing, Word};
 use headcount_core::span::Span;
 use headcount_core::time::Wall;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::support::house::Watch;
 use super::support::jobs::{Door, Fate, Lasting};
-use super::support::{live, pass, secs, until};
+use super::support::{live, pass, secs, skip_to, until};
 use crate::clock::Clock;
 use crate::job_scheduler::{Job, JobScheduler, Scheduling, Way};
 use crate::messages::{Finish, TasksHeard};
@@ -42,7 +45,7 @@ fn job(door: &Door) -> Job {
         kwargs: json!({"dry": true}).as_object().unwrap().clone(),
         way: Way::Broker {
             sender: Arc::new(door.clone()),
-            queue: "sms".to_owned(),
+            to: Destination::queue("sms"),
         },
         expires: None,
         priority: Some(3),
@@ -58,10 +61,14 @@ struct Life {
 }
 
 fn begin(door: &Door, job: Job, owner: &str) -> Life {
+    begin_all(door, vec![job], owner)
+}
+
+fn begin_all(door: &Door, jobs: Vec<Job>, owner: &str) -> Life {
     let watch = Watch::new();
     let (view_in, view) = watch::channel(Arc::default());
     let scheduling = Scheduling {
-        jobs: vec![Arc::new(job)],
+        jobs: jobs.into_iter().map(Arc::new).collect(),
         store: Arc::new(door.clone()),
         meters: watch.meters.clone(),
         view: Arc::new(view_in),
@@ -562,4 +569,62 @@ fn two_in_good_health_send_each_once() {
         assert!(sent.len() >= 299 && sent.values().all(|count| *count == 1));
         assert!(without_holes(&lasting.runs_of("purge")));
     });
+}
+
+/// Both switches of a year in three zones. Two schedulers on one store die some time before, and others come some time
+/// after: each slot of each pattern has been sent once, those in between as well.
+#[test]
+fn each_slot_once_over_every_switch_of_the_clocks() {
+    const PATTERNS: [&str; 4] = ["30 2 * * *", "*/15 1-3 * * *", "30 * * * *", "@hourly"];
+    let switches = [
+        ("Europe/Berlin", "2026-03-29T01:00:00Z"),
+        ("Europe/Berlin", "2026-10-25T01:00:00Z"),
+        ("America/New_York", "2026-03-08T07:00:00Z"),
+        ("America/New_York", "2026-11-01T06:00:00Z"),
+        ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+        ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+    ];
+    for (zone, switch) in switches {
+        let minutes = |minutes: i64| {
+            let switch: Timestamp = switch.parse().unwrap();
+            Wall::from_micros(switch.as_microsecond() + minutes * 60_000_000)
+        };
+        let timing = |pattern: &str| Timing::Cron {
+            cron: Cron::parse(pattern).unwrap(),
+            zone: TimeZone::get(zone).unwrap(),
+        };
+        let lasting: Arc<Lasting> = Arc::default();
+        // From, until, and by whom; no slot lies at any of these minutes.
+        for (from, until, owners) in [(-97, -57, ["one", "two"]), (23, 93, ["three", "four"])] {
+            skip_to(minutes(from));
+            live(async {
+                let lives = owners.map(|owner| {
+                    let door = Door::new(&lasting, owner);
+                    let jobs = PATTERNS.map(|pattern| {
+                        let mut job = job(&door);
+                        (job.plan.job, job.plan.timing) = (pattern.to_owned(), timing(pattern));
+                        job
+                    });
+                    let life = begin_all(&door, jobs.to_vec(), owner);
+                    (door, life)
+                });
+                pass(minutes(until).since(minutes(from))).await;
+                lives.iter().for_each(|(door, _)| door.world.stop());
+            });
+        }
+        assert_eq!(lasting.wrong(), Vec::<String>::new(), "{zone} {switch}");
+        for pattern in PATTERNS {
+            let next = |slot: &Wall| timing(pattern).next(*slot);
+            let expected = std::iter::successors(next(&minutes(-97)), next).take_while(|slot| *slot <= minutes(93));
+            let mut slots: Vec<Wall> = lasting.runs_of(pattern).iter().map(|run| run.slot).collect();
+            slots.sort();
+            assert_eq!(slots, expected.collect::<Vec<_>>(), "{pattern} in {zone} at {switch}");
+        }
+        let sent = sent_slots(&lasting);
+        let runs: usize = PATTERNS.iter().map(|pattern| lasting.runs_of(pattern).len()).sum();
+        assert!(
+            runs > 10 && sent.len() == runs && sent.values().all(|count| *count == 1),
+            "{zone} {switch}: {sent:?}"
+        );
+    }
 }

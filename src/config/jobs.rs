@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use compact_str::CompactString;
 use headcount_actors::node::tasks;
-use headcount_core::celery::task::MAX_PRIORITY;
+use headcount_core::celery::task::{Destination, MAX_PRIORITY, Route};
 use headcount_core::schedule::plan::{MAX_JITTER, MAX_WITHIN};
 use headcount_core::schedule::timing::SHORTEST;
 use headcount_core::schedule::{Cron, Missed, Plan, Timing};
@@ -19,7 +19,7 @@ use super::problem::did_you_mean;
 use super::spot::Spot;
 use super::tree::At;
 
-/// The queue of a task that names none: Celery's `task_default_queue`.
+/// The queue of a task that names none, and that no route leads elsewhere: Celery's `task_default_queue`.
 const DEFAULT_QUEUE: &str = "celery";
 /// How far back slots are missed, where the table does not say.
 const WITHIN: Span = Span::from_secs(86_400);
@@ -39,11 +39,11 @@ pub struct Job {
     pub args: Vec<Value>,
     /// Keyword arguments.
     pub kwargs: Map<String, Value>,
-    /// Where it is sent: the broker's name and the queue; none for one of Headcount's own tasks.
-    pub to: Option<(CompactString, String)>,
+    /// Where it is sent: the broker's name, and where there; none for one of Headcount's own tasks.
+    pub to: Option<(CompactString, Destination)>,
     /// So long after its slot it is of no use.
     pub expires: Option<Span>,
-    /// Its priority, 0 to 9.
+    /// Its priority, 0 to 9, by the table or by a route.
     pub priority: Option<u8>,
     /// At most so many runs at once.
     pub overlap: Option<u32>,
@@ -78,7 +78,13 @@ pub(super) struct JobTable {
 
 impl JobTable {
     /// Checks it against the brokers, and the jobs before it. None where it cannot be told when it is to run.
-    pub(super) fn check(self, brokers: &[Broker], jobs: &[Job], spot: &mut Spot<'_>) -> Option<Job> {
+    pub(super) fn check(
+        self,
+        brokers: &[Broker],
+        jobs: &[Job],
+        has_pipelines: bool,
+        spot: &mut Spot<'_>,
+    ) -> Option<Job> {
         spot.check_name("name", &self.name);
         if jobs.iter().any(|other| other.plan.job == self.name) {
             spot.say("name", format!("there is another job named {:?}", self.name));
@@ -111,7 +117,7 @@ impl JobTable {
         if self.priority.is_some_and(|priority| priority > MAX_PRIORITY) {
             spot.say("priority", format!("expected 0 to {MAX_PRIORITY}"));
         }
-        let to = self.destination(brokers, spot);
+        let (to, priority) = self.destination(brokers, has_pipelines, spot).unzip();
         Some(Job {
             plan: Plan {
                 job: self.name,
@@ -125,7 +131,7 @@ impl JobTable {
             kwargs: self.kwargs,
             to,
             expires: self.expires,
-            priority: self.priority,
+            priority: priority.flatten(),
             overlap: self.overlap,
             lost_after: self.lost_after.unwrap_or(LOST_AFTER),
         })
@@ -198,19 +204,15 @@ impl JobTable {
         jitter
     }
 
-    /// Where the task goes; none if Headcount runs it itself.
-    fn destination(&self, brokers: &[Broker], spot: &mut Spot<'_>) -> Option<(CompactString, String)> {
+    /// Where the task goes, and with which priority; none if Headcount runs it itself.
+    fn destination(
+        &self,
+        brokers: &[Broker],
+        has_pipelines: bool,
+        spot: &mut Spot<'_>,
+    ) -> Option<((CompactString, Destination), Option<u8>)> {
         if self.task.starts_with(OWN) && self.broker.is_none() && self.queue.is_none() {
-            if !tasks::NAMES.contains(&self.task.as_str()) {
-                spot.say(
-                    "task",
-                    format!(
-                        "Headcount has no task of its own named {:?}; it has {}. With `broker` or `queue` it is sent to a worker",
-                        self.task,
-                        tasks::NAMES.join(", ")
-                    ),
-                );
-            }
+            self.check_own(has_pipelines, spot);
             for (key, given) in [
                 ("expires", self.expires.is_some()),
                 ("priority", self.priority.is_some()),
@@ -221,8 +223,11 @@ impl JobTable {
             }
             return None;
         }
-        let queue = self.queue.clone().unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
-        if !(1..=MAX_WIRE_NAME).contains(&queue.len()) {
+        if let Some(queue) = self
+            .queue
+            .as_ref()
+            .filter(|queue| !(1..=MAX_WIRE_NAME).contains(&queue.len()))
+        {
             spot.say(
                 "queue",
                 format!(
@@ -236,16 +241,40 @@ impl JobTable {
             .map(|broker| broker.config.name.as_str().into())
             .collect();
         let name = super::fleet::find_broker(self.broker.as_ref(), &names, spot);
-        let flower = brokers
-            .iter()
-            .any(|broker| broker.config.name == name.as_str() && broker.config.kind == brokers::Kind::Flower);
-        if flower {
+        let broker = brokers.iter().find(|broker| broker.config.name == name.as_str());
+        if broker.is_some_and(|broker| broker.config.kind == brokers::Kind::Flower) {
             spot.say(
                 "broker",
                 format!("{name:?} is a Flower, through which no task can be sent; name a broker"),
             );
         }
-        Some((name, queue))
+        let routes = broker.map(|broker| broker.config.routes()).unwrap_or_default();
+        let route = routes.route(&self.task, Route::default(), DEFAULT_QUEUE);
+        let to = match &self.queue {
+            // Who names a queue means it.
+            Some(queue) => Destination::queue(queue.as_str()),
+            None => route.destination(DEFAULT_QUEUE),
+        };
+        Some(((name, to), self.priority.or(route.priority)))
+    }
+
+    /// Whether Headcount has the task.
+    fn check_own(&self, has_pipelines: bool, spot: &mut Spot<'_>) {
+        let task = self.task.as_str();
+        let of_pipelines = tasks::STATS_NAMES.contains(&task);
+        if tasks::NAMES.contains(&task) || (of_pipelines && has_pipelines) {
+            return;
+        }
+        let why = if of_pipelines {
+            format!("{task} is about pipelines, and there is no [[stats]]")
+        } else {
+            let further: &[&str] = if has_pipelines { &tasks::STATS_NAMES } else { &[] };
+            let known = [&tasks::NAMES, further].concat().join(", ");
+            format!(
+                "Headcount has no task of its own named {task:?}; it has {known}. With `broker` or `queue` it is sent to a worker"
+            )
+        };
+        spot.say("task", why);
     }
 }
 

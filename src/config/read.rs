@@ -29,8 +29,8 @@ const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
-/// Tables about the outside: where Headcount listens, remembers and tells, and what it joins.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node", "stats"];
+/// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
+const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
@@ -142,7 +142,7 @@ impl Reader {
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
-        let jobs = self.jobs(job, &brokers);
+        let jobs = self.jobs(job, &brokers, has_pipelines);
         if brokers.is_empty()
             && names.is_empty()
             && !has_pipelines
@@ -265,6 +265,11 @@ impl Reader {
             if let Some(why) = again(&config, &brokers).filter(|_| !unknown) {
                 spot.say("url", why);
             }
+            for (place, route) in config.routes.iter().enumerate() {
+                for (key, why) in route.check() {
+                    spot.say(&format!("routes.[{place}].{key}"), why);
+                }
+            }
             brokers.push(Broker {
                 config,
                 discover: false,
@@ -308,9 +313,9 @@ impl Reader {
         })
     }
 
-    fn jobs(&mut self, entry: Option<Entry>, brokers: &[Broker]) -> Vec<Job> {
+    fn jobs(&mut self, entry: Option<Entry>, brokers: &[Broker], has_pipelines: bool) -> Vec<Job> {
         self.each("job", entry, |table: JobTable, jobs, spot| {
-            table.check(brokers, jobs, spot)
+            table.check(brokers, jobs, has_pipelines, spot)
         })
     }
 

@@ -90,13 +90,13 @@ impl Plan<'_> {
 
 fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>, own: &[SharedTask]) -> Job {
     let way = match &job.to {
-        Some((broker, queue)) => Way::Broker {
+        Some((broker, to)) => Way::Broker {
             // The configuration was checked: a job's broker is one of those that are configured, and no Flower.
             sender: senders
                 .get(broker.as_str())
                 .cloned()
                 .unwrap_or_else(|| unreachable!("a job on a broker that no task can be sent through")),
-            queue: queue.clone(),
+            to: to.clone(),
         },
         None => Way::Own(
             own.iter()

@@ -9,13 +9,14 @@ use compact_str::CompactString;
 use headcount_actors::celery_node::CeleryNode;
 use headcount_actors::messages::LeaveBroker;
 use headcount_actors::node::hooks::{Count, Log};
+use headcount_actors::node::tasks::Pipelines;
 use headcount_actors::node::{Joined, Results, tasks};
 use headcount_actors::ports::node::SharedTask;
 use headcount_actors::ports::{SharedBroker, StatusView};
 use headcount_actors::supervise::Post;
 use headcount_core::celery::broker_url::BrokerUrl;
 use headcount_core::node::{About, NodeSpec};
-use headcount_edge::{brokers, results};
+use headcount_edge::{brokers, results, stats as pipelines};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::system::uname;
@@ -69,9 +70,9 @@ impl Plan<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             system: uname().sysname().to_string_lossy().into_owned(),
             broker: broker.shown(),
-            settings: shown(node, &own.config.url, backend),
+            settings: shown(node, &own.config, backend),
         };
-        let tasks = own_tasks(brokers, node.broker.clone(), view);
+        let tasks = self.own_tasks(brokers, node.broker.clone(), view)?;
         Ok(Joined {
             spec: NodeSpec {
                 hostname: hostname(node),
@@ -82,6 +83,7 @@ impl Plan<'_> {
                 task_events: node.task_events,
                 obeys_shutdown: node.obey_shutdown,
                 tasks: Vec::new(),
+                routes: own.config.routes(),
                 about,
             },
             hooks: vec![Arc::new(Log), Arc::new(Count::new(self.meters.clone(), broker.name()))],
@@ -89,6 +91,27 @@ impl Plan<'_> {
             results,
             tasks,
         })
+    }
+
+    /// Headcount's own tasks, for its nodes and its jobs. `own` is the broker that is meant where a call names none.
+    pub(super) fn own_tasks(
+        &self,
+        brokers: &BTreeMap<CompactString, SharedBroker>,
+        own: CompactString,
+        view: &StatusView,
+    ) -> Result<Vec<SharedTask>, RunError> {
+        Ok(all_tasks(brokers, own, view, self.pipelines()?))
+    }
+
+    /// The pipelines, opened once more to be looked at; none where there are none.
+    fn pipelines(&self) -> Result<Option<Pipelines>, RunError> {
+        let open = |config: &pipelines::Config| {
+            let name = config.name.clone();
+            pipelines::open(config).map_err(|why| RunError::Stats { name, why })
+        };
+        let all: Vec<_> = self.settings.stats.iter().map(open).collect::<Result<_, _>>()?;
+        let meters = self.meters.clone();
+        Ok((!all.is_empty()).then_some(Pipelines { all, meters }))
     }
 
     /// Starts a node in a thread of its own, so that its tasks keep nobody from judging.
@@ -107,24 +130,6 @@ impl Plan<'_> {
             leave: addr.recipient(),
         }
     }
-}
-
-/// Headcount's own tasks, for its nodes and its jobs. `own` is the broker that is meant where a call names none.
-pub(super) fn own_tasks(
-    brokers: &BTreeMap<CompactString, SharedBroker>,
-    own: CompactString,
-    view: &StatusView,
-) -> Vec<SharedTask> {
-    vec![
-        Arc::new(tasks::Ping),
-        Arc::new(tasks::Echo),
-        Arc::new(tasks::Sleep),
-        Arc::new(tasks::StatusOf(view.clone())),
-        Arc::new(tasks::Probe {
-            brokers: brokers.clone(),
-            own,
-        }),
-    ]
 }
 
 /// The whole name of a node: what it is called, on this host.
@@ -157,8 +162,8 @@ fn results_of(node: &config::Node, broker_url: &str) -> Result<(Results, &'stati
 }
 
 /// The settings as the command `conf` shows them, by Celery's names: without secrets.
-fn shown(node: &config::Node, broker_url: &str, backend: &str) -> Map<String, Value> {
-    let url = BrokerUrl::parse(broker_url)
+fn shown(node: &config::Node, broker: &brokers::Config, backend: &str) -> Map<String, Value> {
+    let url = BrokerUrl::parse(&broker.url)
         .map(|url| url.redacted())
         .unwrap_or_default();
     let settings = json!({
@@ -166,6 +171,7 @@ fn shown(node: &config::Node, broker_url: &str, backend: &str) -> Map<String, Va
         "result_backend": backend,
         "result_expires": node.result_expires.as_secs(),
         "task_default_queue": node.queue,
+        "task_routes": broker.routes.iter().map(route).collect::<Vec<_>>(),
         "task_queue_max_priority": node.max_priority,
         "worker_concurrency": node.concurrency,
         "worker_prefetch_multiplier": node.prefetch_multiplier,
@@ -178,17 +184,64 @@ fn shown(node: &config::Node, broker_url: &str, backend: &str) -> Map<String, Va
     settings.as_object().cloned().unwrap_or_default()
 }
 
+/// A route, as a pair of Celery's list of them.
+fn route(route: &brokers::RouteConfig) -> Value {
+    let options = [
+        ("queue", route.queue.as_deref().map(Value::from)),
+        ("exchange", route.exchange.as_deref().map(Value::from)),
+        ("routing_key", route.routing_key.as_deref().map(Value::from)),
+        ("priority", route.priority.map(Value::from)),
+    ];
+    let given = options
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    json!([route.task, given.collect::<Map<_, _>>()])
+}
+
+fn all_tasks(
+    brokers: &BTreeMap<CompactString, SharedBroker>,
+    own: CompactString,
+    view: &StatusView,
+    pipelines: Option<Pipelines>,
+) -> Vec<SharedTask> {
+    let mut all: Vec<SharedTask> = vec![
+        Arc::new(tasks::Ping),
+        Arc::new(tasks::Echo),
+        Arc::new(tasks::Sleep),
+        Arc::new(tasks::StatusOf(view.clone())),
+        Arc::new(tasks::Probe {
+            brokers: brokers.clone(),
+            own,
+        }),
+    ];
+    if let Some(pipelines) = pipelines {
+        all.push(Arc::new(tasks::StatsRun(pipelines.clone())));
+        all.push(Arc::new(tasks::StatsStatus(pipelines)));
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use headcount_actors::meters::Meters;
 
     use super::*;
 
     #[test]
     fn the_tasks_have_the_names_that_a_configuration_may_use() {
         let (_, view) = tokio::sync::watch::channel(Arc::default());
-        let all = own_tasks(&BTreeMap::new(), "main".into(), &view);
-        let names: BTreeSet<&str> = all.iter().map(|task| task.spec().name).collect();
-        assert_eq!(names, tasks::NAMES.into_iter().collect());
+        let names = |pipelines| -> BTreeSet<&str> {
+            let all = all_tasks(&BTreeMap::new(), "main".into(), &view, pipelines);
+            all.iter().map(|task| task.spec().name).collect()
+        };
+        assert_eq!(names(None), tasks::NAMES.into_iter().collect());
+        let pipelines = Pipelines {
+            all: Vec::new(),
+            meters: Meters::default(),
+        };
+        let with_stats = tasks::NAMES.into_iter().chain(tasks::STATS_NAMES).collect();
+        assert_eq!(names(Some(pipelines)), with_stats);
     }
 }

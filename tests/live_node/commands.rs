@@ -1,21 +1,11 @@
 //! What the `celery` command and Flower see of the node.
 
-use headcount_testkit::{Broker, Flower, Worker, WorkerOptions, celery, run_once, wait_until};
-use serde_json::Value;
+use headcount_testkit::{Broker, Flower, Worker, WorkerOptions, celery, run_once, run_script, wait_until};
+use serde_json::{Value, json};
 
 use super::{HEADCOUNT, NODE, PATIENCE, joined, start};
 
-#[test]
-fn on_redis() {
-    seen(&Broker::redis());
-}
-
-#[test]
-fn on_rabbitmq() {
-    seen(&Broker::rabbitmq());
-}
-
-fn seen(broker: &Broker) {
+pub(crate) fn seen(broker: &Broker) {
     let headcount = start(broker, "");
     joined(&headcount);
     // A worker's mingle asks the node, and is not upset by its answer.
@@ -38,7 +28,7 @@ fn seen(broker: &Broker) {
         "{status}"
     );
 
-    for (command, part) in [
+    let inspected = [
         ("ping", "pong"),
         ("stats", "max-concurrency"),
         ("active", "- empty -"),
@@ -50,12 +40,16 @@ fn seen(broker: &Broker) {
         ("conf", "task_default_queue"),
         ("report", "software -> headcount"),
         ("clock", "clock"),
-    ] {
-        let (code, said) = celery(&url, &["inspect", command, "-d", NODE, "--timeout", "10"]);
-        assert_eq!(code, Some(0), "inspect {command}: {said}");
-        assert!(said.contains(part), "inspect {command}: {said}");
+        ("query_task", "OK"),
+        ("memsample", "KeyError"),
+    ];
+    let mut lines: Vec<Vec<&str>> = Vec::new();
+    for (command, _) in inspected {
+        let id = ["some-id"].as_slice();
+        let also = if command == "query_task" { id } else { &[] };
+        lines.push([&["inspect", "-d", NODE, "--timeout", "10", command], also].concat());
     }
-    for (command, part) in [
+    let controlled = [
         (
             ["rate_limit", "headcount.ping", "10/m"].as_slice(),
             "new rate limit set successfully",
@@ -66,11 +60,35 @@ fn seen(broker: &Broker) {
         ),
         (&["rate_limit", "no.such", "10/m"], "unknown task"),
         (&["enable_events"], "task events enabled"),
+        (&["disable_events"], "task events disabled"),
+        (&["pool_grow", "2"], "pool will grow"),
+        (&["pool_shrink", "2"], "pool will shrink"),
+        (&["autoscale", "4", "2"], "Autoscale not enabled"),
+        (&["pool_restart"], "Pool restarts not enabled"),
+        (&["add_consumer", "q"], "and no other"),
+        (&["cancel_consumer", "headcount"], "and no other"),
+        (&["heartbeat"], NODE),
+        (&["revoke", "some-id"], "flagged as revoked"),
+        (&["terminate", "SIGKILL", "some-id"], "terminate: tasks unknown"),
         (&["shutdown"], "does not obey shutdown"),
-    ] {
-        let arguments = [&["control", "-d", NODE, "--timeout", "10"], command].concat();
-        let (_, said) = celery(&url, &arguments);
-        assert!(said.contains(part), "control {command:?}: {said}");
+    ];
+    for (command, _) in controlled {
+        lines.push([&["control", "-d", NODE, "--timeout", "10"], command].concat());
+    }
+    let told = run_script(&url, "cli.py", &[&json!(lines).to_string()]);
+    let parts = inspected
+        .map(|(_, part)| part)
+        .into_iter()
+        .chain(controlled.map(|(_, part)| part));
+    for ((line, part), told) in lines.iter().zip(parts).zip(told.as_array().unwrap()) {
+        let said = told[1].as_str().unwrap();
+        assert!(said.contains(part), "celery {line:?}: {said}");
+        assert!(line[0] == "control" || told[0] == 0, "celery {line:?}: {told}");
+        let of_pipelines = line.contains(&"registered") && said.contains("headcount.stats");
+        assert!(
+            !of_pipelines,
+            "without a [[stats]] there are no tasks for pipelines: {said}"
+        );
     }
 
     // Whoever looks once sees it, and the daemon does not count itself.

@@ -5,17 +5,7 @@ use serde_json::{Value, json};
 
 use super::{NODE, PATIENCE, backend, call, joined, start};
 
-#[test]
-fn on_redis() {
-    judged(&Broker::redis());
-}
-
-#[test]
-fn on_rabbitmq() {
-    judged(&Broker::rabbitmq());
-}
-
-fn judged(broker: &Broker) {
+pub(crate) fn judged(broker: &Broker) {
     let headcount = start(broker, "task_events = true");
     joined(&headcount);
     let ids = json!(["good", "bad", "late", "unknown"]);

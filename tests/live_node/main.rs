@@ -5,6 +5,9 @@
 mod commands;
 mod crash;
 mod events;
+#[path = "../stats/mod.rs"]
+mod pipelines;
+mod stats;
 mod tasks;
 
 use std::time::Duration;
@@ -18,6 +21,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The node's name in all of these.
 const NODE: &str = "headcount@test";
+
+// One broker for several: a RabbitMQ takes longer to start than most of them do.
+
+#[test]
+fn on_redis() {
+    let broker = Broker::redis();
+    commands::seen(&broker);
+    events::judged(&broker);
+    tasks::to_python(&broker);
+    stats::counted(&broker);
+}
+
+#[test]
+fn on_rabbitmq() {
+    let broker = Broker::rabbitmq();
+    commands::seen(&broker);
+    events::judged(&broker);
+    tasks::to_python(&broker);
+    stats::counted(&broker);
+}
+
+#[test]
+fn on_rabbitmq_alone() {
+    let broker = Broker::rabbitmq();
+    tasks::results_in_another_redis(&broker);
+    tasks::a_quorum_queue_and_two_of_one_name(&broker);
+}
 
 /// A Headcount with a node on this broker; `lines` are further lines of its table.
 fn start(broker: &Broker, lines: &str) -> Headcount {

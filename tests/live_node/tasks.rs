@@ -17,9 +17,28 @@ fn from_python_on_rabbitmq() {
     from_python(&Broker::rabbitmq());
 }
 
+/// The most of it is waiting: for times to come, for limits to be over, for the next try. All of that passes at once.
 fn from_python(broker: &Broker) {
-    let headcount = start(broker, "concurrency = 8");
-    joined(&headcount);
+    let nowhere = format!(
+        "[[broker]]\nname = \"nowhere\"\nurl = \"redis://127.0.0.1:{}\"\n",
+        headcount_testkit::free_port()
+    );
+    let node = config(broker, "broker = \"main\"\nconcurrency = 8");
+    let headcount = Headcount::launch(HEADCOUNT, &(node + URGENT + &nowhere));
+    for node in [NODE, "urgent@test"] {
+        let line = format!("the node has joined\",\"broker\":\"main\",\"node\":\"{node}\"");
+        headcount.process().wait_line(&line, PATIENCE);
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| the_most_urgent_is_next(broker, &headcount));
+        every_kind_of_call(broker, &headcount);
+    });
+    revoked(broker, &headcount);
+    broken_bodies(broker, &headcount);
+    assert!(headcount.sigterm().success());
+}
+
+fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
     let none = json!({});
     let told = call(
         broker,
@@ -43,6 +62,7 @@ fn from_python(broker: &Broker) {
             ("headcount.ping", json!([7]), none.clone()),
             ("headcount.status", json!(["none"]), none.clone()),
             ("no.such.task", json!([]), none.clone()),
+            ("headcount.probe", json!(["nowhere"]), none.clone()),
         ],
     );
     let ok: Vec<&Value> = told.iter().map(|one| &one["ok"]).collect();
@@ -62,6 +82,7 @@ fn from_python(broker: &Broker) {
         (11, "builtins", "TypeError", "FAILURE"),
         (12, "builtins", "LookupError", "FAILURE"),
         (13, "celery.exceptions", "NotRegistered", "FAILURE"),
+        (14, "builtins", "ConnectionError", "FAILURE"),
     ] {
         let one = &told[place];
         assert_eq!(
@@ -80,14 +101,21 @@ fn from_python(broker: &Broker) {
         headcount.metric("headcount_node_refused_total", "broker=\"main\""),
         Some(1.0)
     );
-
-    revoked(broker);
-    broken_bodies(broker, &headcount);
-    assert!(headcount.sigterm().success());
+    let refused = headcount
+        .process()
+        .wait_line("a task that Headcount does not have", PATIENCE);
+    assert!(
+        refused.contains("no.such.task") && refused.contains("\"ERROR\""),
+        "{refused}"
+    );
+    // A broker that is not there is tried again, later each time, and then it fails.
+    let seconds = told[14]["seconds"].as_f64().unwrap();
+    assert!(seconds >= 7.0, "after 1, 2 and 4 s: {seconds}");
+    assert_eq!(metric("headcount.probe", "RETRY"), Some(3.0));
 }
 
 /// One that runs is terminated, one that waits for its time is dropped.
-fn revoked(broker: &Broker) {
+fn revoked(broker: &Broker, headcount: &Headcount) {
     let calls = json!([
         ["headcount.sleep", [600], {}, {"task_id": "runs"}],
         ["headcount.echo", [1], {}, {"task_id": "waits", "countdown": 600}],
@@ -97,12 +125,11 @@ fn revoked(broker: &Broker) {
         "call.py",
         &[&broker.url(), &backend(broker), &calls.to_string()],
     );
-    for (list, id) in [("active", "runs"), ("scheduled", "waits")] {
-        wait_until("the node has taken it", PATIENCE, || {
-            let (_, said) = celery(&broker.url(), &["inspect", list, "-d", NODE, "--timeout", "10"]);
-            said.contains(id).then_some(())
-        });
-    }
+    headcount.process().wait_line("\"runs\"", PATIENCE);
+    wait_until("the node has taken the other", PATIENCE, || {
+        let (_, said) = celery(&broker.url(), &["inspect", "scheduled", "-d", NODE, "--timeout", "10"]);
+        said.contains("waits").then_some(())
+    });
     control(
         &broker.url(),
         NODE,
@@ -155,77 +182,49 @@ fn broken_bodies(broker: &Broker, headcount: &Headcount) {
     }
 }
 
-/// A probe of a broker that is not there is tried again, later each time, and then fails.
-#[test]
-fn a_task_is_retried_on_redis() {
-    retried(&Broker::redis());
-}
-
-#[test]
-fn a_task_is_retried_on_rabbitmq() {
-    retried(&Broker::rabbitmq());
-}
-
-fn retried(broker: &Broker) {
-    let nowhere = format!(
-        "[[broker]]\nname = \"nowhere\"\nurl = \"redis://127.0.0.1:{}\"\n",
-        headcount_testkit::free_port()
-    );
-    let headcount = Headcount::launch(HEADCOUNT, &(config(broker, "broker = \"main\"") + &nowhere));
+/// A chain from Headcount's task to a Python worker's: what the node sends is run there, and its result comes to who waits.
+pub(crate) fn to_python(broker: &Broker) {
+    let routes = "[[broker.routes]]\ntask = \"ad*\"\nexchange = \"feeds\"\nrouting_key = \"feed.tasks\"\n";
+    let headcount = Headcount::start(HEADCOUNT, &(config(broker, "") + routes));
     joined(&headcount);
+    // What follows a task finds no queue yet: it is made, and nothing is lost.
+    let witness = json!({"task": "witness", "args": [], "kwargs": {}, "options": {"queue": "fresh"}});
     let told = call(
         broker,
         &backend(broker),
-        &[("headcount.probe", json!(["nowhere"]), json!({}))],
+        &[("headcount.echo", json!(["early"]), json!({"link": witness}))],
     );
-    let one = &told[0];
-    assert_eq!(
-        (&one["type"], &one["module"]),
-        (&json!("ConnectionError"), &json!("builtins")),
-        "{one}"
-    );
-    assert!(one["seconds"].as_f64().unwrap() >= 7.0, "after 1, 2 and 4 s: {one}");
-    let labels = "broker=\"main\",task=\"headcount.probe\",state=\"RETRY\"";
-    assert_eq!(headcount.metric("headcount_node_tasks_total", labels), Some(3.0));
-    assert!(headcount.sigterm().success());
-}
+    assert_eq!(told[0]["ok"], "early");
+    run_script(&broker.url(), "bind.py", &[&broker.url(), "sms", "feeds", "feed.#"]);
 
-/// A chain from Headcount's task to a Python worker's: what the node sends is run there, and its result comes to who waits.
-#[test]
-fn to_python_on_redis() {
-    to_python(&Broker::redis());
-}
-
-#[test]
-fn to_python_on_rabbitmq() {
-    to_python(&Broker::rabbitmq());
-}
-
-fn to_python(broker: &Broker) {
-    let headcount = start(broker, "");
-    joined(&headcount);
     let options = WorkerOptions {
+        queues: vec!["sms".into(), "fresh".into()],
         extra: vec!["--".into(), format!("result_backend={}", backend(broker))],
         ..WorkerOptions::default()
     };
-    let _worker = Worker::start(&broker.url(), "sms@h1", options);
+    let worker = Worker::start(&broker.url(), "sms@h1", options);
     let told = run_script(&broker.url(), "chain.py", &[&broker.url(), &backend(broker)]);
-    assert_eq!(told, json!({"chain": 42, "linked": [2]}));
+    assert_eq!(told, json!({"chain": 42, "routed": 43, "linked": [2]}));
+    worker.process().wait_line("WITNESS {\"args\": [\"early\"]", PATIENCE);
     assert!(headcount.sigterm().success());
 }
 
 /// The other backend: results in a Redis, while the broker is a RabbitMQ.
-#[test]
-fn results_in_another_redis() {
-    let (broker, mut results) = (Broker::rabbitmq(), Broker::redis());
-    let headcount = start(&broker, &format!("result_backend = \"{}\"", results.url()));
+pub(crate) fn results_in_another_redis(broker: &Broker) {
+    let mut results = Broker::redis();
+    let elsewhere = format!("queue = \"elsewhere\"\nresult_backend = \"{}\"", results.url());
+    let headcount = start(broker, &elsewhere);
     joined(&headcount);
     let told = call(
-        &broker,
+        broker,
         &results.url(),
         &[
-            ("headcount.ping", json!([]), json!({"task_id": "kept"})),
-            ("headcount.ping", json!([1]), json!({})),
+            (
+                "headcount.ping",
+                json!([]),
+                json!({"queue": "elsewhere", "task_id": "kept"}),
+            ),
+            ("headcount.ping", json!([1]), json!({"queue": "elsewhere"})),
         ],
     );
     assert_eq!(
@@ -241,7 +240,7 @@ fn results_in_another_redis() {
     drop(connection);
     // While the results cannot be stored the task waits with its end, and then it is told all the same.
     results.kill();
-    let pending = start_script(&broker.url(), "send.py", &[r#"[["headcount", "headcount.ping", []]]"#]);
+    let pending = start_script(&broker.url(), "send.py", &[r#"[["elsewhere", "headcount.ping", []]]"#]);
     assert!(pending.wait_exit(PATIENCE).success());
     headcount
         .process()
@@ -259,13 +258,15 @@ fn results_in_another_redis() {
 }
 
 /// A queue that is there already, of a type that somebody chose, is taken as it is: a quorum queue, which has no prefetch
-/// count for a whole channel.
-#[test]
-fn a_quorum_queue_on_rabbitmq() {
-    let broker = Broker::rabbitmq();
+/// count for a whole channel. And RabbitMQ refuses a second node of the name; that is said in words.
+pub(crate) fn a_quorum_queue_and_two_of_one_name(broker: &Broker) {
     run_script(&broker.url(), "quorum.py", &[&broker.url(), "headcount"]);
-    let headcount = start(&broker, "");
-    joined(&headcount);
+    let first = start(broker, "");
+    joined(&first);
+    let second = start(broker, "");
+    second
+        .process()
+        .wait_line("another node is called headcount@test already", PATIENCE);
     let told = run_script(
         &broker.url(),
         "call.py",
@@ -277,25 +278,24 @@ fn a_quorum_queue_on_rabbitmq() {
         ],
     );
     assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
-    assert!(headcount.sigterm().success());
+    assert!(first.sigterm().success());
+    joined(&second);
+    assert!(second.sigterm().success());
 }
+
+/// A node with one slot.
+const URGENT: &str = "[[node]]\nbroker = \"main\"\nname = \"urgent@test\"\nqueue = \"urgent\"\nconcurrency = 1\n\
+                      prefetch_multiplier = 1\nmax_priority = 10\n";
 
 /// While the only slot is taken three wait at the broker, and the most urgent of them is the next: 9 on RabbitMQ, 0 on Redis.
-#[test]
-fn the_most_urgent_is_next_on_redis() {
-    urgent(&Broker::redis(), ["of 0", "of 4", "of 9"]);
-}
-
-#[test]
-fn the_most_urgent_is_next_on_rabbitmq() {
-    urgent(&Broker::rabbitmq(), ["of 9", "of 4", "of 0"]);
-}
-
-fn urgent(broker: &Broker, expected: [&str; 3]) {
-    let headcount = start(broker, "concurrency = 1\nprefetch_multiplier = 1\nmax_priority = 10");
-    joined(&headcount);
-    let echo = |priority: u8| json!(["headcount.echo", [format!("of {priority}")], {}, {"priority": priority}]);
-    let calls = json!([["headcount.sleep", [5], {}, {}], echo(4), echo(0), echo(9)]);
+fn the_most_urgent_is_next(broker: &Broker, headcount: &Headcount) {
+    let expected = match broker {
+        Broker::Redis(_) => ["of 0", "of 4", "of 9"],
+        Broker::RabbitMq(_) => ["of 9", "of 4", "of 0"],
+    };
+    let options = |priority: u8| json!({"queue": "urgent", "priority": priority});
+    let echo = |priority: u8| json!(["headcount.echo", [format!("of {priority}")], {}, options(priority)]);
+    let calls = json!([["headcount.sleep", [5], {}, options(0)], echo(4), echo(0), echo(9)]);
     let arguments = [
         &broker.url(),
         &backend(broker),
@@ -314,5 +314,4 @@ fn urgent(broker: &Broker, expected: [&str; 3]) {
         .filter_map(|line| expected.into_iter().find(|one| line.contains(one)))
         .collect();
     assert_eq!(began, expected);
-    assert!(headcount.sigterm().success());
 }

@@ -4,15 +4,17 @@ mod echo;
 mod ping;
 mod probe;
 mod sleep;
+mod stats;
 mod status;
 
 pub use echo::Echo;
 pub use ping::Ping;
 pub use probe::Probe;
 pub use sleep::Sleep;
+pub use stats::{Pipelines, StatsRun, StatsStatus};
 pub use status::StatusOf;
 
-/// The names of all of them.
+/// The names of those that it always has.
 pub const NAMES: [&str; 5] = [
     "headcount.echo",
     "headcount.ping",
@@ -20,3 +22,6 @@ pub const NAMES: [&str; 5] = [
     "headcount.sleep",
     "headcount.status",
 ];
+
+/// The names of those that it has where there is a `[[stats]]`.
+pub const STATS_NAMES: [&str; 2] = ["headcount.stats.run", "headcount.stats.status"];

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compact_str::CompactString;
-use headcount_core::celery::task::TaskMessage;
+use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{News, Run, RunState};
 use headcount_core::time::Wall;
 
@@ -236,7 +236,7 @@ impl TaskSender for Door {
         "main"
     }
 
-    async fn send(&self, task: &TaskMessage, _: &str) -> Result<(), BrokerError> {
+    async fn send(&self, task: &TaskMessage, _: &Destination) -> Result<(), BrokerError> {
         let sent = self
             .call("send", || {
                 let rows = lock(&self.lasting.rows);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use actix::System;
 use compact_str::CompactString;
+use headcount_core::time::Wall;
 use tokio::sync::Notify;
 
 use crate::clock::machine;
@@ -47,6 +48,11 @@ pub(super) fn live<T>(life: impl Future<Output = T>) -> T {
 /// How long this test's world has existed.
 pub(super) fn age() -> Duration {
     machine::elapsed()
+}
+
+/// The next life begins when the wall clock shows this.
+pub(super) fn skip_to(wall: Wall) {
+    AGE.set(machine::elapsed_at(wall));
 }
 
 /// Waits until something is so; fails if it is not within a minute of the test's own time.

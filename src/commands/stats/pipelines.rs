@@ -3,16 +3,15 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headcount_actors::ports::stats::{Standing, StatsError, StatsPipeline};
+use headcount_actors::ports::stats::{SharedPipeline, Standing, StatsError};
+use headcount_actors::stats_pipeline::{CatchUp, LOOK_FOR_END_EVERY, shown};
 use headcount_core::span::Span;
 use headcount_core::stats::bucket::Rfc3339;
 use headcount_core::time::Wall;
 use headcount_edge::stats::{self, Config};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{StatsBackfill, StatsOf, StatsStatus};
@@ -22,10 +21,6 @@ use crate::wire::stats::Shift;
 use super::super::table::{Cell, Columns, Tone};
 use super::super::{CommandError, FAILED, Outcome, json as as_json, refuse, to_stderr, to_stdout};
 
-/// How often it is looked how far the work is.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Work is over once this many looks in a row have found nothing to do: one look alone may fall between two steps.
-const QUIET_LOOKS: u32 = 3;
 /// How often a line is written where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -51,7 +46,7 @@ fn pipelines(config: PathBuf, names: &[String]) -> Result<Result<Vec<Config>, Ex
     Ok(Ok(settings.stats.into_iter().filter(wanted).collect()))
 }
 
-fn open(pipelines: &[Config]) -> Result<Vec<Arc<dyn StatsPipeline>>, CommandError> {
+fn open(pipelines: &[Config]) -> Result<Vec<SharedPipeline>, CommandError> {
     let one = |config: &Config| stats::open(config).map_err(|why| failed(&config.name, &why));
     pipelines.iter().map(one).collect()
 }
@@ -124,30 +119,32 @@ fn moment(argument: &str, text: &str, now: jiff::Timestamp) -> Result<Wall, Comm
 }
 
 /// Works until there is nothing to do.
-async fn finish(pipelines: &[Config], eyes: &[Arc<dyn StatsPipeline>]) -> Outcome {
+async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let shift = Shift::start(pipelines).map_err(|(name, why)| failed(&name, &why))?;
     let mut progress = Progress::new();
-    let mut quiet = 0;
+    let (began, mut waits) = (Instant::now(), vec![CatchUp::default(); eyes.len()]);
     let done = loop {
         tokio::select! {
             _ = interrupt.recv() => break false,
             _ = terminate.recv() => break false,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(LOOK_FOR_END_EVERY) => {}
         }
         if let Some(actor) = shift.given_up() {
             shift.end().await;
             return Err(CommandError::Failed(format!("the actor {actor} failed too often")));
         }
-        // Where one cannot be asked just now, its actors say why.
-        let Some(standings) = look(eyes).await else {
-            quiet = 0;
-            continue;
-        };
-        progress.show(&standings);
-        quiet = if standings.iter().all(is_quiet) { quiet + 1 } else { 0 };
-        if quiet >= QUIET_LOOKS {
+        let (waited, mut done) = (began.elapsed(), true);
+        let standings = look(eyes).await;
+        for (wait, standing) in waits.iter_mut().zip(&standings) {
+            // Where one cannot be asked just now, its actors say why.
+            done &= wait.look(standing.as_ref(), waited);
+        }
+        if let Some(standings) = standings.into_iter().collect::<Option<Vec<_>>>() {
+            progress.show(&standings);
+        }
+        if done {
             break true;
         }
     };
@@ -160,16 +157,9 @@ async fn finish(pipelines: &[Config], eyes: &[Arc<dyn StatsPipeline>]) -> Outcom
     Ok(ExitCode::from(FAILED))
 }
 
-async fn look(eyes: &[Arc<dyn StatsPipeline>]) -> Option<Vec<Standing>> {
+async fn look(eyes: &[SharedPipeline]) -> Vec<Option<Standing>> {
     let standings = futures_util::future::join_all(eyes.iter().map(|pipeline| pipeline.standing())).await;
-    standings.into_iter().collect::<Result<_, _>>().ok()
-}
-
-const fn is_quiet(standing: &Standing) -> bool {
-    !standing.rebuilds
-        && standing.parts == standing.parts_done
-        && standing.lag_documents == 0
-        && standing.unpublished == 0
+    standings.into_iter().map(Result::ok).collect()
 }
 
 /// A bar on a terminal, or a line now and then: documents, rate, time left.
@@ -259,7 +249,7 @@ pub(super) async fn status(args: StatsStatus) -> Outcome {
         as_json(
             &found
                 .iter()
-                .map(|(pipeline, standing)| document(pipeline.as_ref(), standing))
+                .map(|(pipeline, standing)| shown(pipeline.as_ref(), standing))
                 .collect(),
         )
     } else {
@@ -269,27 +259,7 @@ pub(super) async fn status(args: StatsStatus) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(pipeline: &dyn StatsPipeline, standing: &Standing) -> serde_json::Value {
-    let looked_at = standing
-        .looked_at
-        .and_then(|at| jiff::Timestamp::from_microsecond(at.as_micros()).ok())
-        .map(|at| at.to_string());
-    json!({
-        "name": pipeline.name(),
-        "route": pipeline.route(),
-        "documents": standing.documents,
-        "parts": standing.parts,
-        "parts_done": standing.parts_done,
-        "parts_held": standing.parts_held,
-        "lag_documents": standing.lag_documents,
-        "lag_s": standing.lag.map(|lag| lag.as_secs_f64()),
-        "unpublished": standing.unpublished,
-        "dead_letters": standing.dead_letters,
-        "looked_at": looked_at,
-    })
-}
-
-fn table(found: &[(Arc<dyn StatsPipeline>, Standing)]) -> String {
+fn table(found: &[(SharedPipeline, Standing)]) -> String {
     let head = [
         "PIPELINE",
         "DOCUMENTS",

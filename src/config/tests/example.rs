@@ -80,6 +80,12 @@ fn every_key_is_in_the_example() {
             keys,
         );
     }
+    let routes = full["broker"][0]["routes"][0].as_table().unwrap().keys().cloned();
+    check(
+        "broker.routes",
+        &routes.collect(),
+        keys::keys_of::<brokers::RouteConfig>(),
+    );
     check("stats", &table("stats"), keys::keys_of::<stats::Config>());
     check("fleet", &table("fleet"), keys::keys_of::<fleet::FleetTable>());
     check("job", &table("job"), keys::keys_of::<jobs::JobTable>());

@@ -559,6 +559,10 @@ fn jobs_are_checked() {
             "it has headcount.echo, headcount.ping, ",
         ),
         (
+            "task = \"headcount.stats.run\"\nevery = \"1m\"",
+            "headcount.stats.run is about pipelines, and there is no [[stats]]",
+        ),
+        (
             "task = \"headcount.ping\"\nevery = \"1m\"\npriority = 1",
             "this means nothing",
         ),
@@ -582,4 +586,39 @@ fn jobs_are_checked() {
     let secret = job("task = \"t\"\ncron = \"env:SECRET\"");
     let found = problems_with(&secret, &variables(&[("SECRET", "0 hunter2 * * *")]));
     assert_eq!(found, ["/etc/headcount.toml:8:8: job[0].cron: it is no cron pattern"]);
+}
+
+#[test]
+fn a_route_that_leads_nowhere_is_named() {
+    for (lines, expected) in [
+        ("queue = \"q\"", "5:1: broker[0].routes[0].task: this key is required"),
+        (
+            "task = \"\"\nqueue = \"q\"",
+            "6:8: broker[0].routes[0].task: an empty pattern matches no task",
+        ),
+        (
+            "task = \"t\"",
+            "5:1: broker[0].routes[0]: expected a queue, an exchange",
+        ),
+        (
+            "task = \"t\"\nqueue = \"\"",
+            "7:9: broker[0].routes[0].queue: expected 1 to 255 bytes, found 0",
+        ),
+        (
+            "task = \"t\"\nexchange = \"x\"",
+            "7:12: broker[0].routes[0].exchange: it means nothing without a routing_key",
+        ),
+        (
+            "task = \"t\"\nqueue = \"q\"\nrouting_key = \"k\"",
+            "8:15: broker[0].routes[0].routing_key: it means nothing without an exchange",
+        ),
+        (
+            "task = \"t\"\npriority = 10",
+            "7:12: broker[0].routes[0].priority: expected 0 to 9",
+        ),
+        ("task = \"t\"\nqueu = \"q\"", "7:1: broker[0].routes[0].queu: "),
+    ] {
+        let found = problems(&format!("{BROKER}\n[[broker.routes]]\n{lines}\n"));
+        assert!(found.iter().any(|one| one.contains(expected)), "{lines}: {found:?}");
+    }
 }

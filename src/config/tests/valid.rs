@@ -172,3 +172,25 @@ fn who_reaches_nothing_needs_no_secret_and_only_what_is_judged_by() {
         );
     }
 }
+
+#[test]
+fn a_job_without_a_queue_goes_where_the_routes_of_its_broker_lead() {
+    let routes = "[[broker.routes]]\ntask = \"sms.*\"\nqueue = \"sms\"\npriority = 4\n\
+                  [[broker.routes]]\ntask = \"feed.read\"\nexchange = \"feeds\"\nrouting_key = \"feed.tasks\"\n";
+    let job = |lines: &str| {
+        let text = format!("{BROKER}{routes}[[job]]\nname = \"a\"\nevery = \"1m\"\n{lines}");
+        let job = settings(&text).jobs.remove(0);
+        let (broker, to) = job.to.unwrap();
+        assert_eq!(broker, "main");
+        (to.to_string(), job.priority)
+    };
+    for (lines, to, priority) in [
+        ("task = \"sms.purge\"", "sms", Some(4)),
+        ("task = \"sms.purge\"\nqueue = \"now\"\npriority = 1", "now", Some(1)),
+        ("task = \"feed.read\"", "feeds/feed.tasks", None),
+        ("task = \"feed.read\"\nqueue = \"now\"", "now", None),
+        ("task = \"other\"", "celery", None),
+    ] {
+        assert_eq!(job(lines), (to.to_owned(), priority), "{lines}");
+    }
+}

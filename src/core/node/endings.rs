@@ -65,8 +65,9 @@ impl Node {
         })));
     }
 
-    /// A call that is not run, or not any more.
-    pub(super) fn revoke(&mut self, now: Now, call: Call, terminated: bool, out: &mut Vec<Output>) {
+    /// A call that is not run, or not any more: then `signum` is the signal that it was terminated with.
+    pub(super) fn revoke(&mut self, now: Now, call: Call, signum: Option<u8>, out: &mut Vec<Output>) {
+        let terminated = signum.is_some();
         let expired = !terminated && call.is_expired(now.wall);
         let reason = match (terminated, expired) {
             (true, _) => "terminated",
@@ -78,7 +79,7 @@ impl Node {
             terminated,
             expired,
         }));
-        let event = events::revoked(&call, terminated, expired);
+        let event = events::revoked(&call, signum, expired);
         let conclusion = Conclusion {
             result: wanted(&call, State::Revoked, Err(Failure::revoked(reason)), now.wall),
             settle: call.tag.map(|tag| (tag, Settle::Ack)),
@@ -120,7 +121,7 @@ impl Node {
     pub(super) fn succeed(&mut self, now: Now, call: Call, value: Value, runtime: Duration, out: &mut Vec<Output>) {
         let event = events::succeeded(&call, &value, runtime.as_secs_f64());
         let conclusion = Conclusion {
-            send: follow::after_success(&call.message, &value, now.wall),
+            send: follow::after_success(&call.message, &value, &self.spec.routes, now.wall),
             result: wanted(&call, State::Success, Ok(value), now.wall),
             settle: call.tag.map(|tag| (tag, Settle::Ack)),
             events: self.make_task_event("task-succeeded", now, event),
@@ -138,7 +139,7 @@ impl Node {
         let plain = follow::unable(&call.message.embed).is_none();
         let conclusion = Conclusion {
             send: if plain {
-                follow::after_failure(&call.message, now.wall)
+                follow::after_failure(&call.message, &self.spec.routes, now.wall)
             } else {
                 Vec::new()
             },

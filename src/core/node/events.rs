@@ -75,14 +75,12 @@ pub(super) fn failed(id: &str, failure: &Failure) -> Value {
     json!({"uuid": id, "exception": failure.repr(), "traceback": failure.traceback()})
 }
 
-/// The fields of `task-revoked`.
-pub(super) fn revoked(call: &Call, terminated: bool, expired: bool) -> Value {
-    /// SIGTERM, as which Celery shows an end without a signal of its own.
-    const TERM: u8 = 15;
+/// The fields of `task-revoked`; of one that was terminated, with the signal.
+pub(super) fn revoked(call: &Call, signum: Option<u8>, expired: bool) -> Value {
     json!({
         "uuid": call.message.id,
-        "terminated": terminated,
-        "signum": terminated.then_some(TERM),
+        "terminated": signum.is_some(),
+        "signum": signum,
         "expired": expired,
     })
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::celery::task::{Embed, TaskMessage, parse_iso8601};
+use crate::celery::task::{Embed, Route, Routes, TaskMessage, parse_iso8601};
 use crate::celery::{Publication, To};
 use crate::hash::fnv1a;
 use crate::time::Wall;
 
-/// Celery's `task_default_queue`: where a signature goes that names no queue.
+/// Celery's `task_default_queue`: where a signature goes that names no queue, and that no route leads elsewhere.
 const DEFAULT_QUEUE: &str = "celery";
 
 /// Why a task cannot be taken on: something is to follow it that Headcount cannot send. Known before it runs, so that nobody
@@ -32,25 +32,28 @@ fn is_plain(signature: &Value) -> bool {
 }
 
 /// What is sent after a success: each callback, and the next of the chain, with the result as first argument.
-pub(super) fn after_success(parent: &TaskMessage, result: &Value, now: Wall) -> Vec<Publication> {
+pub(super) fn after_success(parent: &TaskMessage, result: &Value, routes: &Routes, now: Wall) -> Vec<Publication> {
     let callbacks = parent.embed.callbacks.iter().flatten();
     let mut sent: Vec<Publication> = callbacks
         .enumerate()
-        .filter_map(|(place, signature)| call(parent, signature, place, result.clone(), None, now))
+        .filter_map(|(place, signature)| call(parent, signature, place, (result.clone(), None), routes, now))
         .collect();
     if let Some((next, rest)) = parent.embed.chain.as_ref().and_then(|chain| chain.split_last()) {
         let rest = (!rest.is_empty()).then(|| rest.to_vec());
-        sent.extend(call(parent, next, sent.len(), result.clone(), rest, now));
+        sent.extend(call(parent, next, sent.len(), (result.clone(), rest), routes, now));
     }
     sent
 }
 
 /// What is sent after a failure: each errback, with the id of the task that failed.
-pub(super) fn after_failure(parent: &TaskMessage, now: Wall) -> Vec<Publication> {
+pub(super) fn after_failure(parent: &TaskMessage, routes: &Routes, now: Wall) -> Vec<Publication> {
     let errbacks = parent.embed.errbacks.iter().flatten();
     errbacks
         .enumerate()
-        .filter_map(|(place, signature)| call(parent, signature, place, Value::from(parent.id.as_str()), None, now))
+        .filter_map(|(place, signature)| {
+            let id = Value::from(parent.id.as_str());
+            call(parent, signature, place, (id, None), routes, now)
+        })
         .collect()
 }
 
@@ -58,8 +61,8 @@ fn call(
     parent: &TaskMessage,
     signature: &Value,
     place: usize,
-    first: Value,
-    chain: Option<Vec<Value>>,
+    (first, chain): (Value, Option<Vec<Value>>),
+    routes: &Routes,
     now: Wall,
 ) -> Option<Publication> {
     let name = signature.get("task")?.as_str()?;
@@ -91,6 +94,21 @@ fn call(
         Some(one @ Value::Object(_)) => Some(vec![one.clone()]),
         _ => None,
     };
+    let queue = match option("queue") {
+        Some(Value::String(queue)) => Some(queue.clone()),
+        Some(Value::Object(queue)) => queue.get("name").and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let said = Route {
+        queue,
+        exchange: text("exchange").filter(|exchange| !exchange.is_empty()),
+        routing_key: text("routing_key"),
+        priority: option("priority")
+            .and_then(Value::as_u64)
+            .and_then(|priority| u8::try_from(priority).ok()),
+    };
+    let route = routes.route(name, said, DEFAULT_QUEUE);
+    let to = route.destination(DEFAULT_QUEUE);
     let message = TaskMessage {
         args,
         kwargs: signature
@@ -110,28 +128,14 @@ fn call(
         parent_id: Some(parent.id.clone()),
         group: text("group_id"),
         reply_to: text("reply_to").or_else(|| parent.reply_to.clone()),
-        priority: option("priority")
-            .and_then(Value::as_u64)
-            .and_then(|priority| u8::try_from(priority).ok()),
+        priority: route.priority,
         others: parent.others.clone(),
         ..TaskMessage::new(
             text("task_id").unwrap_or_else(|| derived_id(&parent.id, name, place)),
             name,
         )
     };
-    let queue = match option("queue") {
-        Some(Value::String(queue)) => Some(queue.clone()),
-        Some(Value::Object(queue)) => queue.get("name").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
-    };
-    let to = match (
-        text("exchange").filter(|exchange| !exchange.is_empty()),
-        text("routing_key"),
-    ) {
-        (Some(exchange), Some(routing_key)) => To::exchange(exchange, routing_key),
-        _ => To::Queue(queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned())),
-    };
-    Some(message.publication(to))
+    Some(message.publication(To::exchange(to.exchange, to.routing_key)))
 }
 
 /// An id for a signature that bears none, in the shape of a UUID. Made of what it follows: a task that comes again after a

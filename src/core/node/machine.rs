@@ -161,7 +161,7 @@ impl Node {
         }
         let call = Call::new(delivered, tag, spec);
         if self.is_out(now, &call) {
-            self.revoke(now, call, false, out);
+            self.revoke(now, call, None, out);
             return;
         }
         out.push(Output::Signal(Signal::TaskReceived(call.info())));
@@ -203,7 +203,7 @@ impl Node {
         let mut waiting = VecDeque::with_capacity(self.reserved.len());
         while let Some(call) = self.reserved.pop_front() {
             if self.is_out(now, &call) {
-                self.revoke(now, call, false, out);
+                self.revoke(now, call, None, out);
             } else if self.has_slot() && self.has_turn(&call, now.mono) {
                 self.start(now, call, out);
             } else {

@@ -212,6 +212,7 @@ impl Node {
         let Some(given) = arguments.get("task_id") else {
             return missing("revoke", "task_id");
         };
+        let signum = signum(arguments.get("signal"))?;
         let ids = texts(Some(given));
         for id in &ids {
             self.revoked.add(id, now.mono);
@@ -236,7 +237,7 @@ impl Node {
             out.push(Output::Stop(id));
             terminated.push(run.call.message.id.clone());
             self.postrun(now, &run, State::Revoked, out);
-            self.revoke(now, run.call, true, out);
+            self.revoke(now, run.call, Some(signum), out);
         }
         Ok(ok(&if terminated.is_empty() {
             "terminate: tasks unknown".to_owned()
@@ -256,7 +257,7 @@ impl Node {
             .collect();
         for key in keys {
             if let Some(call) = self.scheduled.remove(&key) {
-                self.revoke(now, call, false, out);
+                self.revoke(now, call, None, out);
             }
         }
     }
@@ -358,6 +359,35 @@ fn no(text: &str) -> Value {
 fn missing(command: &str, argument: &str) -> Answer {
     let text = format!("{command}() missing 1 required positional argument: '{argument}'");
     Err(format!("TypeError({})", repr(&json!(text))))
+}
+
+/// The number of a signal that a worker may be told to send to a task's process, `SIGTERM` where none is named. A task here is no
+/// process: it is ended whichever it is, and its event tells the number.
+fn signum(signal: Option<&Value>) -> Result<u8, String> {
+    /// Those that end a process, by their numbers on Linux.
+    const SIGNALS: [(&str, u8); 9] = [
+        ("HUP", 1),
+        ("INT", 2),
+        ("QUIT", 3),
+        ("ABRT", 6),
+        ("KILL", 9),
+        ("USR1", 10),
+        ("USR2", 12),
+        ("ALRM", 14),
+        ("TERM", 15),
+    ];
+    let known =
+        |fits: &dyn Fn(&(&str, u8)) -> bool| SIGNALS.iter().find(|signal| fits(signal)).map(|(_, number)| *number);
+    let found = match signal {
+        None | Some(Value::Null) => Some(15),
+        Some(Value::String(name)) => {
+            let name = name.to_ascii_uppercase();
+            let short = name.strip_prefix("SIG").unwrap_or(&name);
+            known(&|(known, _)| *known == short)
+        }
+        Some(number) => known(&|(_, known)| number.as_u64() == Some(u64::from(*known))),
+    };
+    found.ok_or_else(|| format!("ValueError({})", repr(&json!("signal is none that ends a task"))))
 }
 
 /// One text, or a list of texts.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::rate::Rate;
+use crate::celery::task::Routes;
 
 /// Tasks that wait for their time (ETA or countdown) in this process; beyond it the node takes no more, and they wait at the
 /// broker. Each takes about 1 KiB, and at most [`crate::celery::task::MAX_TASK`].
@@ -32,6 +33,8 @@ pub struct NodeSpec {
     pub obeys_shutdown: bool,
     /// Its tasks.
     pub tasks: Vec<TaskSpec>,
+    /// Where tasks go that it sends.
+    pub routes: Routes,
     /// What it shows of itself.
     pub about: About,
 }

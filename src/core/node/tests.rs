@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::celery::result::{Failure, State};
-use crate::celery::task::{Delivered, NotATask, TaskMessage, Why};
+use crate::celery::task::{Delivered, NotATask, Pattern, Route, Routes, TaskMessage, Why};
 use crate::celery::{Command, Publication, To, Where};
 use crate::time::{Mono, Now, Wall};
 
@@ -39,6 +39,7 @@ impl World {
                     ..TaskSpec::new(LATE)
                 },
             ],
+            routes: Routes::default(),
             about: About {
                 pid: 7,
                 version: "1".into(),
@@ -333,6 +334,36 @@ fn a_running_task_is_terminated_and_its_late_end_changes_nothing() {
 }
 
 #[test]
+fn the_event_of_a_task_that_was_terminated_tells_the_signal() {
+    for (signal, number) in [
+        (json!("SIGKILL"), 9),
+        (json!("term"), 15),
+        (json!(2), 2),
+        (Value::Null, 15),
+    ] {
+        let mut world = World::new(|_| ());
+        world.deliver(task("1", ECHO));
+        world.ask("terminate", json!({"task_id": "1", "signal": signal}));
+        let event: Value = serde_json::from_slice(&world.conclusions()[0].events[0].body).unwrap();
+        assert_eq!(
+            (&event["type"], &event["signum"], &event["terminated"]),
+            (&json!("task-revoked"), &json!(number), &json!(true)),
+            "{signal}"
+        );
+    }
+    let mut world = World::new(|_| ());
+    world.deliver(task("1", ECHO));
+    for signal in [json!("SIGSTOP"), json!(0), json!(1.5), json!([])] {
+        let answered = world.ask("revoke", json!({"task_id": "1", "terminate": true, "signal": signal}));
+        assert!(
+            answered["error"].as_str().unwrap().starts_with("ValueError("),
+            "{answered}"
+        );
+    }
+    assert!(world.node.is_busy(), "what was not understood has changed nothing");
+}
+
+#[test]
 fn a_retry_goes_back_by_the_way_it_came_later_each_time_and_then_fails() {
     let mut world = World::new(|_| ());
     let why = Failure::builtin("ConnectionError", "no broker");
@@ -582,6 +613,51 @@ fn callbacks_and_chains_are_called_and_what_cannot_be_is_refused_at_once() {
 }
 
 #[test]
+fn what_follows_goes_where_routes_lead() {
+    let mut world = World::new(|spec| {
+        let routes = [
+            (
+                "app.keyed",
+                Route {
+                    exchange: Some("feeds".into()),
+                    routing_key: Some("feed.tasks".into()),
+                    priority: Some(3),
+                    ..Route::default()
+                },
+            ),
+            ("app.*", Route::to("apps")),
+        ];
+        spec.routes = Routes::new(
+            routes
+                .map(|(task, route)| (Pattern::parse(task).unwrap(), route))
+                .to_vec(),
+        );
+    });
+    let mut first = task("1", ECHO);
+    let names = ["app.keyed", "app.other", "other"];
+    let mut signatures = names.map(|name| json!({"task": name})).to_vec();
+    signatures.push(json!({"task": "app.other", "options": {"queue": "said", "priority": 7}}));
+    first.embed.callbacks = Some(signatures);
+    world.deliver(first);
+    let run = world.started()[0];
+    world.end(run, Outcome::Success(json!(1)));
+    let sent: Vec<_> = world.conclusions()[0]
+        .send
+        .iter()
+        .map(|sent| (sent.to.clone(), sent.priority))
+        .collect();
+    assert_eq!(
+        sent,
+        [
+            (To::exchange("feeds", "feed.tasks"), 3),
+            (To::Queue("apps".into()), 0),
+            (To::Queue("celery".into()), 0),
+            (To::Queue("said".into()), 7),
+        ]
+    );
+}
+
+#[test]
 fn commands_are_answered_as_by_a_worker() {
     let mut world = World::new(|_| ());
     for (method, arguments, answer) in [
@@ -628,6 +704,22 @@ fn commands_are_answered_as_by_a_worker() {
             json!({"max": 1}),
             json!({"error": "ValueError('Autoscale not enabled')"}),
         ),
+        (
+            "pool_restart",
+            json!({}),
+            json!({"error": "ValueError('Pool restarts not enabled')"}),
+        ),
+        (
+            "add_consumer",
+            json!({"queue": "q"}),
+            json!({"error": "Headcount consumes the queue of its [[node]], and no other: change its configuration"}),
+        ),
+        (
+            "cancel_consumer",
+            json!({"queue": "headcount"}),
+            json!({"error": "Headcount consumes the queue of its [[node]], and no other: change its configuration"}),
+        ),
+        ("memsample", json!({}), json!({"error": "KeyError('memsample')"})),
         ("hello", json!({"from_node": "headcount@h"}), Value::Null),
     ] {
         assert_eq!(world.ask(method, arguments.clone()), answer, "{method} {arguments}");

@@ -7,6 +7,7 @@
 //! | `redis/` | Redis, also behind Sentinels, by TLS or a Unix socket |
 //! | `canary.rs` | a session's messages to itself |
 //! | `waiting.rs`, `round.rs`, `collect.rs` | replies: to whom they go, and what they make of a probe or an inspect command |
+//! | `routes.rs` | `[[broker.routes]]` |
 //! | `shared.rs` | one connection for many calls |
 //! | `tls.rs` | certificates |
 //!
@@ -18,6 +19,7 @@ mod collect;
 pub mod flower;
 mod redis;
 mod round;
+mod routes;
 mod shared;
 mod tls;
 mod waiting;
@@ -30,10 +32,13 @@ use headcount_actors::ports::Broker;
 use headcount_actors::ports::jobs::SharedSender;
 use headcount_actors::ports::node::{SharedNodeBroker, SharedResultStore};
 use headcount_core::celery::broker_url::{BrokerUrl, UrlError};
+use headcount_core::celery::task::Routes;
 use headcount_core::celery::wire_names::{FanoutPrefix, WireSettings};
 use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
+
+pub use routes::RouteConfig;
 
 /// The longest name of a queue or an exchange, in bytes: AMQP's short string. Redis has no such bound, yet a name that
 /// is longer is a mistake there too.
@@ -86,6 +91,9 @@ pub struct Config {
     pub priority_steps: Option<Vec<u8>>,
     /// The transport option `sep` (Redis).
     pub sep: Option<String>,
+    /// Where tasks go that are sent through it.
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
 }
 
 impl Config {
@@ -104,6 +112,7 @@ impl Config {
             fanout_patterns: None,
             priority_steps: None,
             sep: None,
+            routes: Vec::new(),
         }
     }
 
@@ -161,6 +170,11 @@ impl Config {
             ));
         }
         mistakes
+    }
+
+    /// Where tasks go that are sent through it.
+    pub fn routes(&self) -> Routes {
+        routes::routes(&self.routes)
     }
 
     fn wire(&self) -> WireSettings {

@@ -1,5 +1,7 @@
 //! Celery's `task_routes`: where a task goes, by its name.
 
+use std::fmt;
+
 use thiserror::Error;
 
 /// Where a task is sent. What is none is filled in from the queue, as Celery does.
@@ -43,10 +45,7 @@ impl Route {
                 exchange: exchange.clone(),
                 routing_key: routing_key.clone(),
             },
-            _ => Destination {
-                exchange: String::new(),
-                routing_key: self.queue.clone().unwrap_or_else(|| default_queue.to_owned()),
-            },
+            _ => Destination::queue(self.queue.as_deref().unwrap_or(default_queue)),
         }
     }
 }
@@ -58,6 +57,26 @@ pub struct Destination {
     pub exchange: String,
     /// The routing key.
     pub routing_key: String,
+}
+
+impl Destination {
+    /// Straight into a queue.
+    pub fn queue(name: impl Into<String>) -> Self {
+        Self {
+            exchange: String::new(),
+            routing_key: name.into(),
+        }
+    }
+}
+
+/// A queue's name, or `exchange/routing key`.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.exchange.is_empty() {
+            write!(f, "{}/", self.exchange)?;
+        }
+        f.write_str(&self.routing_key)
+    }
 }
 
 /// A task's name, or a pattern for names: `*`, `?`, `[abc]`, `[!abc]`, as Python's `fnmatch` reads them.

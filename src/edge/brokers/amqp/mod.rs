@@ -10,6 +10,7 @@ mod listen;
 mod mailbox;
 pub(super) mod node;
 mod probe;
+mod queue;
 mod request;
 mod send;
 mod short;

@@ -1,5 +1,5 @@
-//! Tasks through RabbitMQ: published to the default exchange with the queue's name, as Celery's producers do, and
-//! confirmed by the broker.
+//! Tasks through RabbitMQ: published to the default exchange with the queue's name, as Celery's producers do, or to the exchange
+//! of a route, and confirmed by the broker.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -9,15 +9,13 @@ use async_trait::async_trait;
 use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::jobs::TaskSender;
 use headcount_core::celery::broker_url;
-use headcount_core::celery::task::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE, TaskMessage};
-use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind, ExchangeKind};
+use headcount_core::celery::task::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE, Destination, TaskMessage};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::timeout;
 
 use super::connect::{Address, broken};
+use super::queue::make_sure_of;
 use super::short::short;
 use super::table;
 use crate::brokers::OpenError;
@@ -26,9 +24,6 @@ use crate::brokers::shared::{Shared, Stands};
 /// How long the broker may take to confirm a task. It confirms what is to last once it is on its disk, which a busy one
 /// does some hundred milliseconds later.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
-
-/// The broker's answer to a passive declaration of a queue that does not exist.
-const NOT_FOUND: u16 = 404;
 
 /// See [`TaskSender`].
 #[derive(Debug)]
@@ -93,28 +88,40 @@ impl TaskSender for Sender {
         &self.name
     }
 
-    async fn send(&self, task: &TaskMessage, queue: &str) -> Result<(), BrokerError> {
+    async fn send(&self, task: &TaskMessage, to: &Destination) -> Result<(), BrokerError> {
         let publishing = self.publishing.get(self.open()).await?;
-        let sent = timeout(CONFIRM_WITHIN, publishing.send(task, queue)).await;
+        let sent = timeout(CONFIRM_WITHIN, publishing.send(task, to)).await;
         let sent = sent.unwrap_or(Err(BrokerError::Timeout(CONFIRM_WITHIN)));
         self.publishing.checked(&publishing, sent).await
     }
 }
 
 impl Publishing {
-    async fn send(&self, task: &TaskMessage, queue: &str) -> Result<(), BrokerError> {
-        let name = short(queue)?;
+    async fn send(&self, task: &TaskMessage, to: &Destination) -> Result<(), BrokerError> {
+        if to.exchange.is_empty() {
+            return self.send_to_queue(task, &to.routing_key).await;
+        }
+        if self.publish(task, &to.exchange, &to.routing_key).await? {
+            return Ok(());
+        }
+        Err(BrokerError::Refused(format!(
+            "no queue is bound to {} by {}",
+            to.exchange, to.routing_key
+        )))
+    }
+
+    async fn send_to_queue(&self, task: &TaskMessage, queue: &str) -> Result<(), BrokerError> {
         let known = self.queues().contains(queue);
         if !known {
-            self.make_sure_of(&name).await?;
+            self.make_sure_of(queue).await?;
         }
-        if self.publish(task, &name).await? {
+        if self.publish(task, "", queue).await? {
             return Ok(());
         }
         // It was deleted since; the broker has given the task back.
         self.queues().remove(queue);
-        self.make_sure_of(&name).await?;
-        if self.publish(task, &name).await? {
+        self.make_sure_of(queue).await?;
+        if self.publish(task, "", queue).await? {
             return Ok(());
         }
         Err(BrokerError::Protocol(format!(
@@ -122,15 +129,16 @@ impl Publishing {
         )))
     }
 
-    /// Publishes, and waits for the broker's yes. False where there is no such queue.
-    async fn publish(&self, task: &TaskMessage, queue: &ShortString) -> Result<bool, BrokerError> {
+    /// Publishes, and waits for the broker's yes. False where that leads to no queue.
+    async fn publish(&self, task: &TaskMessage, exchange: &str, routing_key: &str) -> Result<bool, BrokerError> {
         let mandatory = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
+        let (exchange, routing_key) = (short(exchange)?, short(routing_key)?);
         let published = self
             .channel
-            .basic_publish("".into(), queue.clone(), mandatory, &task.body(), properties(task)?)
+            .basic_publish(exchange, routing_key, mandatory, &task.body(), properties(task)?)
             .await
             .map_err(broken)?;
         match published.await.map_err(broken)? {
@@ -140,64 +148,15 @@ impl Publishing {
         }
     }
 
-    /// Sees that a queue exists. One that does is left as it is, whatever its arguments; one that does not is made as
-    /// Celery would: durable, bound to a durable direct exchange of its own name.
-    async fn make_sure_of(&self, queue: &ShortString) -> Result<(), BrokerError> {
-        let looking = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        // On a channel of its own, which the broker closes where the queue is not there.
-        let channel = self.connection.create_channel().await.map_err(broken)?;
-        let looked = channel
-            .queue_declare(queue.clone(), looking, FieldTable::default())
-            .await;
-        match looked {
-            Ok(_) => {}
-            Err(error) if is_not_found(&error) => self.declare(queue).await?,
-            Err(error) => return Err(broken(error)),
-        }
-        self.queues().insert(queue.to_string());
+    async fn make_sure_of(&self, queue: &str) -> Result<(), BrokerError> {
+        make_sure_of(&self.connection, queue).await?;
+        self.queues().insert(queue.to_owned());
         Ok(())
-    }
-
-    async fn declare(&self, queue: &ShortString) -> Result<(), BrokerError> {
-        let channel = self.connection.create_channel().await.map_err(broken)?;
-        let lasting = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        channel
-            .exchange_declare(queue.clone(), ExchangeKind::Direct, lasting, FieldTable::default())
-            .await
-            .map_err(broken)?;
-        let lasting = QueueDeclareOptions {
-            durable: true,
-            ..QueueDeclareOptions::default()
-        };
-        channel
-            .queue_declare(queue.clone(), lasting, FieldTable::default())
-            .await
-            .map_err(broken)?;
-        channel
-            .queue_bind(
-                queue.clone(),
-                queue.clone(),
-                queue.clone(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(broken)
     }
 
     fn queues(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() == NOT_FOUND)
 }
 
 fn properties(task: &TaskMessage) -> Result<BasicProperties, BrokerError> {

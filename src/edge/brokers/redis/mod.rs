@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod connect;
 mod control;
+mod exchange;
 mod listen;
 pub(super) mod node;
 mod resp;

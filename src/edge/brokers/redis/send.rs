@@ -1,4 +1,4 @@
-//! Tasks through Redis: one element more in the list of a queue.
+//! Tasks through Redis: one element more in the list of a queue, or of each that an exchange leads to.
 //!
 //! In the same transaction the id of the task goes into a set of our own, which is looked at first: a task whose sender was
 //! cut off before it could know or note that Redis has it is not pushed again, neither by itself nor by another Headcount.
@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::jobs::TaskSender;
 use headcount_core::celery::WireSettings;
-use headcount_core::celery::task::TaskMessage;
+use headcount_core::celery::task::{Destination, TaskMessage};
 use uuid::Uuid;
 
 use super::Address;
 use super::commands::Commands;
+use super::exchange::bound;
 use crate::brokers::shared::Shared;
 
 /// The key of the set, without the prefix of all keys.
@@ -49,12 +50,18 @@ impl Sender {
         }
     }
 
-    async fn push(&self, commands: &Commands, task: &TaskMessage, queue: &str) -> Result<(), BrokerError> {
-        // The default exchange, as Celery's producers name a queue: its worker needs no binding.
-        let payload = task.redis_payload("", queue, &Uuid::new_v4().to_string());
-        let list = self.wire.queue_list(queue, task.priority());
+    async fn push(&self, commands: &Commands, task: &TaskMessage, to: &Destination) -> Result<(), BrokerError> {
+        let payload = task.redis_payload(&to.exchange, &to.routing_key, &Uuid::new_v4().to_string());
+        let queues = if to.exchange.is_empty() {
+            // As Celery's producers name a queue: its worker needs no binding.
+            vec![to.routing_key.clone()]
+        } else {
+            bound(commands, &self.wire, &to.exchange, &to.routing_key).await?
+        };
+        let list = |queue: &String| self.wire.queue_list(queue, task.priority());
+        let lists: Vec<String> = queues.iter().map(list).collect();
         if !self.forgetful.load(Ordering::Relaxed) {
-            match self.push_once(commands, &task.id, &list, &payload).await {
+            match self.push_once(commands, &task.id, &lists, &payload).await {
                 Err(BrokerError::Refused(why)) => {
                     tracing::warn!(
                         broker = %self.name, why,
@@ -65,14 +72,23 @@ impl Sender {
                 pushed => return pushed,
             }
         }
-        let mut push = redis::cmd("LPUSH");
-        push.arg(list).arg(payload);
-        let pushed: Result<u64, _> = push.query_async(&mut commands.handle()).await;
-        pushed.map(drop).map_err(|error| commands.what(&error))
+        let mut all = redis::pipe();
+        all.atomic();
+        for list in &lists {
+            all.cmd("LPUSH").arg(list).arg(&payload).ignore();
+        }
+        let pushed: Result<(), _> = all.query_async(&mut commands.handle()).await;
+        pushed.map_err(|error| commands.what(&error))
     }
 
     /// Pushes it, unless it has been pushed before.
-    async fn push_once(&self, commands: &Commands, id: &str, list: &str, payload: &[u8]) -> Result<(), BrokerError> {
+    async fn push_once(
+        &self,
+        commands: &Commands,
+        id: &str,
+        lists: &[String],
+        payload: &[u8],
+    ) -> Result<(), BrokerError> {
         let sent = format!("{}{SENT}", self.wire.global_keyprefix);
         let connection = &mut commands.handle();
         let mut look = redis::cmd("ZSCORE");
@@ -87,7 +103,9 @@ impl Sender {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut all = redis::pipe();
         all.atomic();
-        all.cmd("LPUSH").arg(list).arg(payload).ignore();
+        for list in lists {
+            all.cmd("LPUSH").arg(list).arg(payload).ignore();
+        }
         all.cmd("ZADD").arg(&sent).arg(now.as_secs_f64()).arg(id).ignore();
         all.cmd("ZREMRANGEBYRANK").arg(&sent).arg(0).arg(-KEPT - 1).ignore();
         all.cmd("EXPIRE").arg(&sent).arg(KEPT_FOR.as_secs()).ignore();
@@ -102,10 +120,10 @@ impl TaskSender for Sender {
         &self.name
     }
 
-    async fn send(&self, task: &TaskMessage, queue: &str) -> Result<(), BrokerError> {
+    async fn send(&self, task: &TaskMessage, to: &Destination) -> Result<(), BrokerError> {
         let opening = Commands::open(&self.address, self.address.command_timeout);
         let commands = self.commands.get(opening).await?;
-        let pushed = self.push(&commands, task, queue).await;
+        let pushed = self.push(&commands, task, to).await;
         self.commands.checked(&commands, pushed).await
     }
 }

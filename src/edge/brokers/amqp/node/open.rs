@@ -1,6 +1,7 @@
 //! Opening a session: everything is declared exactly as Celery does, as whoever comes second with something else is refused.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::node::Joining;
@@ -72,6 +73,7 @@ pub(super) async fn open(broker: &AmqpNode, joining: &Joining) -> Result<Session
             broker.wire.reply_exchange(),
             joining.queue.clone(),
         ],
+        queues: Arc::new(Mutex::new([joining.queue.clone()].into())),
     })
 }
 

@@ -1,10 +1,13 @@
 //! A session that stands.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use futures_util::StreamExt;
 use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::node::{Heard, Joining, Link, Order};
 use headcount_core::celery::task::{self, AmqpTask, RawTask};
-use headcount_core::celery::{Publication, RawRequest, publication, read_request};
+use headcount_core::celery::{Keep, Publication, RawRequest, To, publication, read_request};
 use headcount_core::node::Settle;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions};
@@ -13,6 +16,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, Publis
 use tokio::sync::oneshot;
 
 use crate::brokers::amqp::connect::broken;
+use crate::brokers::amqp::queue::make_sure_of;
 use crate::brokers::amqp::short::short;
 use crate::brokers::amqp::table;
 
@@ -32,6 +36,8 @@ pub(super) struct Session {
     pub(super) event_exchange: String,
     /// Those that were declared.
     pub(super) exchanges: Vec<String>,
+    /// Queues that were there when they were last looked for.
+    pub(super) queues: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Session {
@@ -82,14 +88,8 @@ impl Session {
                 self.work.basic_qos(count, whole_channel).await.map_err(broken)
             }
             Order::Publish { publication, sent } => {
-                let strange = !self.knows(&publication);
-                let published = match (&sent, strange) {
-                    (_, true) => self.publish_apart(&publication).await,
-                    (Some(_), _) => self.publish(&self.confirmed, &publication).await,
-                    (None, _) => self.publish(&self.plain, &publication).await,
-                };
-                match published {
-                    Ok(confirm) => tell(confirm, sent),
+                match self.send(&publication, sent.is_some()).await {
+                    Ok(confirm) => self.tell(confirm, publication.to, sent),
                     // Its own names are to blame, and nothing else: the session goes on.
                     Err(error @ BrokerError::Refused(_)) => {
                         tracing::warn!(%error, "a message that cannot be sent");
@@ -101,6 +101,26 @@ impl Session {
             }
             Order::Leave => Ok(()),
         }
+    }
+
+    async fn send(&self, publication: &Publication, confirmed: bool) -> Result<PublisherConfirm, BrokerError> {
+        if !self.knows(publication) {
+            return self.publish_apart(publication).await;
+        }
+        if !confirmed {
+            return self.publish(&self.plain, publication).await;
+        }
+        if let (Keep::Persistent, To::Queue(queue)) = (publication.keep, &publication.to)
+            && !self.queues().contains(queue)
+        {
+            make_sure_of(&self.connection, queue).await?;
+            self.queues().insert(queue.clone());
+        }
+        self.publish(&self.confirmed, publication).await
+    }
+
+    fn queues(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the exchange is there for sure: it was declared when the session was opened.
@@ -137,16 +157,45 @@ impl Session {
         if let Some(reply_to) = &publication.reply_to {
             properties = properties.with_reply_to(short(reply_to)?);
         }
+        let options = BasicPublishOptions {
+            // A task that leads to no queue comes back. An answer to somebody who has gone is of no use.
+            mandatory: publication.keep == Keep::Persistent,
+            ..BasicPublishOptions::default()
+        };
         channel
             .basic_publish(
                 short(exchange)?,
                 short(routing_key)?,
-                BasicPublishOptions::default(),
+                options,
                 &publication.body,
                 properties,
             )
             .await
             .map_err(broken)
+    }
+
+    /// Tells whoever waits that the broker has it. Not waited for here: confirmations come in their own time.
+    fn tell(&self, confirm: PublisherConfirm, to: To, sent: Option<oneshot::Sender<Result<(), BrokerError>>>) {
+        let Some(sent) = sent else { return };
+        let queues = self.queues.clone();
+        tokio::spawn(async move {
+            let told = match confirm.await {
+                Ok(Confirmation::Nack(_)) => Err(BrokerError::Refused("the broker did not take a message".into())),
+                Ok(Confirmation::Ack(Some(_))) => {
+                    // Whoever tries again makes sure of it.
+                    if let To::Queue(queue) = &to {
+                        queues.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);
+                    }
+                    let (exchange, routing_key) = to.address("");
+                    Err(BrokerError::Refused(format!(
+                        "no queue is bound to {exchange:?} by {routing_key:?}"
+                    )))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(broken(error)),
+            };
+            let _ = sent.send(told);
+        });
     }
 
     /// Everything that was ordered before is on its way; what is not settled the broker hands out again.
@@ -156,19 +205,6 @@ impl Session {
             .await
             .map_err(broken)
     }
-}
-
-/// Tells whoever waits that the broker has it. Not waited for here: confirmations come in their own time.
-fn tell(confirm: PublisherConfirm, sent: Option<oneshot::Sender<Result<(), BrokerError>>>) {
-    let Some(sent) = sent else { return };
-    tokio::spawn(async move {
-        let told = match confirm.await {
-            Ok(Confirmation::Nack(_)) => Err(BrokerError::Refused("the broker did not take a message".into())),
-            Ok(_) => Ok(()),
-            Err(error) => Err(broken(error)),
-        };
-        let _ = sent.send(told);
-    });
 }
 
 /// What a consumer brought; an end of it is the session's end.

@@ -79,7 +79,7 @@ fn what_is_inserted_is_found_soon(node: &ElasticNode) {
 
 fn killed_in_the_middle_every_document_counts_once(node: &ElasticNode) {
     const KILLS: usize = 5;
-    let mongo = MongoDb::start();
+    let mongo = MongoDb::start_impatient();
     let pipeline = Pipeline::with(&mongo, &node.sink("killed"), "lease = \"1s\"\nstep = 500");
     Source::of(&mongo).insert_past(20_000, 2, 200 * 60);
     let mut dice = stats::Dice(2);

@@ -13,6 +13,9 @@ use crate::{free_port, reaper, repository};
 
 /// It is ready in half a second, and in many times that when everything else is being built meanwhile.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// After so long an impatient one gives up a transaction of whoever has gone in the middle of it. Long against any transaction of the
+/// tests.
+const IMPATIENT: &str = "transactionLifetimeLimitSeconds=4";
 /// The name of its replica set.
 const SET: &str = "headcount";
 
@@ -37,6 +40,7 @@ pub struct MongoDb {
     port: u16,
     process: Process,
     dir: tempfile::TempDir,
+    more: &'static [&'static str],
 }
 
 impl MongoDb {
@@ -45,9 +49,26 @@ impl MongoDb {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`MongoDb::start`]. What somebody leaves locked who is killed in a transaction is free in seconds, and not in a minute.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_impatient() -> Self {
+        Self::start_with(&["--setParameter", IMPATIENT])
+    }
+
+    fn start_with(more: &'static [&'static str]) -> Self {
         let (port, dir) = (free_port(), reaper::directory("mongodb"));
-        let process = launch(port, dir.path());
-        let server = MongoDb { port, process, dir };
+        let process = launch(port, dir.path(), more);
+        let server = MongoDb {
+            port,
+            process,
+            dir,
+            more,
+        };
         let members = json!([{"_id": 0, "host": format!("127.0.0.1:{port}")}]);
         let config = json!({"_id": SET, "members": members, "settings": {"electionTimeoutMillis": 500}});
         server.command("admin", &json!({"replSetInitiate": config}));
@@ -111,18 +132,19 @@ impl MongoDb {
 
     /// Starts it again, after [`MongoDb::kill`], on the same port and data. Returns when it takes writes.
     pub fn restart(&mut self) {
-        self.process = launch(self.port, self.dir.path());
+        self.process = launch(self.port, self.dir.path(), self.more);
         self.wait_primary();
     }
 }
 
-fn launch(port: u16, dir: &Path) -> Process {
+fn launch(port: u16, dir: &Path, more: &[&str]) -> Process {
     let mut mongod = command(servers().join("fiftyone/db/bin/mongod"));
     mongod
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--replSet", SET])
         // Without a socket in /tmp, which another user's would stand in the way of.
         .args(["--nounixsocket", "--dbpath"])
-        .arg(dir);
+        .arg(dir)
+        .args(more);
     let process = Process::start(format!("mongod:{port}"), &mut mongod);
     let answers = || {
         poll_until(Duration::ZERO, || {

@@ -7,10 +7,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate soak matrix bench lint fmt
+.PHONY: help install demo test test-elastic simulate soak matrix bench lint fmt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## install what is missing: Debian packages (as root), and a pinned Celery in .cache/venv
 	@scripts/install.sh
@@ -22,6 +22,10 @@ demo: install ## real fleets, a kill, what Slack is told, and the return; until 
 
 test: install ## all tests, with real brokers and real Celery workers
 	cargo test --workspace --features fault-points --no-fail-fast -- --test-threads $(TEST_THREADS)
+
+test-elastic: ## pipelines into a real Elasticsearch and a real OpenSearch, which it installs (Java and Maven by apt); ONLY=opensearch: one
+	@scripts/install.sh elastic
+	HEADCOUNT_ELASTIC=$(or $(ONLY),all) cargo test --features fault-points --test elastic -- --nocapture --test-threads 1
 
 simulate: ## 10,000 worker-days of quiet and all faults: the figures of docs/detection.md (a release build; a quarter of an hour)
 	cargo run --release --bin headcount -- simulate --days 8.4 --fault-days 1 --markdown docs/detection.md --plot docs/detection.svg

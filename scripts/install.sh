@@ -4,12 +4,15 @@
 #
 #   scripts/install.sh             everything
 #   scripts/install.sh packages    the Debian packages alone, for `sudo`
+#   scripts/install.sh elastic     everything, and for `make test-elastic` real Elasticsearch and OpenSearch in .cache/elastic
+#   scripts/install.sh elastic-packages   the Debian packages of that alone, for `sudo`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUST_NEEDED=1.89
 VENV=.cache/venv
 SERVERS=.cache/servers
+ELASTIC=.cache/elastic
 LOG=.cache/install.log
 POLICY=/usr/sbin/policy-rc.d
 
@@ -67,16 +70,30 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
+# Both servers are started with the Java that is there, which must be 17 or newer.
+usable_java() {
+    local found
+    found=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    [ "${found:-0}" -ge 17 ]
+}
+
+missing_elastic_packages() {
+    usable_java || echo default-jre-headless
+    command -v mvn >/dev/null || echo maven
+    command -v unshare >/dev/null || echo util-linux
+}
+
 apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
+# install_packages MISSING WORD: what the function MISSING names; with `sudo` by the word WORD.
 install_packages() {
     local packages
-    packages=$(missing_packages | xargs)
+    packages=$("$1" | xargs)
     [ -n "$packages" ] || return 0
     command -v apt-get >/dev/null || fail "missing: $packages (names as on Debian); install them and run this again"
-    [ "$(id -u)" -eq 0 ] || fail "missing: $packages; run: sudo scripts/install.sh packages"
+    [ "$(id -u)" -eq 0 ] || fail "missing: $packages; run: sudo scripts/install.sh $2"
 
     # The servers' packages would start them, on their usual ports; 101 is "not allowed".
     if [ ! -e "$POLICY" ]; then
@@ -89,7 +106,7 @@ install_packages() {
         run "apt-get update, then once more" apt-get update || fail "apt-get update: no package lists; is there a network?"
         run "apt-get install $packages" apt_install $packages || fail "apt-get could not install: $packages"
     fi
-    packages=$(missing_packages | xargs)
+    packages=$("$1" | xargs)
     [ -z "$packages" ] || fail "installed, and yet not found: $packages"
 }
 
@@ -140,24 +157,45 @@ install_servers() {
     printf '%s\n' "$wanted" >"$SERVERS/installed"
 }
 
+# The servers' own archives, from Maven Central: without a Java, and with the modules that a node needs.
+install_elastic() {
+    local wanted
+    wanted=$(sha256sum <scripts/elastic.xml)
+    [ "$(cat "$ELASTIC/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    rm -rf "$ELASTIC"
+    run "Elasticsearch and OpenSearch (Maven, 160 MB)" \
+        mvn --batch-mode --file scripts/elastic.xml "-DoutputDirectory=$PWD/$ELASTIC" generate-resources ||
+        fail "Maven could not install scripts/elastic.xml; is there a network?"
+    chmod +x "$ELASTIC"/*/bin/*
+    printf '%s\n' "$wanted" >"$ELASTIC/installed"
+}
+
 case ${1:-everything} in
-    packages)
+    packages | elastic-packages)
         # Run with sudo, this must not leave files of root's in a user's directory.
         LOG=$(mktemp -t headcount-install.XXXXXX)
-        install_packages
+        if [ "$1" = packages ]; then
+            install_packages missing_packages packages
+        else
+            install_packages missing_elastic_packages elastic-packages
+        fi
         rm -f "$LOG"
         ;;
-    everything)
+    everything | elastic)
         mkdir -p .cache
         # Two at once would stand in each other's way.
         exec 9>.cache/install.lock
         flock 9
         : >"$LOG"
-        install_packages
+        install_packages missing_packages packages
         check_rust
         install_python
         install_servers
+        if [ "${1:-}" = elastic ]; then
+            install_packages missing_elastic_packages elastic-packages
+            install_elastic
+        fi
         say "nothing is missing"
         ;;
-    *) fail "unknown word: $1 (none, or: packages)" ;;
+    *) fail "unknown word: $1 (none, or: packages, elastic, elastic-packages)" ;;
 esac

@@ -18,7 +18,7 @@ const SMALL_STEPS: &str = "lease = \"1s\"\nstep = 500";
 fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
     const KILLS: usize = 20;
     const SEED: u64 = 2_026;
-    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
     let proxy = ElasticProxy::start(elastic.url());
     let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
     let source = Source::of(&mongo);
@@ -59,7 +59,7 @@ fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
 
 #[test]
 fn buckets_that_are_counted_anew_are_right_after_a_kill() {
-    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
     let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
     let source = Source::of(&mongo);
@@ -87,7 +87,7 @@ fn buckets_that_are_counted_anew_are_right_after_a_kill() {
 
 #[test]
 fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
-    let (mut mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let (mut mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
     let source = Source::of(&mongo);
     source.insert_past(30_000, 7, 200 * 60);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use headcount_actors::ports::{Inspect, StoreError};
-use headcount_edge::{brokers, store};
+use headcount_edge::{brokers, stats, store};
 
 use crate::cli::Check;
 use crate::config::{self, Settings};
@@ -33,7 +33,9 @@ pub async fn run(args: Check) -> Outcome {
     if !args.connect {
         return Ok(ExitCode::SUCCESS);
     }
-    let reached = try_brokers(&settings).await? & say("store", &settings.store.url, try_store(&settings.store).await)?;
+    let reached = try_brokers(&settings).await?
+        & say("store", &settings.store.url, try_store(&settings.store).await)?
+        & try_pipelines(&settings).await?;
     Ok(if reached {
         ExitCode::SUCCESS
     } else {
@@ -66,9 +68,13 @@ fn summary(settings: &Settings) -> String {
         0 => String::new(),
         n => format!(", {}", count(n, "job")),
     };
+    let pipelines = match settings.stats.len() {
+        0 => String::new(),
+        n => format!(", {}", count(n, "pipeline")),
+    };
     let notifiers: Vec<&str> = settings.notifiers.iter().map(|notifier| notifier.name()).collect();
     format!(
-        "OK: {}, {}{found}{jobs}, tells {}, listens on {}",
+        "OK: {}, {}{found}{jobs}{pipelines}, tells {}, listens on {}",
         count(settings.brokers.len(), "broker"),
         count(settings.fleets.len(), "fleet"),
         notifiers.join(", "),
@@ -133,6 +139,30 @@ async fn try_store(config: &store::Config) -> Result<String, String> {
             Err(error) => Err(error.to_string()),
         },
     }
+}
+
+/// Whether the MongoDBs and Elasticsearches of `[[stats]]` are there, and as a pipeline needs them.
+async fn try_pipelines(settings: &Settings) -> Result<bool, CommandError> {
+    let mut all = true;
+    for pipeline in &settings.stats {
+        let looks = match stats::look(pipeline).await {
+            Ok(looks) => looks,
+            Err(why) => {
+                all &= say("stats", &pipeline.name, Err(why.to_string()))?;
+                continue;
+            }
+        };
+        for look in looks {
+            let (what, address) = (look.what, look.address);
+            let said = match look.said.map_err(|why| why.to_string()) {
+                Ok(said) => Ok(format!("{what} {address}: {said}")),
+                Err(why) if why.contains(&address) => Err(format!("{what} {why}")),
+                Err(why) => Err(format!("{what} {address}: {why}")),
+            };
+            all &= say("stats", &pipeline.name, said)?;
+        }
+    }
+    Ok(all)
 }
 
 fn say(what: &str, name: &str, line: Result<String, String>) -> Result<bool, CommandError> {

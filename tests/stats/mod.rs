@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use headcount_testkit::{ElasticStandIn, MongoDb, Process, poll_until, python, repository};
+use headcount_testkit::{ElasticApi, MongoDb, Process, poll_until, python, repository};
 use mongodb::Client;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -137,6 +137,7 @@ fn random(number: u64, count: u64, seed: u64, seconds: u64) -> Document {
 pub(crate) struct Pipeline {
     client: Client,
     mongo_url: String,
+    index: String,
     config: String,
     measures: &'static [(&'static str, &'static str)],
 }
@@ -187,6 +188,7 @@ impl Pipeline {
         Self {
             client,
             mongo_url: mongo.url(""),
+            index: index.rsplit('/').next().unwrap_or_default().to_owned(),
             config,
             measures,
         }
@@ -224,7 +226,7 @@ impl Pipeline {
     }
 
     /// What the recomputation says.
-    pub(crate) fn recompute(&self, elastic: &ElasticStandIn) -> Value {
+    pub(crate) fn recompute(&self, elastic: &ElasticApi) -> Value {
         let said = Command::new(python())
             .arg(repository().join("tests/stats/recompute.py"))
             .args([
@@ -233,7 +235,7 @@ impl Pipeline {
                 "clicks",
                 "clicks_1m",
                 elastic.url(),
-                "clicks-1m",
+                &self.index,
             ])
             .args(self.measures.iter().map(|(name, _)| name))
             .output()
@@ -246,27 +248,27 @@ impl Pipeline {
     ///
     /// # Panics
     /// When they do not in time; with what differs.
-    pub(crate) fn wait_right(&self, elastic: &ElasticStandIn, within: Duration) {
+    pub(crate) fn wait_right(&self, elastic: &ElasticApi, within: Duration) {
         if poll_until(within, || self.both_are_right(elastic).then_some(())).is_none() {
             self.compare(elastic);
         }
     }
 
     /// Whether both sinks have exactly what they should.
-    pub(crate) fn both_are_right(&self, elastic: &ElasticStandIn) -> bool {
+    pub(crate) fn both_are_right(&self, elastic: &ElasticApi) -> bool {
         self.recompute(elastic)["wrong"].as_array().unwrap().is_empty()
     }
 
     /// # Panics
     /// With what differs.
-    pub(crate) fn compare(&self, elastic: &ElasticStandIn) -> Value {
+    pub(crate) fn compare(&self, elastic: &ElasticApi) -> Value {
         let said = self.recompute(elastic);
         assert!(said["wrong"] == serde_json::json!([]), "{said:#}");
         said
     }
 
     /// As [`Pipeline::both_are_right`], and exactly these documents were put aside.
-    pub(crate) fn both_are_right_without(&self, elastic: &ElasticStandIn, bad: &[Bson]) -> bool {
+    pub(crate) fn both_are_right_without(&self, elastic: &ElasticApi, bad: &[Bson]) -> bool {
         let said = self.recompute(elastic);
         said["wrong"].as_array().unwrap().is_empty() && said["bad"] == serde_json::json!(bad.len())
     }

@@ -50,7 +50,8 @@ request = urllib.request.Request(f"{elastic}/{index}/_search?size=10000")
 try:
     found = json.load(urllib.request.urlopen(request, timeout=30))["hits"]["hits"]
 except urllib.error.HTTPError as error:
-    if error.code != 404:
+    # No index, or one so new that it has no shard yet.
+    if error.code not in (404, 503):
         raise
     found = []
 hits = {hit["_id"]: hit["_source"] for hit in found}

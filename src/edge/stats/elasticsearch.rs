@@ -10,6 +10,7 @@ use elasticsearch::auth::Credentials;
 use elasticsearch::http::StatusCode;
 use elasticsearch::http::response::Response;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
+use elasticsearch::indices::IndicesExistsParts;
 use elasticsearch::params::VersionType;
 use elasticsearch::{BulkOperation, BulkOperations, BulkParts, Elasticsearch};
 use headcount_actors::ports::stats::StatsError;
@@ -90,6 +91,17 @@ fn words(error: &dyn std::error::Error) -> String {
 impl Sink for IndexSink {
     fn address(&self) -> String {
         self.index.to_string()
+    }
+
+    async fn look(&self) -> Result<String, StatsError> {
+        let (indices, names) = (self.client.indices(), [self.index.index.as_str()]);
+        let asked = indices.exists(IndicesExistsParts::Index(&names));
+        let answer = asked.send().await.map_err(|error| self.later(None, words(&error)))?;
+        match answer.status_code() {
+            status if status.is_success() => Ok("reached; the index is there".to_owned()),
+            StatusCode::NOT_FOUND => Ok("reached; the index is not there yet".to_owned()),
+            status => Err(self.failed(status, answer).await),
+        }
     }
 
     async fn write(&self, rollups: &[Rollup], _fence: &Fence) -> Result<Vec<Verdict>, StatsError> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use headcount_actors::ports::stats::{StatsError, StatsPipeline};
 
+use self::config::Checked;
 pub use config::{Config, Mistake};
 
 use self::elasticsearch::IndexSink;
@@ -24,35 +25,12 @@ use self::sink_url::Sink as SinkUrl;
 /// # Errors
 /// The configuration is of no use: what [`Config::check`] finds, and what only opening does.
 pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
-    let refused = |why: String| StatsError::Refused { why };
-    let checked = config.checked().map_err(|mistakes| {
-        let first = mistakes.into_iter().next();
-        refused(first.map_or_else(String::new, |mistake| format!("{}: {}", mistake.key, mistake.why)))
-    })?;
-    let collections = |sink: &SinkUrl| match sink {
-        SinkUrl::MongoDb(collection) => Some(collection.clone()),
-        SinkUrl::Elasticsearch(_) => None,
-    };
-    let home = checked
-        .sinks
-        .iter()
-        .find_map(collections)
-        .unwrap_or_else(|| checked.source.clone());
-    let sinks: Result<Vec<Box<dyn Sink>>, StatsError> = checked
-        .sinks
-        .into_iter()
-        .map(|sink| {
-            Ok(match sink {
-                SinkUrl::MongoDb(collection) => Box::new(CollectionSink::new(collection)) as Box<dyn Sink>,
-                SinkUrl::Elasticsearch(index) => Box::new(IndexSink::open(index)?),
-            })
-        })
-        .collect();
+    let checked = checked(config)?;
     Ok(Arc::new(MongoPipeline::new(Setup {
         name: config.name.clone(),
+        home: home(&checked),
         source: checked.source,
-        home,
-        sinks: sinks?,
+        sinks: checked.sinks.into_iter().map(sink).collect::<Result<_, _>>()?,
         spec: SpecParts {
             plan: checked.plan,
             window: checked.window,
@@ -64,4 +42,61 @@ pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
         lease: config.lease.duration(),
         step: checked.step,
     })))
+}
+
+/// One thing that a pipeline needs, and what a look at it has shown.
+pub struct Look {
+    /// What it is to the pipeline.
+    pub what: &'static str,
+    /// Its address, without user and password.
+    pub address: String,
+    /// How it is there, or why not.
+    pub said: Result<String, StatsError>,
+}
+
+/// Looks whether what a pipeline needs is there and answers. It changes nothing there.
+///
+/// # Errors
+/// As those of [`open`].
+pub async fn look(config: &Config) -> Result<Vec<Look>, StatsError> {
+    let checked = checked(config)?;
+    let mut looks = Vec::new();
+    let mut add = |what, address, said| looks.push(Look { what, address, said });
+    let source = mongodb::look::source(&checked.source, config.cursor.as_str()).await;
+    add("source", checked.source.to_string(), source);
+    let home = home(&checked);
+    if home.to_string() == checked.source.to_string() {
+        // Otherwise it is one of the sinks.
+        add("state in", home.to_string(), mongodb::look::home(&home).await);
+    }
+    for url in checked.sinks {
+        let sink = sink(url)?;
+        add("sink", sink.address(), sink.look().await);
+    }
+    Ok(looks)
+}
+
+fn checked(config: &Config) -> Result<Checked, StatsError> {
+    config.checked().map_err(|mistakes| {
+        let first = mistakes.into_iter().next();
+        let why = first.map_or_else(String::new, |mistake| format!("{}: {}", mistake.key, mistake.why));
+        StatsError::Refused { why }
+    })
+}
+
+/// Where state is kept: beside the first sink that is a collection, or else the source.
+fn home(checked: &Checked) -> sink_url::Collection {
+    let collection = |sink: &SinkUrl| match sink {
+        SinkUrl::MongoDb(collection) => Some(collection.clone()),
+        SinkUrl::Elasticsearch(_) => None,
+    };
+    let first = checked.sinks.iter().find_map(collection);
+    first.unwrap_or_else(|| checked.source.clone())
+}
+
+fn sink(url: SinkUrl) -> Result<Box<dyn Sink>, StatsError> {
+    Ok(match url {
+        SinkUrl::MongoDb(collection) => Box::new(CollectionSink::new(collection)),
+        SinkUrl::Elasticsearch(index) => Box::new(IndexSink::open(index)?),
+    })
 }

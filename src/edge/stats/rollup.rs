@@ -44,6 +44,9 @@ pub(crate) trait Sink: Send + Sync {
     /// Its address, for people.
     fn address(&self) -> String;
 
+    /// Whether it answers, in words for a person; changes nothing there.
+    async fn look(&self) -> Result<String, StatsError>;
+
     /// Writes roll-ups; one verdict for each, in their order. An error is about none of them in particular.
     async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError>;
 }

@@ -1,6 +1,7 @@
 //! Elasticsearch's API by a stand-in, and a proxy before it that fails in Elasticsearch's ways.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,10 +18,85 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// More than any bulk request of Headcount's, in bytes.
 const MAX_BODY: usize = 64 << 20;
 
+/// An address at which Elasticsearch's API is spoken, and what tests ask there.
+#[derive(Debug)]
+pub struct ElasticApi {
+    url: String,
+}
+
+impl ElasticApi {
+    pub(crate) fn at(url: String) -> Self {
+        Self { url }
+    }
+
+    /// Its address, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An index as Headcount's `sinks` name it.
+    pub fn sink(&self, index: &str) -> String {
+        format!("elasticsearch+{}/{index}", self.url)
+    }
+
+    /// Sends any request, and returns the answer with its status.
+    ///
+    /// # Panics
+    /// When nothing comes back, or something that is not JSON.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = send(method, &format!("{}/{path}", self.url), body);
+        let (status, text) = answer.unwrap_or_else(|| panic!("{method} {path}: no answer"));
+        let said = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error}: {text}"));
+        (status, said)
+    }
+
+    /// Makes an index with a mapping.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn create_index(&self, index: &str, mappings: &Value) {
+        let (status, said) = self.ask("PUT", index, &json!({"mappings": mappings}));
+        assert!(status < 300, "{index}: {status} {said}");
+    }
+
+    /// Whether an index could be made, or was there.
+    pub(crate) fn try_create(&self, index: &str) -> bool {
+        let answer = send("PUT", &format!("{}/{index}", self.url), String::new());
+        answer.is_some_and(|(status, text)| status == 200 || text.contains("resource_already_exists_exception"))
+    }
+
+    /// All documents of an index that a search finds with their `_id`s, at most 10,000.
+    ///
+    /// # Panics
+    /// When it does not answer as Elasticsearch does.
+    pub fn documents(&self, index: &str) -> Vec<(String, Value)> {
+        // A real one has no shard yet for a moment after the index was made.
+        let (status, found) = self.ask("GET", &format!("{index}/_search?size=10000"), &Value::Null);
+        if matches!(status, 404 | 503) {
+            return Vec::new();
+        }
+        assert_eq!(status, 200, "{index}: {found}");
+        let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
+        hits.into_iter()
+            .map(|hit| {
+                (
+                    hit["_id"].as_str().unwrap_or_default().to_owned(),
+                    hit["_source"].clone(),
+                )
+            })
+            .collect()
+    }
+}
+
 /// A server in memory that speaks Elasticsearch's API, without its refreshes: a write shows at once.
 #[derive(Debug)]
 pub struct ElasticStandIn {
-    url: String,
+    api: ElasticApi,
     process: Process,
 }
 
@@ -41,58 +117,23 @@ impl ElasticStandIn {
             .unwrap_or_default()
             .trim_end_matches('/')
             .to_owned();
-        ElasticStandIn { url, process }
-    }
-
-    /// Its address, without a slash at its end.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// An index as Headcount's `sinks` name it.
-    pub fn sink(&self, index: &str) -> String {
-        format!("elasticsearch+{}/{index}", self.url)
+        ElasticStandIn {
+            api: ElasticApi::at(url),
+            process,
+        }
     }
 
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process
     }
+}
 
-    /// Makes an index with a mapping.
-    ///
-    /// # Panics
-    /// When it is refused.
-    pub fn create_index(&self, index: &str, mappings: &Value) {
-        let answer = send(
-            "PUT",
-            &format!("{}/{index}", self.url),
-            json!({"mappings": mappings}).to_string(),
-        );
-        let (status, body) = answer.expect("the stand-in answers");
-        assert!(status < 300, "{index}: {status} {body}");
-    }
+impl Deref for ElasticStandIn {
+    type Target = ElasticApi;
 
-    /// All documents of an index with their `_id`s, at most 10,000.
-    ///
-    /// # Panics
-    /// When it does not answer as Elasticsearch does.
-    pub fn documents(&self, index: &str) -> Vec<(String, Value)> {
-        let search = format!("{}/{index}/_search?size=10000", self.url);
-        let (status, body) = send("GET", &search, String::new()).expect("the stand-in answers");
-        if status == 404 {
-            return Vec::new();
-        }
-        let found: Value = serde_json::from_str(&body).expect("JSON");
-        let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
-        hits.into_iter()
-            .map(|hit| {
-                (
-                    hit["_id"].as_str().unwrap_or_default().to_owned(),
-                    hit["_source"].clone(),
-                )
-            })
-            .collect()
+    fn deref(&self) -> &ElasticApi {
+        &self.api
     }
 }
 

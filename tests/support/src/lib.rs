@@ -9,6 +9,7 @@
 mod broker;
 mod celery;
 mod elastic;
+mod elastic_node;
 mod flower;
 mod headcount;
 mod mongodb;
@@ -26,7 +27,8 @@ pub use celery::{
     Pool, Worker, WorkerOptions, celery, control, finish_script, python, repository, run_script, send_tasks,
     start_script,
 };
-pub use elastic::{ElasticFault, ElasticProxy, ElasticStandIn};
+pub use elastic::{ElasticApi, ElasticFault, ElasticProxy, ElasticStandIn};
+pub use elastic_node::{ElasticNode, Product};
 pub use flower::Flower;
 pub use headcount::{Headcount, run_once};
 pub use mongodb::{MongoDb, servers};

@@ -15,6 +15,10 @@ use crate::{free_port, reaper, repository};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The name of its replica set.
 const SET: &str = "headcount";
+/// What makes it a member of that.
+const MEMBER: &[&str] = &["--replSet", SET];
+/// The same, and it gives up a transaction after so many seconds: long against any transaction of the tests.
+const IMPATIENT: &[&str] = &["--replSet", SET, "--setParameter", "transactionLifetimeLimitSeconds=4"];
 
 /// Where the servers from PyPI are: `HEADCOUNT_TEST_SERVERS`, or where `scripts/install.sh` puts them.
 ///
@@ -37,6 +41,7 @@ pub struct MongoDb {
     port: u16,
     process: Process,
     dir: tempfile::TempDir,
+    kind: &'static [&'static str],
 }
 
 impl MongoDb {
@@ -45,14 +50,43 @@ impl MongoDb {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
-        let (port, dir) = (free_port(), reaper::directory("mongodb"));
-        let process = launch(port, dir.path());
-        let server = MongoDb { port, process, dir };
-        let members = json!([{"_id": 0, "host": format!("127.0.0.1:{port}")}]);
+        Self::start_member(MEMBER)
+    }
+
+    /// As [`MongoDb::start`]. What somebody leaves locked who is killed in a transaction is free in seconds, and not in a minute.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_impatient() -> Self {
+        Self::start_member(IMPATIENT)
+    }
+
+    /// One that is no replica set, and so has no transactions and no primary.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_alone() -> Self {
+        Self::start_as(&[])
+    }
+
+    fn start_member(kind: &'static [&'static str]) -> Self {
+        let server = Self::start_as(kind);
+        let members = json!([{"_id": 0, "host": format!("127.0.0.1:{}", server.port)}]);
         let config = json!({"_id": SET, "members": members, "settings": {"electionTimeoutMillis": 500}});
         server.command("admin", &json!({"replSetInitiate": config}));
         server.wait_primary();
         server
+    }
+
+    fn start_as(kind: &'static [&'static str]) -> Self {
+        let (port, dir) = (free_port(), reaper::directory("mongodb"));
+        let process = launch(port, dir.path(), kind);
+        MongoDb {
+            port,
+            process,
+            dir,
+            kind,
+        }
     }
 
     /// Its port on 127.0.0.1.
@@ -62,7 +96,12 @@ impl MongoDb {
 
     /// The URL of one of its databases, or with `database.collection` of a collection, as Headcount reads it.
     pub fn url(&self, path: &str) -> String {
-        format!("mongodb://127.0.0.1:{}/{path}?replicaSet={SET}", self.port)
+        let options = if self.kind.is_empty() {
+            String::new()
+        } else {
+            format!("?replicaSet={SET}")
+        };
+        format!("mongodb://127.0.0.1:{}/{path}{options}", self.port)
     }
 
     /// Its process.
@@ -111,18 +150,19 @@ impl MongoDb {
 
     /// Starts it again, after [`MongoDb::kill`], on the same port and data. Returns when it takes writes.
     pub fn restart(&mut self) {
-        self.process = launch(self.port, self.dir.path());
+        self.process = launch(self.port, self.dir.path(), self.kind);
         self.wait_primary();
     }
 }
 
-fn launch(port: u16, dir: &Path) -> Process {
+fn launch(port: u16, dir: &Path, kind: &[&str]) -> Process {
     let mut mongod = command(servers().join("fiftyone/db/bin/mongod"));
     mongod
-        .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--replSet", SET])
+        .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1"])
         // Without a socket in /tmp, which another user's would stand in the way of.
         .args(["--nounixsocket", "--dbpath"])
-        .arg(dir);
+        .arg(dir)
+        .args(kind);
     let process = Process::start(format!("mongod:{port}"), &mut mongod);
     let answers = || {
         poll_until(Duration::ZERO, || {

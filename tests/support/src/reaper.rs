@@ -87,9 +87,14 @@ pub(crate) fn forget(group: Pid) {
 
 /// A new temporary directory, which goes when this process does, if it is not removed before.
 pub(crate) fn directory(name: &str) -> tempfile::TempDir {
+    directory_in(&std::env::temp_dir(), name)
+}
+
+/// A new directory in another, which goes when this process does, if it is not removed before.
+pub(crate) fn directory_in(folder: &Path, name: &str) -> tempfile::TempDir {
     let dir = tempfile::Builder::new()
         .prefix(&format!("headcount-{name}-"))
-        .tempdir()
+        .tempdir_in(folder)
         .expect("a temporary directory");
     let path: &Path = dir.path();
     with(|reaper| {

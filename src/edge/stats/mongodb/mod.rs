@@ -6,6 +6,7 @@ mod commit;
 mod extract;
 mod fold;
 mod home;
+pub(crate) mod look;
 mod parts;
 mod plan;
 mod publish;
@@ -255,25 +256,14 @@ impl Desk {
         if cursor == "_id" {
             return Ok(());
         }
-        let names = self.source.list_indexes().await;
-        let mut indexes = match names {
-            Ok(indexes) => indexes,
-            // There is nothing yet.
-            Err(error) if home::code(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(()),
-            Err(error) => return Err(home::told(&error)),
-        };
-        while indexes.advance().await.map_err(|error| home::told(&error))? {
-            let index = indexes.deserialize_current().map_err(|error| home::told(&error))?;
-            if index.keys.keys().next().is_some_and(|first| first == cursor) {
-                return Ok(());
-            }
+        if look::has_index(&self.source, cursor)
+            .await
+            .map_err(|error| home::told(&error))?
+            != Some(false)
+        {
+            return Ok(());
         }
-        Err(StatsError::Refused {
-            why: format!(
-                "{} has no index that begins with `{cursor}`, the cursor: every step would read the whole collection; create one",
-                self.site.source
-            ),
-        })
+        Err(look::no_index(&self.site.source, cursor))
     }
 
     /// States are only merged with states of the same making.
@@ -363,5 +353,3 @@ impl Desk {
 
 /// MongoDB's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
-/// MongoDB's code for a collection that is not there.
-const NAMESPACE_NOT_FOUND: i32 = 26;

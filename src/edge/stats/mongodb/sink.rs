@@ -36,6 +36,10 @@ impl Sink for CollectionSink {
         self.to.to_string()
     }
 
+    async fn look(&self) -> Result<String, StatsError> {
+        super::look::home(&self.to).await
+    }
+
     async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
         let client = self.client.get_or_try_init(|| connect(&self.to)).await?;
         let database = client.database(&self.to.database);

@@ -77,7 +77,8 @@ impl Hand {
 
 /// What a reader knows from one turn to the next.
 struct Desk {
-    hands: [Hand; 2],
+    /// Two parts of a backlog: while one is folded and committed, the server reads ahead for the other.
+    hands: [Hand; 3],
     prepared: bool,
     /// When it is counted again what waits to be published.
     count_at: Instant,
@@ -85,7 +86,7 @@ struct Desk {
 
 async fn read(mut with: Pipelining) {
     let mut desk = Desk {
-        hands: [Hand::new(PartKind::Tail), Hand::new(PartKind::Backlog)],
+        hands: [PartKind::Tail, PartKind::Backlog, PartKind::Backlog].map(Hand::new),
         prepared: false,
         count_at: Instant::now(),
     };

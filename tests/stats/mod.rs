@@ -210,11 +210,11 @@ impl Pipeline {
         })
     }
 
-    /// How many parts of the backlog are not done, and how many states wait to be published.
+    /// How many parts of the backlog are not done, and how many notes of changed roll-ups wait for a publisher.
     pub(crate) fn unfinished(&self) -> (usize, usize) {
         let parts = self.all("headcount_stats_parts", doc! { "kind": "backlog", "done": false });
-        let states = self.all("headcount_stats_states", doc! { "dirty": { "$exists": true } });
-        (parts.len(), states.len())
+        let notes = self.all("headcount_stats_notes", doc! {});
+        (parts.len(), notes.len())
     }
 
     pub(crate) fn rollups(&self) -> Vec<Document> {

@@ -91,7 +91,7 @@ const fn default_processors() -> u32 {
 }
 
 const fn default_step() -> u32 {
-    200_000
+    1_000_000
 }
 
 impl fmt::Debug for Config {

@@ -1,83 +1,93 @@
 //! A part of the backlog: a range of the cursor field that ends.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use headcount_actors::ports::stats::{Next, StatsError, StatsPart, Step};
 use headcount_core::stats::value::Value;
 use mongodb::bson::raw::{RawBsonRef, RawDocument};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::raw_batch_cursor::RawBatch;
+use tokio::time::Instant;
 
 use super::commit::{Change, Commit};
 use super::extract::raw;
 use super::fold::{Fold, position};
 use super::home::Fail;
-use super::parts::{Part, date, release};
-use super::reader::Reader;
+use super::parts::{Held, Part, date, release};
+use super::reader::{Answer, Reader};
 use super::states::Known;
 use super::{Desk, now};
+
+/// A step ends after so long, so that the tail has its turn, and what a crash costs stays small.
+const STEP_WITHIN: Duration = Duration::from_secs(2);
+/// Nor does it take more than one part in so many of the lease: what is held beside it is renewed by a step of its own.
+const RENEWALS: u32 = 5;
 
 pub(super) struct Backlog {
     desk: Desk,
     part: Part,
+    _held: Held,
     known: Known,
-    reader: Option<Reader>,
+    reader: Reader,
     /// What the last step has left of an answer, and how many of its documents were read.
-    left: Option<(RawBatch, usize)>,
+    left: Option<(Answer, usize)>,
 }
 
 impl Backlog {
-    pub(super) fn new(desk: Desk, part: Part) -> Self {
+    pub(super) fn new(desk: Desk, part: Part, held: Held) -> Self {
         Self {
             known: Known::of(&part),
+            // At once, so that there is something when its turn comes.
+            reader: open(&desk, &part),
             desk,
             part,
-            reader: None,
+            _held: held,
             left: None,
         }
     }
 
-    fn open(&self) -> Reader {
-        let spec = &self.desk.site.spec;
-        let mut range = doc! {};
-        if self.part.at != Bson::MinKey {
-            range.insert("$gt", self.part.at.clone());
-        }
-        if let Some(upto) = &self.part.upto {
-            range.insert("$lte", upto.clone());
-        }
-        let mut filter = doc! { &spec.cursor: range };
-        if let Some(only) = self.part.only {
-            filter.insert(&spec.time, doc! { "$gte": date(only.from), "$lt": date(only.to) });
-        }
-        Reader::open(&self.desk.source, filter, doc! { &spec.cursor: 1 }, spec.projection())
-    }
-
     /// Folds documents until the step is full or the range at its end. The position, and whether it is the end.
     async fn read(&mut self, fold: &mut Fold<'_>) -> Result<(Option<Bson>, bool), Fail> {
-        if self.reader.is_none() {
-            self.reader = Some(self.open());
-        }
-        let Some(reader) = &mut self.reader else {
-            return Err(Fail::Damaged("no reader".to_owned()));
-        };
-        let (cursor, step) = (&self.desk.site.spec.cursor, self.desk.site.step);
+        let until = Instant::now() + STEP_WITHIN.min(self.desk.site.lease / RENEWALS);
+        let (cursor, mut step) = (&self.desk.site.spec.cursor, self.desk.site.step);
         let mut at = None;
         loop {
-            let (batch, from) = match self.left.take() {
+            let (answer, from) = match self.left.take() {
                 Some(left) => left,
-                None => match reader.next().await? {
-                    Some(batch) => (batch, 0),
+                None => match self.reader.next().await? {
+                    Some(answer) => (answer, 0),
                     None => return Ok((at, true)),
                 },
             };
-            let read = fold_batch(fold, (cursor, step), &batch, from, at.as_ref())?;
+            let read = fold_batch(fold, (cursor, step), &answer.batch, from, at.as_ref())?;
             at = read.at.or(at);
             if let Some(next) = read.left {
-                self.left = Some((batch, next));
+                self.left = Some((answer, next));
                 return Ok((at, false));
+            }
+            if Instant::now() >= until {
+                // The next value is the next step's.
+                step = 0;
             }
         }
     }
+}
+
+fn open(desk: &Desk, part: &Part) -> Reader {
+    let spec = &desk.site.spec;
+    let mut range = doc! {};
+    if part.at != Bson::MinKey {
+        range.insert("$gt", part.at.clone());
+    }
+    if let Some(upto) = &part.upto {
+        range.insert("$lte", upto.clone());
+    }
+    let mut filter = doc! { &spec.cursor: range };
+    if let Some(only) = part.only {
+        filter.insert(&spec.time, doc! { "$gte": date(only.from), "$lt": date(only.to) });
+    }
+    Reader::open(&desk.source, filter, doc! { &spec.cursor: 1 }, spec.projection())
 }
 
 /// How far an answer has been folded.

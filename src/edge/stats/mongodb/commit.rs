@@ -6,6 +6,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use super::home::{Fail, Home, Work, insert_many, update_many};
+use super::notes;
 use super::parts::Part;
 
 /// The state of one (bucket, group) of one part, as it is after the step.
@@ -65,31 +66,11 @@ pub(super) struct Commit<'a> {
     pub(super) change: &'a Change,
 }
 
-/// The share of a pipeline's roll-ups that one belongs to: each is published under a lease of its own.
-pub(super) const SHARES: u64 = 4;
-
-pub(super) fn share(pipeline: &str, id: &str) -> String {
-    // FNV-1a: the same on every machine and in every version, and nothing else is asked of it.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    share_name(pipeline, (hash >> 32) % SHARES)
-}
-
-pub(super) fn share_name(pipeline: &str, number: u64) -> String {
-    format!("{pipeline}/{number}")
-}
-
 pub(super) fn binary(bytes: &[u8]) -> Bson {
     Bson::Binary(Binary {
         subtype: BinarySubtype::Generic,
         bytes: bytes.to_vec(),
     })
-}
-
-/// The key under which the states of all parts of one roll-up are found.
-pub(super) fn key(pipeline: &str, id: &str) -> String {
-    format!("{pipeline}/{id}")
 }
 
 /// The `_id` of one part's state of a roll-up.
@@ -144,24 +125,21 @@ impl Commit<'_> {
     async fn write_states(&self, session: &mut ClientSession) -> Result<(), Fail> {
         let (mut fresh, mut changed) = (Vec::new(), Vec::new());
         for state in &self.change.states {
-            let dirty = share(self.pipeline, &state.id);
             let id = state_id(self.part, &state.id);
             let bytes = binary(&state.state);
             match state.before {
                 None => fresh.push(doc! {
                     "_id": id,
-                    "key": key(self.pipeline, &state.id),
+                    "key": notes::key(self.pipeline, &state.id),
                     "bucket": state.bucket,
                     "group": binary(&state.group),
                     "documents": state.documents,
                     "generation": self.part.generation,
                     "state": bytes,
-                    "dirty": dirty,
                 }),
                 Some(before) => {
                     let generation = self.part.generation;
-                    let set =
-                        doc! { "documents": state.documents, "generation": generation, "state": bytes, "dirty": dirty };
+                    let set = doc! { "documents": state.documents, "generation": generation, "state": bytes };
                     changed.push(doc! { "q": { "_id": id, "documents": before }, "u": { "$set": set } });
                 }
             }
@@ -173,7 +151,8 @@ impl Commit<'_> {
         if update_many(session, &states, changed).await? != expected {
             return Err(Fail::Fenced);
         }
-        Ok(())
+        let changed = self.change.states.iter().map(|state| state.id.as_str());
+        insert_many(session, &self.home.notes(), notes::of(self.pipeline, changed)).await
     }
 
     async fn write_dead_letters(&self, session: &mut ClientSession) -> Result<(), Fail> {

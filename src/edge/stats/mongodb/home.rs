@@ -65,6 +65,11 @@ impl Home {
         self.collection("states")
     }
 
+    /// Which roll-ups have changed and are to be published, one document for some of them.
+    pub(super) fn notes(&self) -> Collection<Document> {
+        self.collection("notes")
+    }
+
     /// The ids that the tail has read and that are not settled yet, one document for each step.
     pub(super) fn seen(&self) -> Collection<Document> {
         self.collection("seen")

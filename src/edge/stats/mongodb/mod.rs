@@ -7,6 +7,7 @@ mod extract;
 mod fold;
 mod home;
 pub(crate) mod look;
+mod notes;
 mod parts;
 mod plan;
 mod publish;
@@ -24,13 +25,13 @@ use async_trait::async_trait;
 use headcount_actors::ports::stats::{PartKind, Published, Standing, StatsError, StatsPart, StatsPipeline};
 use headcount_core::time::Wall;
 use mongodb::bson::{DateTime, Document, doc};
-use mongodb::options::{IndexOptions, ReturnDocument};
+use mongodb::options::ReturnDocument;
 use mongodb::{Collection, IndexModel};
 use tokio::sync::OnceCell;
 
 use self::fold::Spec;
 use self::home::{Fail, Home, connect, majority};
-use self::parts::Buckets;
+use self::parts::{Buckets, Hands};
 use super::rollup::Sink;
 use super::sink_url;
 
@@ -62,6 +63,7 @@ pub(crate) struct SpecParts {
 pub(crate) struct MongoPipeline {
     site: Arc<Site>,
     open: OnceCell<Desk>,
+    hands: Hands,
 }
 
 /// What never changes.
@@ -109,6 +111,7 @@ impl MongoPipeline {
         Self {
             site: Arc::new(site),
             open: OnceCell::new(),
+            hands: Hands::default(),
         }
     }
 
@@ -160,12 +163,14 @@ impl StatsPipeline for MongoPipeline {
     async fn take(&self, kind: PartKind) -> Result<Option<Box<dyn StatsPart>>, StatsError> {
         let desk = self.desk().await?;
         let lease = i64::try_from(self.site.lease.as_millis()).unwrap_or(i64::MAX);
-        let Some(part) = parts::take(&desk.home, &self.site.name, &self.site.owner, kind, lease).await? else {
+        let owner = (self.site.owner.as_str(), &self.hands);
+        let Some(part) = parts::take(&desk.home, &self.site.name, owner, kind, lease).await? else {
             return Ok(None);
         };
+        let held = self.hands.hold(&part);
         Ok(Some(match kind {
-            PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part)),
-            PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part).await?),
+            PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part, held)),
+            PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part, held).await?),
         }))
     }
 
@@ -216,23 +221,23 @@ impl Desk {
 
     /// Transactions that make collections stand in each other's way, so they are made before.
     async fn make_collections(&self) -> Result<(), Fail> {
-        let index = |keys: Document, sparse: bool| {
-            let options = IndexOptions::builder().sparse(sparse).build();
-            IndexModel::builder().keys(keys).options(options).build()
-        };
-        let states = [index(doc! { "key": 1 }, false), index(doc! { "dirty": 1 }, true)];
-        self.home.states().create_indexes(states).await?;
+        let index = |keys: Document| IndexModel::builder().keys(keys).build();
+        self.home.states().create_index(index(doc! { "key": 1 })).await?;
+        self.home
+            .notes()
+            .create_index(index(doc! { "share": 1, "_id": 1 }))
+            .await?;
         self.home
             .parts()
-            .create_index(index(doc! { "pipeline": 1, "_id": 1 }, false))
+            .create_index(index(doc! { "pipeline": 1, "_id": 1 }))
             .await?;
         self.home
             .seen()
-            .create_index(index(doc! { "pipeline": 1, "number": 1 }, false))
+            .create_index(index(doc! { "pipeline": 1, "number": 1 }))
             .await?;
         self.home
             .dead_letters()
-            .create_index(index(doc! { "pipeline": 1, "at": 1 }, false))
+            .create_index(index(doc! { "pipeline": 1, "at": 1 }))
             .await?;
         for collection in [self.home.leases(), self.home.pipelines()] {
             let name = collection.name().to_owned();

@@ -4,6 +4,8 @@
 //! step names the token that it was taken with, so whoever has lost the lease, and does not know it yet, changes nothing.
 //! All times are the server's, so that clocks of different machines do not matter.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -142,16 +144,50 @@ pub(super) fn expired() -> Document {
     doc! { "$lt": [{ "$add": ["$renewed", "$lease"] }, "$$NOW"] }
 }
 
-/// Takes the first free part of a kind. What its own former self still holds is free to an owner.
+/// The parts that one processor works on. What it holds by the database and not here, an error has dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hands(Arc<Mutex<HashSet<String>>>);
+
+impl Hands {
+    fn get(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a part as long as what it returns lives.
+    pub(super) fn hold(&self, part: &Part) -> Held {
+        self.get().insert(part.id.clone());
+        Held {
+            id: part.id.clone(),
+            hands: self.clone(),
+        }
+    }
+}
+
+/// A part that is worked on.
+#[derive(Debug)]
+pub(super) struct Held {
+    id: String,
+    hands: Hands,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.hands.get().remove(&self.id);
+    }
+}
+
+/// Takes the first free part of a kind. What an owner has held and dropped is free to it at once.
 pub(super) async fn take(
     home: &Home,
     pipeline: &str,
-    owner: &str,
+    (owner, hands): (&str, &Hands),
     kind: PartKind,
     lease: i64,
 ) -> Result<Option<Part>, Fail> {
     let free = doc! { "$or": [{ "$eq": ["$owner", owner] }, expired()] };
+    let held: Vec<Bson> = hands.get().iter().cloned().map(Bson::from).collect();
     let filter = doc! {
+        "_id": { "$nin": held },
         "pipeline": pipeline,
         "kind": word(kind),
         "done": false,
@@ -168,6 +204,7 @@ pub(super) async fn take(
     for candidate in candidates {
         let Some(id) = candidate.get("_id") else { continue };
         let mut this = filter.clone();
+        // None of those that are held is a candidate.
         this.insert("_id", id.clone());
         let update = doc! {
             "$set": { "owner": owner, "lease": lease },

@@ -1,45 +1,39 @@
 //! Publishing: what has changed goes to the sinks.
 //!
-//! A state that a step has written bears the mark `dirty`. A round takes marked states of one share, puts those of all parts of
-//! a roll-up together, writes the roll-ups to every sink, and takes the marks away from the states that have not changed
-//! meanwhile. Whatever is cut short is done again: writing a roll-up twice changes nothing.
+//! A step leaves notes of what it has changed. A round takes the oldest notes of one share, puts the states of all parts of each
+//! roll-up together, writes the roll-ups to every sink, and deletes the notes. Whatever is cut short is done again: writing a
+//! roll-up twice changes nothing.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use headcount_actors::ports::stats::{Published, StatsError};
 use headcount_core::stats::group::Group;
 use headcount_core::stats::rollup::Rollup as State;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::super::rollup::{Fence, Rollup, Verdict};
 use super::Desk;
-use super::commit::{SHARES, share_name};
 use super::home::{Fail, Home, Work, majority, update_many};
+use super::notes::{self, Round, share_names};
 use super::parts::{expired, wall};
 use super::rebuild::version;
 use super::states::{documents, read_state};
 
-/// Roll-ups of one round: enough for a bulk request that is worth its way, few enough that a lease outlives it.
-const ROUND: i64 = 1_000;
-
-/// With which share the next round begins, so that none is always last.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+/// Roll-ups of one round of a share: enough for a bulk request that is worth its way, few enough that a lease outlives it.
+const ROUND: usize = 2_000;
+/// States in one answer of the server.
+const BATCH: u32 = 10_000;
 
 /// Makes the leases of all shares, where they are not there yet: free, and never taken.
 pub(super) async fn make_leases(home: &Home, pipeline: &str) -> Result<(), Fail> {
-    for number in 0..SHARES {
+    for share in share_names(pipeline) {
         let free = doc! { "owner": "", "token": 0_i64, "lease": 0_i64, "renewed": DateTime::from_millis(0) };
         home.leases()
-            .update_one(
-                doc! { "_id": share_name(pipeline, number) },
-                doc! { "$setOnInsert": free },
-            )
+            .update_one(doc! { "_id": share }, doc! { "$setOnInsert": free })
             .upsert(true)
             .write_concern(majority())
             .await?;
@@ -47,40 +41,25 @@ pub(super) async fn make_leases(home: &Home, pipeline: &str) -> Result<(), Fail>
     Ok(())
 }
 
-/// A roll-up with the states that it was made of.
+/// A roll-up that was put together.
 struct Made {
     rollup: Rollup,
-    /// The `_id` of each, and its documents.
-    from: Vec<(String, i64)>,
+    /// Its key.
+    key: String,
 }
 
 impl Desk {
+    /// How many changed roll-ups wait, up to `most`.
     pub(super) async fn unpublished(&self, most: u64) -> Result<u64, Fail> {
-        let shares: Vec<String> = (0..SHARES).map(|number| share_name(&self.site.name, number)).collect();
-        let count = self
-            .home
-            .states()
-            .count_documents(doc! { "dirty": { "$in": shares } })
-            .limit(most)
-            .await?;
-        Ok(count)
+        Ok(notes::count(&self.home, &self.site.name).await?.min(most))
     }
 
+    /// One round of each share, all shares at once.
     pub(super) async fn publish(&self) -> Result<Published, StatsError> {
-        let first = NEXT.fetch_add(1, Ordering::Relaxed);
+        let shares = share_names(&self.site.name);
+        let rounds = join_all(shares.iter().map(|share| self.round(share))).await;
         let mut all = Published::default();
-        for number in 0..SHARES {
-            let share = share_name(&self.site.name, (first + number) % SHARES);
-            let keys = self.dirty(&share).await?;
-            if keys.is_empty() {
-                continue;
-            }
-            // Somebody else is at it.
-            let Some(token) = self.take_share(&share).await? else {
-                continue;
-            };
-            let done = self.publish_share(&share, token, keys).await;
-            self.release_share(&share, token).await;
+        for done in rounds {
             let done = done?;
             all.rollups += done.rollups;
             all.refused += done.refused;
@@ -89,22 +68,19 @@ impl Desk {
         Ok(all)
     }
 
-    /// The keys of roll-ups that wait.
-    async fn dirty(&self, share: &str) -> Result<Vec<String>, Fail> {
-        let found: Vec<Document> = self
-            .home
-            .states()
-            .find(doc! { "dirty": share })
-            .limit(ROUND)
-            .projection(doc! { "key": 1 })
-            .await?
-            .try_collect()
-            .await?;
-        let keys: HashSet<String> = found
-            .iter()
-            .filter_map(|state| state.get_str("key").ok().map(str::to_owned))
-            .collect();
-        Ok(keys.into_iter().collect())
+    async fn round(&self, share: &str) -> Result<Published, StatsError> {
+        let notes = self.home.notes();
+        let noted = notes.find_one(doc! { "share": share }).projection(doc! { "_id": 1 });
+        if noted.await.map_err(Fail::from)?.is_none() {
+            return Ok(Published::default());
+        }
+        // None: somebody else is at it.
+        let Some(token) = self.take_share(share).await? else {
+            return Ok(Published::default());
+        };
+        let done = self.publish_share(share, token).await;
+        self.release_share(share, token).await;
+        done
     }
 
     async fn take_share(&self, share: &str) -> Result<Option<i64>, Fail> {
@@ -138,10 +114,8 @@ impl Desk {
             .await;
     }
 
-    async fn publish_share(&self, share: &str, token: i64, keys: Vec<String>) -> Result<Published, StatsError> {
-        let more = i64::try_from(keys.len()).is_ok_and(|keys| keys >= ROUND);
-        let read = ReadStates { desk: self, keys };
-        let states = self.home.transact(&read).await?;
+    async fn publish_share(&self, share: &str, token: i64) -> Result<Published, StatsError> {
+        let (round, states) = self.home.transact(&ReadChanged { desk: self, share }).await?;
         let made = self.make(states)?;
         let fence = Fence {
             name: share.to_owned(),
@@ -175,19 +149,19 @@ impl Desk {
             }
         }
         self.put_aside(&made, &refused).await?;
-        let done: Vec<&Made> = made
+        let waiting: HashSet<String> = made
             .iter()
             .zip(&waits)
-            .filter(|(_, waits)| !**waits)
-            .map(|(made, _)| made)
+            .filter(|(_, waits)| **waits)
+            .map(|(made, _)| made.key.clone())
             .collect();
-        self.clean(&done).await?;
+        round.settle(&self.home, &waiting).await?;
         match failed {
             Some(error) => Err(error),
             None => Ok(Published {
-                rollups: done.len() as u64,
+                rollups: made.len() as u64,
                 refused: refused.len() as u64,
-                more,
+                more: round.more,
             }),
         }
     }
@@ -202,8 +176,8 @@ impl Desk {
             by_key.entry(key).or_default().push(state);
         }
         by_key
-            .into_values()
-            .map(|states| {
+            .into_iter()
+            .map(|(key, states)| {
                 let first = states.first().ok_or_else(|| damaged("key"))?;
                 let bucket = wall(*first.get_datetime("bucket").map_err(|_| damaged("bucket"))?);
                 let group = first.get_binary_generic("group").map_err(|_| damaged("group"))?;
@@ -211,13 +185,9 @@ impl Desk {
                     .map_err(|error| Fail::Damaged(error.to_string()))?;
                 let mut whole = State::new(plan);
                 let mut generation = 0;
-                let mut from = Vec::with_capacity(states.len());
                 for state in &states {
                     whole.merge(&read_state(plan, state)?);
                     generation = generation.max(state.get_i64("generation").unwrap_or(0));
-                    let id = state.get_str("_id").map_err(|_| damaged("name"))?;
-                    let count = state.get_i64("documents").map_err(|_| damaged("documents"))?;
-                    from.push((id.to_owned(), count));
                 }
                 let groups = plan
                     .group_by()
@@ -232,7 +202,7 @@ impl Desk {
                         version: version(generation, documents(&whole)),
                         fields: groups.chain(measures).collect(),
                     },
-                    from,
+                    key,
                 })
             })
             .collect()
@@ -258,51 +228,30 @@ impl Desk {
         };
         Ok(self.home.transact(&letters).await?)
     }
-
-    /// Takes the marks away, where nothing has changed since it was read.
-    async fn clean(&self, done: &[&Made]) -> Result<(), Fail> {
-        let statements: Vec<Bson> = done
-            .iter()
-            .flat_map(|made| &made.from)
-            .map(|(id, count)| {
-                let unmark = doc! { "$unset": { "dirty": "" } };
-                Bson::Document(doc! { "q": { "_id": id, "documents": count }, "u": unmark })
-            })
-            .collect();
-        for some in statements.chunks(super::home::MAX_STATEMENTS) {
-            let states = self.home.states();
-            let database = self.home.client.database(&states.namespace().db);
-            let command = doc! { "update": states.name(), "updates": some.to_vec(), "ordered": false };
-            database.run_command(command).await?;
-        }
-        Ok(())
-    }
 }
 
-/// Reads the states of some roll-ups, all as they were at one moment: so of two that read, one has at least what the other has,
-/// and the number of documents tells which.
-struct ReadStates<'a> {
+/// Reads notes, and the states of the roll-ups that they name, all as they were at one moment: so of two that read, one has at
+/// least what the other has, and the number of documents tells which.
+struct ReadChanged<'a> {
     desk: &'a Desk,
-    keys: Vec<String>,
+    share: &'a str,
 }
 
 #[async_trait]
-impl Work for ReadStates<'_> {
-    type Out = Vec<Document>;
+impl Work for ReadChanged<'_> {
+    type Out = (Round, Vec<Document>);
 
-    async fn run(&self, session: &mut ClientSession) -> Result<Vec<Document>, Fail> {
-        let mut found = self
-            .desk
-            .home
-            .states()
-            .find(doc! { "key": { "$in": &self.keys } })
-            .session(&mut *session)
-            .await?;
+    async fn run(&self, session: &mut ClientSession) -> Result<Self::Out, Fail> {
+        let home = &self.desk.home;
+        let round = notes::read(home, self.share, ROUND, session).await?;
+        let all = home.states();
+        let found = all.find(doc! { "key": { "$in": &round.keys } }).batch_size(BATCH);
+        let mut found = found.session(&mut *session).await?;
         let mut states = Vec::new();
         while let Some(state) = found.next(session).await.transpose()? {
             states.push(state);
         }
-        Ok(states)
+        Ok((round, states))
     }
 }
 

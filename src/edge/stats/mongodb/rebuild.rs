@@ -109,7 +109,7 @@ impl Desk {
     /// Deletes the states of these buckets that are of an earlier rebuild: so a straggler deletes nothing of this one.
     async fn clear(&self, rebuild: Rebuild) -> Result<(), Fail> {
         // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
-        let key = |bucket: Wall| super::commit::key(&self.site.name, &Rfc3339(bucket).to_string());
+        let key = |bucket: Wall| super::notes::key(&self.site.name, &Rfc3339(bucket).to_string());
         let old = doc! {
             "key": { "$gte": key(rebuild.buckets.from), "$lt": key(rebuild.buckets.to) },
             "generation": { "$lt": rebuild.generation },

@@ -22,7 +22,7 @@ use super::backlog::after;
 use super::commit::{Change, Commit, Seen};
 use super::fold::{Fold, position};
 use super::home::Fail;
-use super::parts::{Part, release, renew};
+use super::parts::{Held, Part, release, renew};
 use super::plan::moment;
 use super::rebuild::Rebuild;
 use super::states::Known;
@@ -44,6 +44,7 @@ const RENEWALS: u32 = 4;
 pub(super) struct Tail {
     desk: Desk,
     part: Part,
+    _held: Held,
     known: Known,
     /// The steps whose ids are remembered, the oldest first.
     steps: VecDeque<Remembered>,
@@ -72,7 +73,7 @@ fn bytes_of(id: &Bson) -> Vec<u8> {
 
 impl Tail {
     /// Goes on where the last one ended.
-    pub(super) async fn open(desk: Desk, part: Part) -> Result<Self, Fail> {
+    pub(super) async fn open(desk: Desk, part: Part, held: Held) -> Result<Self, Fail> {
         let server_now = desk.server_now().await?.timestamp_millis();
         let now = Instant::now();
         let mut tail = Self {
@@ -85,6 +86,7 @@ impl Tail {
             ask_at: now,
             rebuild: None,
             part,
+            _held: held,
             desk,
         };
         let remembered: Vec<Document> = tail

@@ -57,8 +57,10 @@ impl StatsMeters {
     pub fn show(&self, pipeline: &PipelineLabel, standing: &Standing) {
         self.lag_documents.get_or_create(pipeline).set(standing.lag_documents);
         self.unpublished.get_or_create(pipeline).set(standing.unpublished);
-        if let Some(lag) = standing.lag {
-            self.lag_seconds.get_or_create(pipeline).set(lag.as_secs_f64());
+        match standing.lag {
+            Some(lag) => drop(self.lag_seconds.get_or_create(pipeline).set(lag.as_secs_f64())),
+            // Better no figure than one that is not true any more.
+            None => drop(self.lag_seconds.remove(pipeline)),
         }
     }
 

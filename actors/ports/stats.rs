@@ -107,7 +107,7 @@ pub struct Standing {
     pub parts_held: u64,
     /// Documents that have been read.
     pub documents: u64,
-    /// Documents that are still to be read: an estimate in the backlog, exact in the tail up to a bound.
+    /// Documents that are still to be read: an estimate in the backlog, in the tail exact up to a bound and an estimate beyond.
     pub lag_documents: u64,
     /// How old the oldest of these is; none where the cursor field tells no time and nothing is known.
     pub lag: Option<Duration>,
@@ -119,6 +119,13 @@ pub struct Standing {
     pub rebuilds: bool,
     /// When the tail was last looked at.
     pub looked_at: Option<Wall>,
+}
+
+impl Standing {
+    /// Whether anybody has ever worked on it; before, nothing is known of what there is to do.
+    pub const fn is_begun(&self) -> bool {
+        self.parts > 0 || self.looked_at.is_some()
+    }
 }
 
 /// What can go wrong with a pipeline, in words for a person, never with a secret in them.

@@ -10,6 +10,7 @@ pub fn shown(pipeline: &dyn StatsPipeline, standing: &Standing) -> Value {
     json!({
         "name": pipeline.name(),
         "route": pipeline.route(),
+        "begun": standing.is_begun(),
         "documents": standing.documents,
         "parts": standing.parts,
         "parts_done": standing.parts_done,

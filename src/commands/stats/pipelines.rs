@@ -11,7 +11,7 @@ use headcount_core::span::Span;
 use headcount_core::stats::bucket::Rfc3339;
 use headcount_core::time::Wall;
 use headcount_edge::stats::{self, Config};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{StatsBackfill, StatsOf, StatsStatus};
@@ -23,6 +23,8 @@ use super::super::{CommandError, FAILED, Outcome, json as as_json, refuse, to_st
 
 /// How often a line is written where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// More time left is shown as this, in seconds: ten years.
+const MAX_LEFT: f64 = 3e8;
 
 /// The pipelines that are meant; the exit code where there are none to be had.
 fn pipelines(config: PathBuf, names: &[String]) -> Result<Result<Vec<Config>, ExitCode>, CommandError> {
@@ -122,8 +124,8 @@ fn moment(argument: &str, text: &str, now: jiff::Timestamp) -> Result<Wall, Comm
 async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut progress = Progress::new(all(look(eyes).await).as_deref());
     let shift = Shift::start(pipelines).map_err(|(name, why)| failed(&name, &why))?;
-    let mut progress = Progress::new();
     let (began, mut waits) = (Instant::now(), vec![CatchUp::default(); eyes.len()]);
     let done = loop {
         tokio::select! {
@@ -141,7 +143,7 @@ async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
             // Where one cannot be asked just now, its actors say why.
             done &= wait.look(standing.as_ref(), waited);
         }
-        if let Some(standings) = standings.into_iter().collect::<Option<Vec<_>>>() {
+        if let Some(standings) = all(standings) {
             progress.show(&standings);
         }
         if done {
@@ -162,28 +164,33 @@ async fn look(eyes: &[SharedPipeline]) -> Vec<Option<Standing>> {
     standings.into_iter().map(Result::ok).collect()
 }
 
+/// A sum is of all of them or of none.
+fn all(standings: Vec<Option<Standing>>) -> Option<Vec<Standing>> {
+    standings.into_iter().collect()
+}
+
 /// A bar on a terminal, or a line now and then: documents, rate, time left.
 struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
+    /// How many documents had been read before this run, by whomever.
     first: Option<u64>,
     last_line: Instant,
     last: Option<(u64, u64)>,
 }
 
 impl Progress {
-    fn new() -> Self {
+    /// Begins with what there was before.
+    fn new(before: Option<&[Standing]>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:30} {human_pos} of {human_len} documents  {per_sec}  {eta} left  {msg}",
-            );
+            let style = ProgressStyle::with_template("{bar:30} {msg}");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         let now = Instant::now();
         Self {
             bar,
             began: now,
-            first: None,
+            first: before.map(|standings| standings.iter().map(|one| one.documents).sum()),
             last_line: now,
             last: None,
         }
@@ -193,26 +200,18 @@ impl Progress {
         let sum = |of: fn(&Standing) -> u64| standings.iter().map(of).sum::<u64>();
         let (read, left) = (sum(|one| one.documents), sum(|one| one.lag_documents));
         let unpublished = sum(|one| one.unpublished);
-        let first = *self.first.get_or_insert(read);
-        self.last = Some((read - first, left));
+        let read = read - *self.first.get_or_insert(read);
+        self.last = Some((read, left));
+        let text = said(read, left, unpublished, self.began.elapsed());
         match &self.bar {
             Some(bar) => {
-                bar.set_length(read - first + left);
-                bar.set_position(read - first);
-                bar.set_message(format!("{unpublished} to publish"));
+                bar.set_length(read + left);
+                bar.set_position(read);
+                bar.set_message(text);
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                let rate = (read - first) as f64 / self.began.elapsed().as_secs_f64();
-                let left_for = if rate > 0.0 {
-                    format!("{:.0} s", left as f64 / rate)
-                } else {
-                    "?".to_owned()
-                };
-                to_stderr(&format_args!(
-                    "headcount: {} documents, {rate:.0} a second, {left} and about {left_for} left, {unpublished} states to publish",
-                    read - first
-                ));
+                to_stderr(&format_args!("headcount: {text}"));
             }
             None => {}
         }
@@ -225,10 +224,33 @@ impl Progress {
         let (read, left) = self.last.unwrap_or_default();
         let took = self.began.elapsed().as_secs_f64();
         to_stderr(&format_args!(
-            "headcount: {read} documents in {took:.1} s ({:.0} a second); {left} left",
-            read as f64 / took
+            "headcount: {} documents in {took:.1} s ({}/s); {} left",
+            HumanCount(read),
+            HumanCount((read as f64 / took) as u64),
+            HumanCount(left)
         ));
     }
+}
+
+/// How far it is, in a line that fits a terminal beside a bar.
+fn said(read: u64, left: u64, unpublished: u64, took: Duration) -> String {
+    let rate = read as f64 / took.as_secs_f64().max(f64::EPSILON);
+    let time_left = if rate > 0.0 {
+        // A guess; a fraction of a second would claim more.
+        format!(
+            "{:#}",
+            HumanDuration(Duration::from_secs_f64((left as f64 / rate).min(MAX_LEFT).ceil()))
+        )
+    } else {
+        "?".to_owned()
+    };
+    format!(
+        "{} of {} documents, {}/s, {time_left} left, {} to publish",
+        HumanCount(read),
+        HumanCount(read + left),
+        HumanCount(rate as u64),
+        HumanCount(unpublished)
+    )
 }
 
 /// How the pipelines stand, from where their state is kept.
@@ -275,6 +297,12 @@ fn table(found: &[(SharedPipeline, Standing)]) -> String {
         let behind = standing
             .lag
             .map_or_else(|| "-".to_owned(), |lag| format!("{:.0} s", lag.as_secs_f64()));
+        let (backlog, lag, behind) = if standing.is_begun() {
+            let done = format!("{} of {} parts done", standing.parts_done, standing.parts);
+            (done, Cell::from(standing.lag_documents), behind)
+        } else {
+            ("not begun".to_owned(), Cell::from("-"), "-".to_owned())
+        };
         let dead = if standing.dead_letters > 0 {
             Tone::Warning
         } else {
@@ -283,13 +311,32 @@ fn table(found: &[(SharedPipeline, Standing)]) -> String {
         columns.row(vec![
             pipeline.name().into(),
             standing.documents.into(),
-            format!("{} of {} parts done", standing.parts_done, standing.parts).into(),
+            backlog.into(),
             standing.parts_held.into(),
-            standing.lag_documents.into(),
+            lag,
             behind.into(),
             standing.unpublished.into(),
             Cell::new(standing.dead_letters, dead),
         ]);
     }
     columns.render(std::io::stdout().is_terminal())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_fits_one_line() {
+        let text = said(1_500_000, 3_000_000, 2_000, Duration::from_secs(100));
+        assert_eq!(
+            text,
+            "1,500,000 of 4,500,000 documents, 15,000/s, 3m left, 2,000 to publish"
+        );
+        assert_eq!(
+            said(0, 7, 0, Duration::from_secs(1)),
+            "0 of 7 documents, 0/s, ? left, 0 to publish"
+        );
+        assert!(said(1, u64::MAX - 1, 0, Duration::MAX).contains(" left"));
+    }
 }

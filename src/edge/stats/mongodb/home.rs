@@ -189,6 +189,7 @@ pub(super) fn told(error: &Error) -> StatsError {
     let why = match error.kind.as_ref() {
         ErrorKind::Command(command) => format!("MongoDB: {} ({})", command.message, command.code_name),
         ErrorKind::Write(WriteFailure::WriteError(write)) => format!("MongoDB: {} ({})", write.message, write.code),
+        ErrorKind::ServerSelection { message, .. } => format!("MongoDB: {}", unreached(message)),
         kind => format!("MongoDB: {kind}"),
     };
     match error.kind.as_ref() {
@@ -205,6 +206,28 @@ pub(super) fn told(error: &Error) -> StatsError {
     }
 }
 
+/// What a person needs of the driver's account of all servers that it knows: who they are, and what is wrong with each.
+fn unreached(message: &str) -> String {
+    let server = |part: &str| {
+        let address = part.split(',').next().unwrap_or_default().to_owned();
+        match part.split_once("Error: Kind: ") {
+            Some((_, error)) => format!("{address}: {}", error.split(", labels:").next().unwrap_or_default()),
+            None => address,
+        }
+    };
+    let servers: Vec<String> = message.split("Address: ").skip(1).map(server).collect();
+    if !servers.is_empty() {
+        return format!("no server that can be used: {}", servers.join("; "));
+    }
+    match message.split_once("Set Name: ") {
+        Some((_, rest)) => format!(
+            "no server that can be used: none is in a replica set named {}",
+            rest.split([' ', ',']).next().unwrap_or_default()
+        ),
+        None => message.to_owned(),
+    }
+}
+
 /// The server's code for an error, where it is one of the server's.
 pub(super) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
@@ -217,7 +240,7 @@ pub(super) fn code(error: &Error) -> Option<i32> {
 /// A client for a connection string. It connects when it is first used.
 pub(super) async fn connect(to: &sink_url::Collection) -> Result<Client, StatsError> {
     let refused = |error: Error| StatsError::Refused {
-        why: format!("{to}: {error}"),
+        why: format!("{to}: {}", error.kind),
     };
     let mut options = ClientOptions::parse(to.url())
         .await
@@ -297,4 +320,28 @@ fn rough_size(document: &Document) -> usize {
         }
     }
     document.iter().map(|(key, value)| key.len() + 2 + size(value)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_there_is_told_in_few_words() {
+        let of = |servers: &str| {
+            unreached(&format!(
+                "Server selection timeout: No available servers. Topology: {{ Type: ReplicaSetNoPrimary, Set Name: r{servers} }}"
+            ))
+        };
+        let error =
+            "Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {\"A\"}, source: None";
+        assert_eq!(
+            of(&format!(
+                ", Servers: [ {{ Address: a:1, {error} }}, {{ Address: b:2, Type: RSSecondary }} ]"
+            )),
+            "no server that can be used: a:1: I/O error: Connection refused (os error 111); b:2"
+        );
+        assert_eq!(of(""), "no server that can be used: none is in a replica set named r");
+        assert_eq!(unreached("other words"), "other words");
+    }
 }

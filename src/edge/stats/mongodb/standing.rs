@@ -11,7 +11,7 @@ use super::home::Fail;
 use super::parts::{expired, wall};
 use super::plan::moment;
 
-/// What waits is counted so far and no further: more is "many" to whoever asks.
+/// What waits is counted so far and no further: from there on it is estimated, or just "many".
 const MOST: u64 = 20_000;
 
 impl Desk {
@@ -32,7 +32,7 @@ impl Desk {
             rebuilds: self.rebuild().await?.is_some(),
             ..Standing::default()
         };
-        let mut oldest = None;
+        let (mut oldest, mut many) = (None, false);
         for part in &parts {
             let number = |name: &str| {
                 part.get_i64(name)
@@ -47,6 +47,7 @@ impl Desk {
             if part.get_str("kind").is_ok_and(|kind| kind == "tail") {
                 let (waiting, first) = self.behind(&at).await?;
                 standing.lag_documents += waiting;
+                many = waiting >= MOST;
                 oldest = oldest.or(first);
                 standing.looked_at = part.get_datetime("renewed").ok().map(|at| wall(*at));
                 continue;
@@ -57,6 +58,10 @@ impl Desk {
                 standing.lag_documents += number("size").saturating_sub(documents);
                 oldest = oldest.or(moment(&at));
             }
+        }
+        if many {
+            let all = self.source.estimated_document_count().await?;
+            standing.lag_documents = standing.lag_documents.max(all.saturating_sub(standing.documents));
         }
         if standing.lag_documents == 0 && standing.parts == standing.parts_done {
             standing.lag = Some(Duration::ZERO);

@@ -120,6 +120,20 @@ pub(crate) fn seen(broker: &Broker) {
     assert_eq!(shown["active_queues"][0]["name"], "headcount", "{shown}");
     assert_eq!(shown["stats"]["pool"]["max-concurrency"], 4, "{shown}");
 
+    // What Flower's buttons do. (Those for one task know only the tasks of Flower's own application.)
+    for (path, expected, part) in [
+        (format!("worker/pool/grow/{NODE}?n=2"), 200, "Growing"),
+        ("task/revoke/some-id?terminate=true".to_owned(), 200, "some-id"),
+        (format!("worker/queue/add-consumer/{NODE}?queue=q"), 403, "and no other"),
+    ] {
+        let (status, text) = flower.post(&format!("/api/{path}")).expect("Flower answers");
+        assert!(status == expected && text.contains(part), "{path}: {status} {text}");
+    }
+    wait_until("Flower sees that it has grown", PATIENCE, || {
+        let node = run_flower(&flower).get(NODE)?.clone();
+        (node["stats"]["pool"]["max-concurrency"] == 6).then_some(())
+    });
+
     assert!(headcount.sigterm().success());
     let (_, status) = celery(&url, &["status"]);
     assert!(!status.contains(NODE), "it has left: {status}");

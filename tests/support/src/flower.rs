@@ -92,6 +92,18 @@ impl Flower {
         serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
     }
 
+    /// What its API answers to `POST path`: the status, and its text; none when it does not.
+    pub fn post(&self, path: &str) -> Option<(u16, String)> {
+        let asked = ureq::post(format!("{}{path}", self.url()))
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .send_empty();
+        let mut response = asked.ok()?;
+        let text = response.body_mut().read_to_string().ok()?;
+        Some((response.status().as_u16(), text))
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process

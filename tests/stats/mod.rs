@@ -174,14 +174,25 @@ impl Pipeline {
         more: &str,
         measures: &'static [(&'static str, &'static str)],
     ) -> Self {
+        let more = format!("bucket = \"1m\"\ngroup_by = [\"campaign\", \"country\"]\n{more}");
+        Self::shaped(mongo, index, &more, measures)
+    }
+
+    /// With buckets and groups of its own.
+    pub(crate) fn shaped(
+        mongo: &MongoDb,
+        index: &str,
+        more: &str,
+        measures: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let client = RUNTIME.block_on(Client::with_uri_str(mongo.url("app"))).unwrap();
         let lines: String = measures
             .iter()
             .map(|(name, measure)| format!("{name} = \"{measure}\"\n"))
             .collect();
         let config = format!(
-            "[[stats]]\nname = \"clicks\"\nsource = \"{}\"\ntime = \"at\"\nbucket = \"1m\"\n\
-             group_by = [\"campaign\", \"country\"]\nsinks = [\"{}\", \"{index}\"]\n{more}\n[stats.measures]\n{lines}",
+            "[[stats]]\nname = \"clicks\"\nsource = \"{}\"\ntime = \"at\"\n\
+             sinks = [\"{}\", \"{index}\"]\n{more}\n[stats.measures]\n{lines}",
             mongo.url("app.clicks"),
             mongo.url("app.clicks_1m"),
         );

@@ -188,3 +188,53 @@ pub(super) fn insert(document: &mut Document, path: &str, value: Bson) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mongodb::bson::{RawDocumentBuf, doc};
+
+    #[test]
+    fn the_server_is_asked_for_what_is_needed_and_no_more() {
+        let asked = |fields: &[&str], also: &[&str]| Wanted::of(fields.iter().copied()).projection(also);
+        assert_eq!(
+            asked(&["ms", "place.country"], &["at"]),
+            doc! { "at": 1, "ms": 1, "place.country": 1, "_id": 0 }
+        );
+        assert_eq!(asked(&["ms", "ms"], &["_id"]), doc! { "_id": 1, "ms": 1 });
+        // Both would be a mistake to MongoDB. What only begins alike is another field.
+        assert_eq!(
+            asked(&["place.country", "place", "places.n", "place.at.x"], &[]),
+            doc! { "place": 1, "places.n": 1, "_id": 0 }
+        );
+    }
+
+    #[test]
+    fn values_are_found_within_documents() {
+        let document = doc! { "a": { "b": { "c": 7 }, "l": [1] }, "x": "text", "n": Bson::Null };
+        let raw = RawDocumentBuf::try_from(&document).unwrap();
+        let wanted = Wanted::of(["x", "a.b.c", "a.b", "a.l.c", "x.y", "n", "absent", "a.absent"].into_iter());
+        let mut values = Vec::new();
+        wanted.read(&raw, &mut values).unwrap();
+        let expected = [
+            Value::text("text"),
+            Value::Int(7),
+            Value::Other("a document"),
+            Value::Other("a list"),
+            Value::Null,
+            Value::Null,
+            Value::Null,
+            Value::Null,
+        ];
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn values_are_put_within_documents() {
+        let mut document = doc! { "n": 1 };
+        insert(&mut document, "a.b.c", Bson::Int32(7));
+        insert(&mut document, "a.d", Bson::Int32(8));
+        insert(&mut document, "n.m", Bson::Int32(9));
+        assert_eq!(document, doc! { "n": { "m": 9 }, "a": { "b": { "c": 7 }, "d": 8 } });
+    }
+}

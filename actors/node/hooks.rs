@@ -16,14 +16,8 @@ impl Hook for Log {
             Signal::WorkerShutdown => tracing::info!(node, "leaving"),
             Signal::TaskReceived(call) => tracing::debug!(node, task = call.name, id = call.id, "task received"),
             Signal::TaskPrerun(call) => {
-                tracing::info!(
-                    node,
-                    task = call.name,
-                    id = call.id,
-                    args = call.argsrepr,
-                    kwargs = call.kwargsrepr,
-                    "task begins"
-                );
+                // Without its arguments, as Celery's own lines: they may hold what nobody is to read in a log.
+                tracing::info!(node, task = call.name, id = call.id, "task begins");
             }
             Signal::TaskPostrun { .. } => {}
             Signal::TaskSuccess { call, runtime } => {

@@ -318,9 +318,21 @@ fn the_most_urgent_is_next(broker: &Broker, headcount: &Headcount) {
         Broker::Redis(_) => ["of 0", "of 4", "of 9"],
         Broker::RabbitMq(_) => ["of 9", "of 4", "of 0"],
     };
-    let options = |priority: u8| json!({"queue": "urgent", "priority": priority});
-    let echo = |priority: u8| json!(["headcount.echo", [format!("of {priority}")], {}, options(priority)]);
-    let calls = json!([["headcount.sleep", [5], {}, options(0)], echo(4), echo(0), echo(9)]);
+    let options = |id: &str, priority: u8| json!({"queue": "urgent", "priority": priority, "task_id": id});
+    let echo = |priority: u8| {
+        json!([
+            "headcount.echo",
+            [priority],
+            {},
+            options(&format!("of {priority}"), priority)
+        ])
+    };
+    let calls = json!([
+        ["headcount.sleep", [5], {}, options("first", 0)],
+        echo(4),
+        echo(0),
+        echo(9)
+    ]);
     let arguments = [
         &broker.url(),
         &backend(broker),

@@ -95,8 +95,16 @@ type Turn = Rc<tokio::sync::Mutex<()>>;
 struct Sending {
     job: usize,
     handle: SpawnHandle,
+    precedence: Rc<Precedence>,
+}
+
+/// Whether a run gives way to a later one.
+#[derive(Default)]
+struct Precedence {
     /// The broker has been asked, and has not answered yet: it may have it any moment.
-    under_way: Rc<Cell<bool>>,
+    asked: Cell<bool>,
+    /// It gives way if the broker says no.
+    given_up: Cell<bool>,
 }
 
 impl JobScheduler {
@@ -151,10 +159,10 @@ impl JobScheduler {
         let (Some(job), Some(desk)) = (self.with.jobs.get(at).cloned(), self.desks.get(at)) else {
             return;
         };
-        let (id, under_way) = (run.id.clone(), Rc::<Cell<bool>>::default());
+        let (id, precedence) = (run.id.clone(), Rc::<Precedence>::default());
         let line = deliver::Line {
             turn: desk.turn.clone(),
-            under_way: under_way.clone(),
+            precedence: precedence.clone(),
             finishing: self.finishing.subscribe(),
         };
         let delivering = deliver::deliver(job, run, self.with.clone(), line);
@@ -171,7 +179,7 @@ impl JobScheduler {
         let sending = Sending {
             job: at,
             handle,
-            under_way,
+            precedence,
         };
         self.sending.insert(id, sending);
     }

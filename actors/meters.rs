@@ -82,6 +82,8 @@ pub struct Meters {
     pub node_tasks: Family<NodeTaskLabel, Counter<u64, AtomicU64>>,
     /// `headcount_node_refused_total{broker}`.
     pub node_refused: Family<BrokerLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_unsent_total{broker}`.
+    pub node_unsent: Family<BrokerLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
     /// `headcount_jobs_…`.
@@ -102,6 +104,7 @@ impl Default for Meters {
             notifications: Family::default(),
             node_tasks: Family::default(),
             node_refused: Family::default(),
+            node_unsent: Family::default(),
             actor_restarts: Family::default(),
             jobs: JobMeters::default(),
             stats: stats::StatsMeters::default(),
@@ -156,6 +159,11 @@ impl Meters {
             "headcount_node_refused",
             "Messages to Headcount's own node that were no tasks of its, and were rejected",
             self.node_refused.clone(),
+        );
+        registry.register(
+            "headcount_node_unsent",
+            "Tasks that were to follow one of Headcount's own node, could not be sent, and are lost",
+            self.node_unsent.clone(),
         );
         registry.register(
             "headcount_actor_restarts",

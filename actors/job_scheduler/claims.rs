@@ -7,8 +7,9 @@ use compact_str::CompactString;
 use headcount_core::schedule::{Due, Missed, Run};
 use headcount_core::time::Wall;
 
+use super::deliver::superseded;
 use super::job::Job;
-use super::{JobScheduler, LEASE, RETRY};
+use super::{JobScheduler, LEASE, RETRY, Sending};
 use crate::meters::JobLabel;
 use crate::ports::StoreError;
 use crate::ports::jobs::Claimed;
@@ -115,7 +116,8 @@ impl JobScheduler {
         }));
     }
 
-    /// A run of the job that could not be sent yet gives way to the next one, unless each is wanted.
+    /// A run of the job that could not be sent yet gives way to the next one, unless each is wanted. One that the broker may just
+    /// be taking does so if it is not taken.
     fn supersede(&mut self, at: usize, context: &mut Context<Self>) {
         if self
             .with
@@ -125,17 +127,20 @@ impl JobScheduler {
         {
             return;
         }
-        let waiting: Vec<CompactString> = self
-            .sending
-            .iter()
-            .filter(|(_, sending)| sending.job == at && !sending.under_way.get())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let of_job = |(_, sending): &(&CompactString, &Sending)| sending.job == at;
+        let mut waiting = Vec::new();
+        for (id, sending) in self.sending.iter().filter(of_job) {
+            if sending.precedence.asked.get() {
+                sending.precedence.given_up.set(true);
+            } else {
+                waiting.push(id.clone());
+            }
+        }
         for id in waiting {
             if let Some(sending) = self.sending.remove(&id) {
                 context.cancel_future(sending.handle);
             }
-            self.superseded(id, context);
+            self.heard(superseded(id), context);
         }
     }
 }

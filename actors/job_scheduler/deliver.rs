@@ -1,17 +1,17 @@
 //! One run, from its claim to the broker's yes, or to the end of a task of Headcount's own.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{News, Run, Word};
 use headcount_core::time::Wall;
 use tokio::sync::watch;
 
 use super::job::{Job, Way};
-use super::{Scheduling, Turn, own};
+use super::{Precedence, Scheduling, Turn, own};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::ports::BrokerError;
@@ -24,8 +24,8 @@ const SEND_FOR: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Line {
     /// Its job's.
     pub(super) turn: Turn,
-    /// The broker has been asked, and has not answered yet.
-    pub(super) under_way: Rc<Cell<bool>>,
+    /// Whether it goes on.
+    pub(super) precedence: Rc<Precedence>,
     /// Whether the program is about to end.
     pub(super) finishing: watch::Receiver<bool>,
 }
@@ -71,13 +71,16 @@ async fn send(
             tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent");
             return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
         }
-        line.under_way.set(true);
+        line.precedence.asked.set(true);
         let sent = sender.send(message, to).await;
-        line.under_way.set(false);
+        line.precedence.asked.set(false);
         let error = match sent {
             Ok(()) => return Some(News::new(run.id.clone(), Word::Sent, Clock.now().wall)),
             Err(error) => error,
         };
+        if line.precedence.given_up.get() {
+            return Some(superseded(run.id.clone()));
+        }
         let rest = match &error {
             BrokerError::Refused(_) => backoff.after_refusal(),
             _ => backoff.after_failure(),
@@ -90,4 +93,10 @@ async fn send(
             _ = line.finishing.wait_for(|finishing| *finishing) => return None,
         }
     }
+}
+
+/// A run gave way to the next one.
+pub(super) fn superseded(id: CompactString) -> News {
+    let news = News::new(id, Word::Superseded, Clock.now().wall);
+    news.because("it could not be sent before the next one was due")
 }

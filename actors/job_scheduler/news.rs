@@ -41,7 +41,9 @@ impl Newsroom {
 
     /// Begins to note what is written. False if it has begun before.
     pub(super) fn begin_to_note(&mut self) -> bool {
-        self.noted.replace(BTreeSet::new()).is_none()
+        let first = self.noted.is_none();
+        self.noted.get_or_insert_default();
+        first
     }
 
     /// What was written since then.
@@ -74,15 +76,6 @@ impl JobScheduler {
         }
         self.newsroom.waiting.push_back(news);
         self.write(context);
-    }
-
-    /// A run gave way to the next one.
-    pub(super) fn superseded(&mut self, id: CompactString, context: &mut Context<Self>) {
-        let news = News::new(id, Word::Superseded, Clock.now().wall);
-        self.heard(
-            news.because("it could not be sent before the next one was due"),
-            context,
-        );
     }
 
     /// A run of a job that is not configured any more.

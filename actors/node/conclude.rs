@@ -1,15 +1,18 @@
 //! The end of a call: what follows it is sent, what it came to is stored, and then its message is settled.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use headcount_core::celery::Publication;
-use headcount_core::celery::result::TaskResult;
-use headcount_core::node::{Conclusion, Tag};
+use headcount_core::celery::result::{State, TaskResult};
+use headcount_core::node::{Conclusion, Signal, Tag};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::Results;
 use super::session::Line;
+use super::{Joined, Results};
+use crate::clock::Clock;
+use crate::ports::BrokerError;
 use crate::ports::node::Order;
 
 /// The rest between two tries to send or to store.
@@ -19,17 +22,50 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// broker or a store that restarts is back by then.
 const RESULT_FOR: Duration = Duration::from_secs(60);
 
+/// How long it is tried in vain to send what follows, before it is given up for the sake of the slot. Time without a session
+/// does not count.
+const SEND_FOR: Duration = Duration::from_secs(60);
+
+/// A message that is refused so often will not be taken: nothing leads where it goes, or no name is so long. The first time may
+/// be about a queue that has just been deleted; it is then made.
+const REFUSALS: u32 = 3;
+
+/// What came of sending.
+enum Sent {
+    Yes,
+    /// It cannot be sent.
+    Never(BrokerError),
+    /// Its session has ended: the message that asks for it comes again, and with it all of this.
+    ComesAgain,
+}
+
 /// Brings a call to its end.
-pub(super) async fn conclude(conclusion: Conclusion, results: Results, mut line: watch::Receiver<Line>) {
+pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut line: watch::Receiver<Line>) {
     let tag = conclusion.settle.map(|(tag, _)| tag);
-    for publication in conclusion.send {
-        if !send(publication, tag, &mut line).await {
-            // Its message has come again, and with it all of this.
-            return;
+    for mut publication in conclusion.send {
+        let mut sent = send(&publication, tag, &mut line).await;
+        if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
+            tracing::warn!(%error, "a task cannot be sent again by the way that it came, and goes to the node's own queue");
+            publication.to = queue.clone();
+            sent = send(&publication, tag, &mut line).await;
+        }
+        match sent {
+            Sent::Yes => {}
+            Sent::ComesAgain => return,
+            Sent::Never(error) => {
+                with.signal(&unsent(&publication, &error));
+                // One that was to be tried again is not: whoever waits for it is told.
+                if let Some(result) = conclusion.result.as_mut().filter(|result| result.state == State::Retry) {
+                    result.state = State::Failure;
+                }
+            }
         }
     }
     if let Some(result) = conclusion.result
-        && timeout(RESULT_FOR, store(&result, &results, &mut line)).await.is_err()
+        && !matches!(
+            timeout(RESULT_FOR, store(&result, &with.results, &mut line)).await,
+            Ok(true)
+        )
     {
         tracing::error!(
             id = result.id,
@@ -52,45 +88,67 @@ pub(super) async fn conclude(conclusion: Conclusion, results: Results, mut line:
     }
 }
 
-/// Sends it, in whichever session stands, until the broker has it. False if the message that asks for it belongs to a session
-/// that has ended, so that it comes again.
-async fn send(publication: Publication, tag: Option<Tag>, line: &mut watch::Receiver<Line>) -> bool {
+/// Sends it, in whichever session stands, until the broker has it or it is clear that it will not.
+async fn send(publication: &Publication, tag: Option<Tag>, line: &mut watch::Receiver<Line>) -> Sent {
+    let (mut patience, mut refusals) = (SEND_FOR, 0);
     loop {
         let open = line.wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
         // Without sessions there is no node any more.
-        let Some((session, orders)) = open else { return false };
+        let Some((session, orders)) = open else {
+            return Sent::ComesAgain;
+        };
         if tag.is_some_and(|tag| tag.session != session) {
-            return false;
+            return Sent::ComesAgain;
         }
+        let began = Clock.mono();
         let (sent, heard) = oneshot::channel();
         let order = Order::Publish {
             publication: publication.clone(),
             sent: Some(sent),
         };
-        if orders.send(order).await.is_ok() {
-            match heard.await {
-                Ok(Ok(())) => return true,
-                Ok(Err(error)) => tracing::warn!(%error, "what follows a task could not be sent; trying again"),
-                Err(_) => {}
-            }
+        let told = match orders.send(order).await {
+            Ok(()) => heard.await.ok(),
+            Err(_) => None,
+        };
+        let error = match told {
+            Some(Ok(())) => return Sent::Yes,
+            Some(Err(error)) => error,
+            None => BrokerError::Lost("the session has ended".into()),
+        };
+        refusals += u32::from(matches!(error, BrokerError::Refused(_)));
+        patience = patience.saturating_sub(Clock.mono().since(began) + AGAIN);
+        if refusals >= REFUSALS || patience.is_zero() {
+            return Sent::Never(error);
         }
+        tracing::warn!(%error, "what follows a task could not be sent; trying again");
         sleep(AGAIN).await;
     }
 }
 
-async fn store(result: &TaskResult, results: &Results, line: &mut watch::Receiver<Line>) {
+/// Whether it is stored.
+async fn store(result: &TaskResult, results: &Results, line: &mut watch::Receiver<Line>) -> bool {
     match results {
-        Results::Nowhere => {}
-        Results::Rpc => {
-            if let Some(reply) = result.reply() {
-                send(reply, None, line).await;
-            }
-        }
+        Results::Nowhere => true,
+        Results::Rpc => match result.reply() {
+            Some(reply) => matches!(send(&reply, None, line).await, Sent::Yes),
+            None => true,
+        },
         Results::Store(store) => {
             while let Err(error) = store.store(result).await {
                 tracing::warn!(%error, id = result.id, "the result of a task could not be stored; trying again");
                 sleep(AGAIN).await;
             }
+            true
         }
+    }
+}
+
+fn unsent(publication: &Publication, error: &BrokerError) -> Signal {
+    let header = |name: &str| publication.headers.get(name)?.as_str().map(str::to_owned);
+    Signal::TaskInternalError {
+        name: header("task").unwrap_or_default(),
+        id: header("id").unwrap_or_default(),
+        parent_id: header("parent_id"),
+        why: error.to_string(),
     }
 }

@@ -16,14 +16,8 @@ impl Hook for Log {
             Signal::WorkerShutdown => tracing::info!(node, "leaving"),
             Signal::TaskReceived(call) => tracing::debug!(node, task = call.name, id = call.id, "task received"),
             Signal::TaskPrerun(call) => {
-                tracing::info!(
-                    node,
-                    task = call.name,
-                    id = call.id,
-                    args = call.argsrepr,
-                    kwargs = call.kwargsrepr,
-                    "task begins"
-                );
+                // Without its arguments, as Celery's own lines: they may hold what nobody is to read in a log.
+                tracing::info!(node, task = call.name, id = call.id, "task begins");
             }
             Signal::TaskPostrun { .. } => {}
             Signal::TaskSuccess { call, runtime } => {
@@ -70,6 +64,19 @@ impl Hook for Log {
             Signal::TaskRejected(refused) => tracing::error!(
                 node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task: rejected"
             ),
+            Signal::TaskInternalError {
+                name,
+                id,
+                parent_id,
+                why,
+            } => tracing::error!(
+                node,
+                task = name,
+                id,
+                after = parent_id,
+                why,
+                "a task that was to follow another one cannot be sent, and is lost"
+            ),
         }
     }
 }
@@ -86,11 +93,9 @@ impl Count {
     pub fn new(meters: Meters, broker: impl Into<String>) -> Self {
         let broker = broker.into();
         // From zero, so that the first is an increase.
-        drop(
-            meters
-                .node_refused
-                .get_or_create(&BrokerLabel { broker: broker.clone() }),
-        );
+        for counter in [&meters.node_refused, &meters.node_unsent] {
+            drop(counter.get_or_create(&BrokerLabel { broker: broker.clone() }));
+        }
         Self { meters, broker }
     }
 
@@ -117,6 +122,10 @@ impl Hook for Count {
             Signal::TaskUnknown { .. } | Signal::TaskRejected(_) => {
                 let broker = self.broker.clone();
                 self.meters.node_refused.get_or_create(&BrokerLabel { broker }).inc();
+            }
+            Signal::TaskInternalError { .. } => {
+                let broker = self.broker.clone();
+                self.meters.node_unsent.get_or_create(&BrokerLabel { broker }).inc();
             }
             _ => {}
         }

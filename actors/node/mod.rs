@@ -18,7 +18,7 @@ pub mod tasks;
 
 pub(crate) use run::run;
 
-use headcount_core::node::NodeSpec;
+use headcount_core::node::{NodeSpec, Signal};
 
 use crate::ports::node::{SharedHook, SharedNodeBroker, SharedResultStore, SharedTask};
 
@@ -46,4 +46,12 @@ pub struct Joined {
     pub tasks: Vec<SharedTask>,
     /// Whoever looks on.
     pub hooks: Vec<SharedHook>,
+}
+
+impl Joined {
+    fn signal(&self, signal: &Signal) {
+        for hook in &self.hooks {
+            hook.on(&self.spec.hostname, signal);
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The loop of one node: whatever happens is told to the core, and what it says is done.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use headcount_core::node::{Input, Node, Output, Signal, Tag};
+use headcount_core::node::{Input, Node, Output, Tag};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -31,7 +32,7 @@ pub(crate) async fn run(with: Joined, leaving: watch::Sender<Leaving>) {
 }
 
 struct Loop {
-    with: Joined,
+    with: Rc<Joined>,
     tasks: BTreeMap<&'static str, SharedTask>,
     node: Node,
     sessions: Sessions,
@@ -62,7 +63,7 @@ impl Loop {
             concluding: JoinSet::new(),
             out: Vec::new(),
             told_to_go: false,
-            with,
+            with: Rc::new(with),
         }
     }
 
@@ -156,10 +157,10 @@ impl Loop {
                         });
                     }
                 } else {
-                    let (results, line) = (self.with.results.clone(), self.sessions.line());
+                    let (with, line) = (self.with.clone(), self.sessions.line());
                     let keeps_slot = conclusion.keeps_slot;
                     self.concluding.spawn_local(async move {
-                        conclude(*conclusion, results, line).await;
+                        conclude(*conclusion, with, line).await;
                         keeps_slot
                     });
                 }
@@ -167,7 +168,7 @@ impl Loop {
             Output::Prefetch(count) => {
                 self.sessions.order(Order::Prefetch(count));
             }
-            Output::Signal(signal) => self.signal(&signal),
+            Output::Signal(signal) => self.with.signal(&signal),
             Output::Shutdown => {
                 tracing::warn!(
                     broker = self.with.broker.name(),
@@ -175,12 +176,6 @@ impl Loop {
                 );
                 self.told_to_go = true;
             }
-        }
-    }
-
-    fn signal(&self, signal: &Signal) {
-        for hook in &self.with.hooks {
-            hook.on(&self.with.spec.hostname, signal);
         }
     }
 

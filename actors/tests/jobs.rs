@@ -241,6 +241,50 @@ fn an_answer_that_is_overtaken_makes_nothing_be_sent_again() {
     });
 }
 
+/// The answer takes so long that the store is to be asked again before: what was noted since the first question stays noted.
+#[test]
+fn an_answer_that_is_overtaken_by_the_next_question_makes_nothing_be_sent_again() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        door.fare(|name| match name {
+            "send" => Fate::IsSlow(1),
+            "adopt" => Fate::IsSlow(12),
+            _ => Fate::Works,
+        });
+        let mut often = job(&door);
+        often.plan.timing = Timing::Every(Span::from_secs(1));
+        let _life = begin(&door, often, "one");
+        pass(secs(120)).await;
+        let sent = sent_slots(&lasting);
+        assert!(sent.len() > 60 && sent.values().all(|count| *count == 1), "{sent:?}");
+    });
+}
+
+/// While the broker is asked the run cannot give way; once it has said no, it does.
+#[test]
+fn what_the_broker_did_not_take_gives_way_to_what_was_due_meanwhile() {
+    live(async {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        door.fare(|name| {
+            if name == "send" {
+                Fate::FailsLate(25)
+            } else {
+                Fate::Works
+            }
+        });
+        let mut once = job(&door);
+        once.plan.missed = Missed::Once;
+        let _life = begin(&door, once, "one");
+        until("the first has given way", || {
+            states(&lasting).first() == Some(&RunState::Superseded)
+        })
+        .await;
+        assert!(states(&lasting).len() > 1);
+    });
+}
+
 /// A broker that takes longer than the job's interval is slow, and no reason to give up what it may just be taking.
 #[test]
 fn what_the_broker_is_just_taking_is_not_superseded() {
@@ -546,7 +590,7 @@ fn harm_of(seed: u64, broken_off: Arc<AtomicUsize>) -> impl FnMut(&'static str) 
         let breaks_off = match fate {
             Fate::KillsBefore | Fate::KillsAfter | Fate::PanicsAfterwards => true,
             Fate::FailsAfterwards => name == "send",
-            Fate::Fails | Fate::Works | Fate::IsSlow(_) => false,
+            Fate::Fails | Fate::FailsLate(_) | Fate::Works | Fate::IsSlow(_) => false,
         };
         broken_off.fetch_add(usize::from(breaks_off), SeqCst);
         fate

@@ -7,6 +7,7 @@ mod discovery;
 mod jobs;
 mod kills;
 mod listener;
+mod node;
 mod outbox;
 mod prober;
 mod stats;

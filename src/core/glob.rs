@@ -52,6 +52,15 @@ impl Glob {
 
     /// Reads a pattern for names of whatever kind, such as those of tasks.
     pub fn of_any(text: &str) -> Result<Self, GlobError> {
+        Self::read(text, || Err(GlobError::Unclosed))
+    }
+
+    /// Reads a pattern as Celery and Python's `fnmatch` do: a `[` without its `]` stands for itself.
+    pub fn fnmatch(text: &str) -> Result<Self, GlobError> {
+        Self::read(text, || Ok(Part::One('[')))
+    }
+
+    fn read(text: &str, unclosed: fn() -> Result<Part, GlobError>) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError::Empty);
         }
@@ -67,11 +76,13 @@ impl Glob {
                 '*' if parts.last() == Some(&Part::AnyMany) => {}
                 '*' => parts.push(Part::AnyMany),
                 '?' => parts.push(Part::AnyOne),
-                '[' => {
-                    let (set, after) = read_set(rest).ok_or(GlobError::Unclosed)?;
-                    parts.push(set);
-                    rest = after;
-                }
+                '[' => match read_set(rest) {
+                    Some((set, after)) => {
+                        parts.push(set);
+                        rest = after;
+                    }
+                    None => parts.push(unclosed()?),
+                },
                 other => parts.push(Part::One(*other)),
             }
         }

@@ -33,6 +33,7 @@ fn from_python(broker: &Broker) {
         scope.spawn(|| the_most_urgent_is_next(broker, &headcount));
         every_kind_of_call(broker, &headcount);
     });
+    nothing_can_follow(broker, &headcount);
     revoked(broker, &headcount);
     broken_bodies(broker, &headcount);
     assert!(headcount.sigterm().success());
@@ -112,6 +113,30 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
     let seconds = told[14]["seconds"].as_f64().unwrap();
     assert!(seconds >= 7.0, "after 1, 2 and 4 s: {seconds}");
     assert_eq!(metric("headcount.probe", "RETRY"), Some(3.0));
+}
+
+/// What is to follow leads nowhere, has no name that the broker could take, or one that is something else there: the task
+/// has succeeded all the same, and so does the next.
+fn nothing_can_follow(broker: &Broker, headcount: &Headcount) {
+    let link = |options: Value| json!({"link": {"task": "follows", "args": [], "kwargs": {}, "options": options}});
+    let ping = |options: Value| ("headcount.ping", json!([]), link(options));
+    let nowhere = || ping(json!({"exchange": "nowhere", "routing_key": "at.all"}));
+    let mut calls: Vec<_> = (0..8).map(|_| nowhere()).collect();
+    calls.push(ping(json!({"queue": "q".repeat(300)})));
+    // There is an exchange of this name, of another kind.
+    calls.push(ping(json!({"queue": "celeryev"})));
+    calls.push(("headcount.ping", json!([]), json!({})));
+    let told = call(broker, &backend(broker), &calls);
+    assert!(told.iter().all(|one| one["ok"] == "pong"), "{told:?}");
+    let lost = match broker {
+        // A list may have any name.
+        Broker::Redis(_) => 8.0,
+        Broker::RabbitMq(_) => 10.0,
+    };
+    assert_eq!(
+        headcount.metric("headcount_node_unsent_total", "broker=\"main\""),
+        Some(lost)
+    );
 }
 
 /// One that runs is terminated, one that waits for its time is dropped.
@@ -293,9 +318,21 @@ fn the_most_urgent_is_next(broker: &Broker, headcount: &Headcount) {
         Broker::Redis(_) => ["of 0", "of 4", "of 9"],
         Broker::RabbitMq(_) => ["of 9", "of 4", "of 0"],
     };
-    let options = |priority: u8| json!({"queue": "urgent", "priority": priority});
-    let echo = |priority: u8| json!(["headcount.echo", [format!("of {priority}")], {}, options(priority)]);
-    let calls = json!([["headcount.sleep", [5], {}, options(0)], echo(4), echo(0), echo(9)]);
+    let options = |id: &str, priority: u8| json!({"queue": "urgent", "priority": priority, "task_id": id});
+    let echo = |priority: u8| {
+        json!([
+            "headcount.echo",
+            [priority],
+            {},
+            options(&format!("of {priority}"), priority)
+        ])
+    };
+    let calls = json!([
+        ["headcount.sleep", [5], {}, options("first", 0)],
+        echo(4),
+        echo(0),
+        echo(9)
+    ]);
     let arguments = [
         &broker.url(),
         &backend(broker),

@@ -28,6 +28,8 @@ pub(in crate::tests) enum Fate {
     KillsAfter,
     /// It is done, and takes so many seconds to say so.
     IsSlow(u64),
+    /// Nothing is done, and it takes so many seconds to say so.
+    FailsLate(u64),
     /// It is done, and the caller's actor panics.
     PanicsAfterwards,
 }
@@ -99,6 +101,10 @@ impl Door {
         let fate = (lock(&self.fates))(name);
         match fate {
             Fate::Fails => return None,
+            Fate::FailsLate(seconds) => {
+                super::pass(super::secs(seconds)).await;
+                return None;
+            }
             Fate::KillsBefore => self.world.stop(),
             _ => {}
         }

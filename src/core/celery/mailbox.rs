@@ -8,8 +8,9 @@ use super::fields::MAX_NAME;
 use super::format::Format;
 use super::publication::{Keep, Publication, To};
 use super::raw::Malformed;
-use super::task::Pattern;
+
 use super::value;
+use crate::glob::Glob;
 
 /// The largest request, in bytes. Celery's own are under 1 KiB, but for a `revoke` or a `hello` with many ids.
 const MAX_REQUEST: usize = 1 << 20;
@@ -157,7 +158,7 @@ fn is_for(body: &Map<String, Value>, hostname: &str) -> bool {
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     match (text("pattern"), text("matcher")) {
-        (Some(pattern), Some("glob")) => Pattern::glob(pattern).is_ok_and(|pattern| pattern.matches(hostname)),
+        (Some(pattern), Some("glob")) => Glob::fnmatch(pattern).is_ok_and(|pattern| pattern.matches(hostname)),
         (Some(_), Some(_)) => false,
         _ => true,
     }

@@ -9,6 +9,7 @@ use super::events;
 use super::follow;
 use super::machine::Node;
 use super::step::{Conclusion, Outcome, Output, RunId, Settle, Signal, Tag};
+use crate::celery::To;
 use crate::celery::result::{Failure, State, TaskResult};
 use crate::celery::task::{Delivered, NotATask};
 use crate::time::{Now, Wall};
@@ -125,7 +126,7 @@ impl Node {
             result: wanted(&call, State::Success, Ok(value), now.wall),
             settle: call.tag.map(|tag| (tag, Settle::Ack)),
             events: self.make_task_event("task-succeeded", now, event),
-            keeps_slot: false,
+            ..Conclusion::default()
         };
         self.conclude(conclusion, out);
     }
@@ -146,7 +147,7 @@ impl Node {
             result: wanted(&call, State::Failure, Err(failure), now.wall),
             settle: call.tag.map(|tag| (tag, Settle::Ack)),
             events: self.make_task_event("task-failed", now, event),
-            keeps_slot: false,
+            ..Conclusion::default()
         };
         self.conclude(conclusion, out);
     }
@@ -171,10 +172,12 @@ impl Node {
         let event = events::failed(&call.message.id, &failure);
         let conclusion = Conclusion {
             send: vec![again.publication(call.way(&self.spec.queue))],
+            // The exchange that it came by may be gone; the queue is there.
+            detour: Some(To::Queue(self.spec.queue.clone())),
             result: wanted(&call, State::Retry, Err(failure), now.wall),
             settle: call.tag.map(|tag| (tag, Settle::Ack)),
             events: self.make_task_event("task-retried", now, event),
-            keeps_slot: false,
+            ..Conclusion::default()
         };
         self.conclude(conclusion, out);
     }

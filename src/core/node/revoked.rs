@@ -10,19 +10,25 @@ use crate::time::Mono;
 const MAX_REVOKED: usize = 50_000;
 const KEPT_FOR: Duration = Duration::from_secs(10_800);
 
+/// The most bytes of ids that are kept. Celery's are UUIDs, of which so many take a fifth of it; but a command may name others.
+const MAX_BYTES: usize = 8 << 20;
+
 /// The ids, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Revoked {
     since: BTreeMap<String, Mono>,
     order: VecDeque<(Mono, String)>,
+    /// Of the ids in the order.
+    bytes: usize,
 }
 
 impl Revoked {
     pub(super) fn add(&mut self, id: &str, now: Mono) {
         self.since.insert(id.to_owned(), now);
         self.order.push_back((now, id.to_owned()));
+        self.bytes += id.len();
         // An id that was revoked twice stands in the order twice, and only the later counts.
-        while self.since.len() > MAX_REVOKED || self.order.len() > 2 * MAX_REVOKED {
+        while self.since.len() > MAX_REVOKED || self.order.len() > 2 * MAX_REVOKED || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
     }
@@ -45,10 +51,35 @@ impl Revoked {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((since, id)) = self.order.pop_front()
-            && self.since.get(&id) == Some(&since)
-        {
+        let Some((since, id)) = self.order.pop_front() else {
+            return;
+        };
+        self.bytes -= id.len();
+        if self.since.get(&id) == Some(&since) {
             self.since.remove(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_ids_push_out_the_oldest() {
+        let mut revoked = Revoked::default();
+        let (now, long) = (Mono::default(), "x".repeat(MAX_BYTES / 2));
+        for id in ["first", "second", &long] {
+            revoked.add(id, now);
+        }
+        assert!(revoked.contains("first", now));
+        revoked.add(&format!("{}y", &long[7..]), now);
+        assert!(!revoked.contains("first", now) && revoked.contains("second", now) && revoked.contains(&long, now));
+        revoked.add(&"z".repeat(MAX_BYTES + 1), now);
+        assert_eq!(
+            (revoked.ids(now).len(), revoked.bytes),
+            (0, 0),
+            "one that is too long is not kept"
+        );
     }
 }

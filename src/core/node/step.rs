@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::call::CallInfo;
 use crate::celery::result::{Failure, TaskResult};
 use crate::celery::task::{Delivered, NotATask};
-use crate::celery::{Command, Publication};
+use crate::celery::{Command, Publication, To};
 
 /// A message that the broker waits to hear about: its number in the session that brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,8 +118,10 @@ pub enum Output {
 /// The end of a call, each part after the one before has succeeded.
 #[derive(Clone, Debug, Default)]
 pub struct Conclusion {
-    /// Tasks that follow. If one cannot be sent, nothing of the rest is done, and the message comes again.
+    /// Tasks that follow. If one can never be sent, that is said, and the rest is done.
     pub send: Vec<Publication>,
+    /// Where else they may go, if they cannot go where they say.
+    pub detour: Option<To>,
     /// What it came to. If that cannot be stored, that is said, and the rest is done.
     pub result: Option<TaskResult>,
     /// What becomes of its message.
@@ -198,4 +200,15 @@ pub enum Signal {
     },
     /// `task_rejected`: a message that is no task, or not what it should be.
     TaskRejected(NotATask),
+    /// `task_internal_error`: a task that was to follow could not be sent, and is lost.
+    TaskInternalError {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// What it was to follow.
+        parent_id: Option<String>,
+        /// Why.
+        why: String,
+    },
 }

@@ -23,4 +23,4 @@ pub use decode::{AmqpTask, Delivered, MAX_TASK, NotATask, RawTask, Why, decode};
 pub use message::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE, Embed, MAX_PRIORITY, TaskMessage};
 pub use moment::{iso8601, parse_iso8601};
 pub use repr::{MAX_REPR, kwargs_repr, repr, tuple_repr};
-pub use routes::{Destination, Pattern, PatternError, Route, Routes};
+pub use routes::{Destination, Pattern, Route, Routes};

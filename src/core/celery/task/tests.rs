@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::celery::WireSettings;
 use crate::celery::raw::Malformed;
+use crate::glob::GlobError;
 use crate::time::Wall;
 
 fn object(value: Value) -> Map<String, Value> {
@@ -369,8 +370,8 @@ fn routes_are_celerys() {
         (keyed.destination("celery").exchange.as_str(), keyed.priority),
         ("feeds", Some(3))
     );
-    assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
-    assert_eq!(Pattern::parse(&"*".repeat(513)), Err(PatternError::TooLong));
+    assert_eq!(Pattern::parse(""), Err(GlobError::Empty));
+    assert_eq!(Pattern::parse(&"*".repeat(513)), Err(GlobError::TooLong));
     assert!(Pattern::parse("a[!b]*").unwrap().matches("ac.x"));
     assert!(!Pattern::parse("a[!b]*").unwrap().matches("ab.x"));
     assert!(Pattern::parse("a[b*").unwrap().matches("a[bc"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headcount_actors::ports::BrokerError;
 use headcount_core::celery::broker_url;
+use lapin::protocol::AMQPErrorKind;
 use lapin::tcp::{AMQPUriTcpExt, RustlsConnector};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -123,5 +124,19 @@ pub(super) fn broken(error: lapin::Error) -> BrokerError {
         },
         ErrorKind::IOError(io) => BrokerError::Lost(io.to_string()),
         _ => BrokerError::Lost(error.to_string()),
+    }
+}
+
+/// What an error means on a channel that serves one message or one queue: where the broker closed only that, it refuses what was
+/// asked there (no such exchange, another queue or exchange of that name), and the connection stands.
+pub(super) fn refused(error: lapin::Error) -> BrokerError {
+    match error.kind() {
+        ErrorKind::ProtocolError(amqp) if matches!(amqp.kind(), AMQPErrorKind::Soft(_)) => {
+            match broken(error.clone()) {
+                BrokerError::Protocol(why) => BrokerError::Refused(why),
+                other => other,
+            }
+        }
+        _ => broken(error),
     }
 }

@@ -5,7 +5,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, ErrorKind, ExchangeKind};
 
-use super::connect::broken;
+use super::connect::{broken, refused};
 use super::short::short;
 
 /// The broker's answer to a passive declaration of a queue that does not exist.
@@ -27,7 +27,7 @@ pub(super) async fn make_sure_of(connection: &Connection, queue: &str) -> Result
     match looked {
         Ok(_) => Ok(()),
         Err(error) if is_not_found(&error) => declare(connection, &queue).await,
-        Err(error) => Err(broken(error)),
+        Err(error) => Err(refused(error)),
     }
 }
 
@@ -40,7 +40,7 @@ async fn declare(connection: &Connection, queue: &ShortString) -> Result<(), Bro
     channel
         .exchange_declare(queue.clone(), ExchangeKind::Direct, lasting, FieldTable::default())
         .await
-        .map_err(broken)?;
+        .map_err(refused)?;
     let lasting = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()
@@ -48,7 +48,7 @@ async fn declare(connection: &Connection, queue: &ShortString) -> Result<(), Bro
     channel
         .queue_declare(queue.clone(), lasting, FieldTable::default())
         .await
-        .map_err(broken)?;
+        .map_err(refused)?;
     channel
         .queue_bind(
             queue.clone(),
@@ -58,7 +58,7 @@ async fn declare(connection: &Connection, queue: &ShortString) -> Result<(), Bro
             FieldTable::default(),
         )
         .await
-        .map_err(broken)
+        .map_err(refused)
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {

@@ -6,4 +6,5 @@ mod flower;
 mod listener;
 mod rabbitmq;
 mod redis;
+mod redis_node;
 mod ways;

@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use crate::conformance::{self, Sight, broker};
 use crate::listener::{Listener, PATIENCE};
 
-async fn client(redis: &Redis) -> MultiplexedConnection {
+pub(crate) async fn client(redis: &Redis) -> MultiplexedConnection {
     redis::Client::open(redis.url())
         .unwrap()
         .get_multiplexed_async_connection()
@@ -22,7 +22,7 @@ async fn client(redis: &Redis) -> MultiplexedConnection {
 }
 
 /// Waits until a question has the answer that it should have.
-async fn until<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+pub(crate) async fn until<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {

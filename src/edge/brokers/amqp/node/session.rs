@@ -15,7 +15,7 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
 use tokio::sync::oneshot;
 
-use crate::brokers::amqp::connect::broken;
+use crate::brokers::amqp::connect::{broken, refused};
 use crate::brokers::amqp::queue::make_sure_of;
 use crate::brokers::amqp::short::short;
 use crate::brokers::amqp::table;
@@ -192,7 +192,8 @@ impl Session {
                     )))
                 }
                 Ok(_) => Ok(()),
-                Err(error) => Err(broken(error)),
+                // An exchange that is not there: its channel is closed, and nothing else.
+                Err(error) => Err(refused(error)),
             };
             let _ = sent.send(told);
         });

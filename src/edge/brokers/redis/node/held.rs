@@ -1,17 +1,23 @@
 //! What is taken and not settled: kombu's hash `unacked` and its index by time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headcount_actors::ports::BrokerError;
 use headcount_core::celery::wire_names::WireSettings;
+use headcount_core::node::Settle;
 use serde_json::Value;
 
 use super::take::Taken;
 use crate::brokers::redis::commands::Commands;
+use crate::brokers::redis::exchange::bound;
 
-/// Messages that are looked at in one go when those of the dead are sought; the rest is looked at the next time.
-const LOOK_AT: usize = 200;
+/// Messages that are read in one go when those of the dead are sought. Each may be large, and all are in memory at once.
+const LOOK_AT: usize = 100;
+
+/// How often that is done in a row, before what else there is to do has its turn; the rest is looked at the next time.
+const LOOKS: usize = 20;
 
 /// Puts a message back, if it is still noted as taken: so of several who try, one does it.
 ///
@@ -29,14 +35,23 @@ return 0
 #[derive(Debug, Default)]
 pub(super) struct Held {
     next: u64,
-    messages: BTreeMap<u64, Taken>,
+    messages: BTreeMap<u64, Holding>,
+    /// When takes began that have failed: the server may have handed something out all the same.
+    doubtful: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct Holding {
+    taken: Arc<Taken>,
+    /// What becomes of it, from when that is known until the books say so.
+    settle: Option<Settle>,
 }
 
 impl Held {
     /// Notes one; its number.
-    pub(super) fn note(&mut self, taken: Taken) -> u64 {
+    pub(super) fn note(&mut self, taken: Arc<Taken>) -> u64 {
         self.next += 1;
-        self.messages.insert(self.next, taken);
+        self.messages.insert(self.next, Holding { taken, settle: None });
         self.next
     }
 
@@ -44,16 +59,44 @@ impl Held {
         self.messages.len()
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Taken> {
-        self.messages.remove(&number)
+    /// What is to become of one. It stays until the books say so, and is then to be removed.
+    pub(super) fn settle(&mut self, number: u64, how: Settle) -> Option<Arc<Taken>> {
+        let holding = self.messages.get_mut(&number)?;
+        holding.settle = Some(how);
+        Some(holding.taken.clone())
     }
 
-    pub(super) fn drain(&mut self) -> Vec<Taken> {
-        std::mem::take(&mut self.messages).into_values().collect()
+    pub(super) fn remove(&mut self, number: u64) {
+        self.messages.remove(&number);
+    }
+
+    /// All of them, with what becomes of them when a session ends.
+    pub(super) fn all(&self) -> Vec<(u64, Arc<Taken>, Settle)> {
+        let each = self.messages.iter();
+        each.map(|(number, holding)| {
+            let how = holding.settle.unwrap_or(Settle::Requeue);
+            (*number, holding.taken.clone(), how)
+        })
+        .collect()
     }
 
     pub(super) fn tags(&self) -> Vec<String> {
-        self.messages.values().filter_map(|taken| taken.tag.clone()).collect()
+        let taken = self.messages.values().map(|holding| &holding.taken);
+        taken.filter_map(|taken| taken.tag.clone()).collect()
+    }
+
+    /// A take that began at `began` has failed.
+    pub(super) fn doubt(&mut self, began: f64) {
+        self.doubtful.push(began);
+    }
+
+    pub(super) fn doubtful(&self) -> Vec<f64> {
+        self.doubtful.clone()
+    }
+
+    /// What began before is everybody's to take over.
+    pub(super) fn trust(&mut self, before: f64) {
+        self.doubtful.retain(|began| *began >= before);
     }
 }
 
@@ -64,6 +107,8 @@ pub(super) struct Books {
     index: String,
     queue: String,
     wire: WireSettings,
+    /// So many of those that may be of the dead were looked at the last time, and are not of this queue.
+    foreign: usize,
 }
 
 impl Books {
@@ -73,6 +118,7 @@ impl Books {
             index: wire.unacked_index_key(),
             queue: queue.to_owned(),
             wire: wire.clone(),
+            foreign: 0,
         }
     }
 
@@ -83,8 +129,16 @@ impl Books {
         keys
     }
 
+    /// Settles it.
+    pub(super) async fn finish(&self, commands: &Commands, taken: &Taken, how: Settle) -> Result<(), BrokerError> {
+        match how {
+            Settle::Ack | Settle::Reject => self.settle(commands, taken).await,
+            Settle::Requeue => self.put_back(commands, taken).await,
+        }
+    }
+
     /// It is done with.
-    pub(super) async fn settle(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
+    async fn settle(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
         let Some(tag) = &taken.tag else { return Ok(()) };
         let mut settling = redis::pipe();
         settling
@@ -100,7 +154,7 @@ impl Books {
     }
 
     /// It goes back to where it came from, marked as kombu marks it, and is the next to be taken.
-    pub(super) async fn put_back(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
+    async fn put_back(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
         let Some(tag) = &taken.tag else { return Ok(()) };
         self.restore(commands, tag, &taken.list, &marked(&taken.payload))
             .await
@@ -137,52 +191,118 @@ impl Books {
     /// Puts back what was taken from this queue so long ago that whoever took it must be gone. What belongs to other queues is
     /// left to those who consume them: they may have another visibility timeout. Returns how many there were.
     pub(super) async fn take_over(
-        &self,
+        &mut self,
         commands: &Commands,
         now: f64,
         visibility_timeout: Duration,
     ) -> Result<usize, BrokerError> {
-        let said = |error: redis::RedisError| commands.what(&error);
-        let mut seeking = redis::cmd("ZRANGEBYSCORE");
-        seeking
-            .arg(&self.index)
-            .arg("-inf")
-            .arg(now - visibility_timeout.as_secs_f64());
-        seeking.arg("LIMIT").arg(0).arg(LOOK_AT);
-        let tags: Vec<String> = seeking.query_async(&mut commands.handle()).await.map_err(said)?;
         let mut taken_over = 0;
-        for tag in tags {
-            let mut reading = redis::cmd("HGET");
-            reading.arg(&self.hash).arg(&tag);
-            let noted: Option<Vec<u8>> = reading.query_async(&mut commands.handle()).await.map_err(said)?;
-            let Some((message, priority)) = noted.and_then(|noted| self.own(&noted)) else {
-                continue;
-            };
-            let list = self.wire.queue_list(&self.queue, priority);
-            taken_over += usize::from(self.restore(commands, &tag, &list, &message).await?);
+        for _ in 0..LOOKS {
+            let mut seeking = redis::cmd("ZRANGEBYSCORE");
+            seeking
+                .arg(&self.index)
+                .arg("-inf")
+                .arg(now - visibility_timeout.as_secs_f64());
+            seeking.arg("LIMIT").arg(self.foreign).arg(LOOK_AT);
+            let tags = self.ask(commands, &seeking).await?;
+            let own = self.put_back_own(commands, &tags).await?;
+            taken_over += own;
+            if tags.len() < LOOK_AT {
+                self.foreign = 0;
+                break;
+            }
+            self.foreign += tags.len() - own;
         }
         Ok(taken_over)
     }
 
-    /// The message and its priority, if it came from this queue.
-    fn own(&self, noted: &[u8]) -> Option<(Vec<u8>, u8)> {
+    /// Puts back what was taken at exactly that moment: by a take of ours whose answer did not come.
+    pub(super) async fn take_back(&self, commands: &Commands, began: f64) -> Result<usize, BrokerError> {
+        let mut seeking = redis::cmd("ZRANGEBYSCORE");
+        seeking.arg(&self.index).arg(began).arg(began);
+        let tags = self.ask(commands, &seeking).await?;
+        self.put_back_own(commands, &tags).await
+    }
+
+    async fn ask(&self, commands: &Commands, command: &redis::Cmd) -> Result<Vec<String>, BrokerError> {
+        command
+            .query_async(&mut commands.handle())
+            .await
+            .map_err(|error| commands.what(&error))
+    }
+
+    /// Puts back those of these that came from this queue; how many there were.
+    async fn put_back_own(&self, commands: &Commands, tags: &[String]) -> Result<usize, BrokerError> {
+        if tags.is_empty() {
+            return Ok(0);
+        }
+        let mut reading = redis::cmd("HMGET");
+        reading.arg(&self.hash).arg(tags);
+        let noted: Vec<Option<Vec<u8>>> = reading
+            .query_async(&mut commands.handle())
+            .await
+            .map_err(|error| commands.what(&error))?;
+        let mut count = 0;
+        let mut ways = BTreeMap::new();
+        for (tag, noted) in tags.iter().zip(noted) {
+            let Some(noted) = noted.and_then(|noted| Noted::read(&noted)) else {
+                continue;
+            };
+            let way = (noted.exchange, noted.routing_key);
+            let own = match ways.get(&way) {
+                Some(own) => *own,
+                None => {
+                    let own = self.is_own(commands, &way.0, &way.1).await?;
+                    ways.insert(way, own);
+                    own
+                }
+            };
+            if own {
+                let list = self.wire.queue_list(&self.queue, noted.priority);
+                count += usize::from(self.restore(commands, tag, &list, &noted.message).await?);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether this queue is the only one that a message which came this way can have come from.
+    async fn is_own(&self, commands: &Commands, exchange: &str, routing_key: &str) -> Result<bool, BrokerError> {
+        if exchange.is_empty() || (exchange == self.queue && routing_key == self.queue) {
+            return Ok(routing_key == self.queue);
+        }
+        match bound(commands, &self.wire, exchange, routing_key).await {
+            Ok(queues) => Ok(queues.iter().all(|queue| *queue == self.queue)),
+            Err(BrokerError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the hash says of a message.
+struct Noted {
+    message: Vec<u8>,
+    priority: u8,
+    exchange: String,
+    routing_key: String,
+}
+
+impl Noted {
+    fn read(noted: &[u8]) -> Option<Self> {
         let Ok(Value::Array(parts)) = serde_json::from_slice::<Value>(noted) else {
             return None;
         };
         let [mut message, exchange, routing_key] = <[Value; 3]>::try_from(parts).ok()?;
-        let by = exchange.as_str()?;
-        if routing_key != self.queue.as_str() || !(by.is_empty() || by == self.queue) {
-            return None;
-        }
         mark(&mut message);
         let priority = message
             .pointer("/properties/priority")
             .and_then(Value::as_u64)
             .unwrap_or(0);
-        Some((
-            message.to_string().into_bytes(),
-            u8::try_from(priority).unwrap_or(u8::MAX),
-        ))
+        Some(Self {
+            message: message.to_string().into_bytes(),
+            priority: u8::try_from(priority).unwrap_or(u8::MAX),
+            exchange: exchange.as_str()?.to_owned(),
+            routing_key: routing_key.as_str()?.to_owned(),
+        })
     }
 }
 

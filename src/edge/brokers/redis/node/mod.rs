@@ -33,7 +33,9 @@ pub(in crate::brokers) struct RedisNode {
     wire: WireSettings,
     visibility_timeout: Duration,
     /// What this process has taken and not settled. It outlives a session: the broker does not know of those.
-    held: Mutex<Held>,
+    held: Arc<Mutex<Held>>,
+    /// Whoever takes has it. A take outlives its session, and the next one waits for it.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RedisNode {
@@ -48,13 +50,18 @@ impl RedisNode {
             address: Arc::new(address),
             wire,
             visibility_timeout,
-            held: Mutex::default(),
+            held: Arc::default(),
+            turn: Arc::default(),
         }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

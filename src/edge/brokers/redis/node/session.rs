@@ -1,21 +1,20 @@
 //! One session of a node on Redis.
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::node::{Heard, Joining, Link, Order};
 use headcount_core::celery::task::{self, RawTask};
 use headcount_core::celery::{RawRequest, read_request};
-use headcount_core::node::Settle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::RedisNode;
-use super::held::Books;
+use super::held::{Books, Held};
 use super::send::Sender;
 use super::take::{Taken, Taker};
+use super::{RedisNode, lock};
 use crate::brokers::redis::commands::Commands;
 use crate::brokers::redis::connect::Address;
 use crate::brokers::redis::subscriber::Subscriber;
@@ -30,8 +29,8 @@ const TIMES: u32 = 4;
 /// How the node's connections show themselves to the operator.
 const NAME: &str = "headcount-node";
 
-/// A take that is under way: it has to come to its end, and brings the taker back.
-type Taking = Pin<Box<dyn Future<Output = (Taker, Result<Option<Taken>, BrokerError>)> + Send>>;
+/// A take that is under way, whoever waits for it: it brings the taker back, and what is held by now.
+type Taking = JoinHandle<(Taker, Result<Option<(u64, Arc<Taken>)>, BrokerError>)>;
 
 /// One session.
 pub(super) struct Session<'a> {
@@ -49,6 +48,8 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) async fn open(node: &'a RedisNode, joining: &Joining) -> Result<Self, BrokerError> {
+        // A take of the last session notes what it brings; it does not last longer than a command.
+        drop(node.turn.lock().await);
         let patience = node.address.connect_timeout;
         timeout(patience, Self::open_at_leisure(node, joining))
             .await
@@ -67,10 +68,7 @@ impl<'a> Session<'a> {
         }
         let books = Books::new(&node.wire, &joining.queue);
         // What the last session had taken: the node has forgotten of it what it has not begun, and knows what it has.
-        let before = node.held().drain();
-        for taken in before {
-            books.put_back(&commands, &taken).await?;
-        }
+        give_up_all(node, &books, &commands).await?;
         let mailbox = node.wire.binding_member("", &node.wire.mailbox(&joining.hostname));
         bind(node, &commands, joining, &mailbox).await?;
         let channel = node.wire.control_channel(node.address.db);
@@ -79,7 +77,7 @@ impl<'a> Session<'a> {
             node,
             hostname: joining.hostname.clone(),
             prefetch: joining.prefetch,
-            taker: Some(Taker::new(Arc::clone(&commands), waits, books.keys())),
+            taker: Some(Taker::new(Arc::clone(&commands), waits, books.keys(), &joining.queue)),
             sender: Sender {
                 commands: Arc::clone(&commands),
                 wire: node.wire.clone(),
@@ -135,7 +133,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(mut self, link: Link) -> Result<(), BrokerError> {
-        let Link { heard, mut orders } = link;
+        let heard = link.heard;
+        let mut orders = Orders {
+            node: self.node,
+            orders: link.orders,
+        };
         heard.send(Heard::Opened).await.map_err(|_| gone())?;
         let every = KEEP_EVERY
             .min(self.node.visibility_timeout / TIMES)
@@ -146,7 +148,9 @@ impl Work<'_> {
         let mut leaving = false;
         loop {
             if taking.is_none() && !leaving && self.node.held().len() < usize::from(self.prefetch) {
-                taking = self.taker.take().map(take);
+                let turn = self.node.turn.clone().lock_owned().await;
+                let held = self.node.held.clone();
+                taking = self.taker.take().map(|taker| take(taker, held, turn));
             }
             if leaving && taking.is_none() {
                 return self.leave().await;
@@ -154,16 +158,16 @@ impl Work<'_> {
             tokio::select! {
                 // What is ordered first: acknowledgements make room for what comes.
                 biased;
-                order = orders.recv(), if !leaving => match order.ok_or_else(gone)? {
+                order = orders.orders.recv(), if !leaving => match order.ok_or_else(gone)? {
                     Order::Leave => leaving = true,
                     order => self.carry_out(order).await?,
                 },
-                (taker, taken) = async { match taking.as_mut() { Some(taking) => taking.await, None => std::future::pending().await } } => {
+                took = async { match taking.as_mut() { Some(taking) => taking.await, None => std::future::pending().await } } => {
                     taking = None;
+                    let (taker, taken) = took.map_err(|error| BrokerError::Protocol(error.to_string()))?;
                     self.taker = Some(taker);
-                    if let Some(taken) = taken? {
+                    if let Some((number, taken)) = taken? {
                         let message = task::decode(RawTask::Redis { payload: &taken.payload }).map(Box::new);
-                        let number = self.node.held().note(taken);
                         if !leaving {
                             heard.send(Heard::Message { number, message }).await.map_err(|_| gone())?;
                         }
@@ -177,13 +181,13 @@ impl Work<'_> {
     async fn carry_out(&mut self, order: Order) -> Result<(), BrokerError> {
         match order {
             Order::Settle { number, how } => {
-                let Some(taken) = self.node.held().remove(number) else {
+                // Where this fails the next session does it.
+                let Some(taken) = self.node.held().settle(number, how) else {
                     return Ok(());
                 };
-                match how {
-                    Settle::Ack | Settle::Reject => self.books.settle(&self.commands, &taken).await,
-                    Settle::Requeue => self.books.put_back(&self.commands, &taken).await,
-                }
+                self.books.finish(&self.commands, &taken, how).await?;
+                self.node.held().remove(number);
+                Ok(())
             }
             Order::Prefetch(count) => {
                 self.prefetch = count;
@@ -210,10 +214,13 @@ impl Work<'_> {
     async fn keep(&mut self) -> Result<(), BrokerError> {
         let tags = self.node.held().tags();
         self.books.keep(&self.commands, &tags, seconds()).await?;
-        let taken_over = self
-            .books
-            .take_over(&self.commands, seconds(), self.node.visibility_timeout)
-            .await?;
+        let doubtful = self.node.held().doubtful();
+        for began in doubtful {
+            self.books.take_back(&self.commands, began).await?;
+        }
+        let (now, patience) = (seconds(), self.node.visibility_timeout);
+        let taken_over = self.books.take_over(&self.commands, now, patience).await?;
+        self.node.held().trust(now - patience.as_secs_f64());
         if taken_over > 0 {
             tracing::warn!(
                 broker = self.node.name,
@@ -226,10 +233,7 @@ impl Work<'_> {
 
     /// What is still held goes back, and the mailbox is closed.
     async fn leave(&mut self) -> Result<(), BrokerError> {
-        let held = self.node.held().drain();
-        for taken in held {
-            self.books.put_back(&self.commands, &taken).await?;
-        }
+        give_up_all(self.node, &self.books, &self.commands).await?;
         let mut closing = redis::cmd("SREM");
         closing
             .arg(self.node.wire.binding_key(&self.node.wire.control_exchange()))
@@ -264,11 +268,51 @@ async fn hear(
     }
 }
 
-fn take(mut taker: Taker) -> Taking {
-    Box::pin(async move {
-        let taken = taker.take(seconds()).await;
+/// Takes, and notes what it brings, also when nobody waits for it any more.
+fn take(mut taker: Taker, held: Arc<Mutex<Held>>, turn: OwnedMutexGuard<()>) -> Taking {
+    tokio::spawn(async move {
+        let began = seconds();
+        let taken = taker.take(began).await;
+        let taken = match taken {
+            Ok(taken) => Ok(taken.map(|taken| {
+                let taken = Arc::new(taken);
+                (lock(&held).note(taken.clone()), taken)
+            })),
+            Err(error) => {
+                lock(&held).doubt(began);
+                Err(error)
+            }
+        };
+        drop(turn);
         (taker, taken)
     })
+}
+
+/// Settles what is to be settled, and puts back the rest.
+async fn give_up_all(node: &RedisNode, books: &Books, commands: &Commands) -> Result<(), BrokerError> {
+    let all = node.held().all();
+    for (number, taken, how) in all {
+        books.finish(commands, &taken, how).await?;
+        node.held().remove(number);
+    }
+    Ok(())
+}
+
+/// What a session is told. What it was told to settle and did not come to is left to the next one.
+struct Orders<'a> {
+    node: &'a RedisNode,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Drop for Orders<'_> {
+    fn drop(&mut self) {
+        self.orders.close();
+        while let Ok(order) = self.orders.try_recv() {
+            if let Order::Settle { number, how } = order {
+                self.node.held().settle(number, how);
+            }
+        }
+    }
 }
 
 /// As kombu does: the queue by its own name, for good; the mailbox, for as long as this one is here.

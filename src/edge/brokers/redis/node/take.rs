@@ -21,11 +21,12 @@ const WAIT: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Takes one message from the first list that has one, and notes it as kombu does: `[message, exchange, routing key]` under
-/// its delivery tag. One whose tag cannot be read gets a new one; one that is not JSON is only taken, as nobody could put it
+/// its delivery tag. Whoever puts it back goes by these, so they name the queue that it came from and no other, whichever way it
+/// came. One whose tag cannot be read gets a new one; one that is not JSON is only taken, as nobody could put it
 /// back.
 ///
-/// KEYS: the hash, the sorted set, the lists. ARGV: the time, a new tag.
-const TAKE: &str = r"
+/// KEYS: the hash, the sorted set, the lists. ARGV: the time, a new tag, the queue.
+const TAKE: &str = r#"
 for i = 3, #KEYS do
     local item = redis.call('RPOP', KEYS[i])
     if item then
@@ -33,25 +34,18 @@ for i = 3, #KEYS do
         if not ok or type(message) ~= 'table' then
             return {false, item, KEYS[i]}
         end
-        local tag, exchange, key = ARGV[2], '', ''
-        if type(message.properties) == 'table' then
-            if type(message.properties.delivery_tag) == 'string' then
-                tag = message.properties.delivery_tag
-            end
-            local info = message.properties.delivery_info
-            if type(info) == 'table' then
-                if type(info.exchange) == 'string' then exchange = info.exchange end
-                if type(info.routing_key) == 'string' then key = info.routing_key end
-            end
+        local tag = ARGV[2]
+        if type(message.properties) == 'table' and type(message.properties.delivery_tag) == 'string' then
+            tag = message.properties.delivery_tag
         end
-        local noted = '[' .. item .. ',' .. cjson.encode(exchange) .. ',' .. cjson.encode(key) .. ']'
+        local noted = '[' .. item .. ',"",' .. cjson.encode(ARGV[3]) .. ']'
         redis.call('HSET', KEYS[1], tag, noted)
         redis.call('ZADD', KEYS[2], ARGV[1], tag)
         return {tag, item, KEYS[i]}
     end
 end
 return false
-";
+"#;
 
 /// What was taken.
 #[derive(Debug)]
@@ -70,17 +64,19 @@ pub(super) struct Taker {
     waits: Commands,
     /// The hash, the sorted set, the lists.
     keys: Vec<String>,
+    queue: String,
     /// The server has no BLMOVE.
     polls: bool,
 }
 
 impl Taker {
     /// `waits` is a connection that nothing else uses; it has to be patient for longer than [`WAIT`].
-    pub(super) fn new(commands: Arc<Commands>, waits: Commands, keys: Vec<String>) -> Self {
+    pub(super) fn new(commands: Arc<Commands>, waits: Commands, keys: Vec<String>, queue: &str) -> Self {
         Self {
             commands,
             waits,
             keys,
+            queue: queue.to_owned(),
             polls: false,
         }
     }
@@ -88,7 +84,8 @@ impl Taker {
     /// The connection that waits needs to be patient for so much longer than for any other command.
     pub(super) const WAITS_FOR: Duration = WAIT;
 
-    /// One message, if there is one within a moment. To be awaited to its end: what it has taken would be lost sight of.
+    /// One message, if there is one within a moment; `now` is noted with it. To be awaited to its end: what it has taken would be
+    /// lost sight of.
     pub(super) async fn take(&mut self, now: f64) -> Result<Option<Taken>, BrokerError> {
         if let Some(taken) = self.look(now).await? {
             return Ok(Some(taken));
@@ -100,7 +97,7 @@ impl Taker {
     async fn look(&self, now: f64) -> Result<Option<Taken>, BrokerError> {
         let mut asking = redis::cmd("EVAL");
         asking.arg(TAKE).arg(self.keys.len()).arg(&self.keys);
-        asking.arg(now).arg(Uuid::new_v4().to_string());
+        asking.arg(now).arg(Uuid::new_v4().to_string()).arg(&self.queue);
         let answer: Value = asking
             .query_async(&mut self.commands.handle())
             .await

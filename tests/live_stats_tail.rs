@@ -164,3 +164,63 @@ fn numbers_that_are_equal_and_of_several_kinds_are_never_parted() {
     let said = pipeline.compare(&elastic);
     assert_eq!(said["documents"], serde_json::json!(3 * VALUES), "{said:#}");
 }
+
+#[test]
+fn who_comes_while_parts_are_planned_is_in_one_of_them() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"5s\"\ncursor = \"n\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    source.insert((0..2_000).map(numbered).collect());
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("a plan", SOON, || {
+        let planned = doc! { "planned": { "$exists": true } };
+        (!pipeline.all("headcount_stats_pipelines", planned).is_empty()).then_some(())
+    });
+    // In every part. A number says nothing of when it came.
+    source.insert((0..2_000).map(|n| numbered(f64::from(n) + 0.5)).collect());
+    let count = || {
+        pipeline
+            .rollups()
+            .iter()
+            .map(|rollup| rollup.get_i64("n").unwrap())
+            .sum::<i64>()
+    };
+    wait_until("all of them", SOON, || (count() == 4_000).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
+}
+
+#[test]
+fn ids_of_many_megabytes_are_counted_and_put_aside_as_others_are() {
+    // MongoDB itself takes hardly more: it writes an `_id` twice into its log.
+    const LONG: usize = 7 << 20;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"1s\"\ncursor = \"n\"";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    for n in 0..4 {
+        let mut document = numbered(n);
+        document.insert("_id", format!("{n}{}", "x".repeat(LONG)));
+        if n == 3 {
+            document.insert("price", "12");
+        }
+        source.insert(vec![document]);
+    }
+    source.insert(vec![numbered(4)]);
+    let count = || {
+        pipeline
+            .rollups()
+            .iter()
+            .map(|rollup| rollup.get_i64("n").unwrap())
+            .sum::<i64>()
+    };
+    wait_until("four of five", SOON, || (count() == 4).then_some(()));
+    let letters = pipeline.dead_letters();
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.get_str("reason").unwrap()).collect();
+    assert_eq!(reasons, ["field `price`: expected a number, found a text"]);
+    let read = headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\"");
+    assert_eq!(read, Some(5.0));
+}

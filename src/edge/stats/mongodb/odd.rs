@@ -55,7 +55,7 @@ impl Desk {
             DeadLetter {
                 source_id: id_of(document),
                 reason: format!(
-                    "`{cursor}`: {what}, where others have {}: it has no place in the order of reading",
+                    "field `{cursor}`: {what}, where others have {}: it has no place in the order of reading",
                     kind.noun()
                 ),
                 ahead: None,

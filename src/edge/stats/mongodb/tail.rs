@@ -319,7 +319,7 @@ impl Tail {
             bytes += document.as_bytes().len();
             letters.push(DeadLetter {
                 source_id,
-                reason: format!("`{}`: a time in the future", spec.cursor),
+                reason: format!("field `{}`: a time in the future", spec.cursor),
                 ahead: position(&document, &spec.cursor, kind).as_ref().and_then(moment),
             });
         }

@@ -42,6 +42,8 @@ pub struct StatsMeters {
     pub refused: Count,
     /// `headcount_stats_fenced_total{pipeline}`: steps that were not committed, because the lease was lost.
     pub fenced: Count,
+    /// `headcount_stats_cut_short_total{pipeline}`: how often `settle` was cut short, because too many documents came.
+    pub cut_short: Count,
     /// `headcount_stats_failures_total{pipeline}`: failures that are tried again.
     pub failures: Count,
     /// `headcount_stats_lag_documents{pipeline}`.
@@ -65,7 +67,7 @@ impl StatsMeters {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let counts: [(&str, &str, &Count); 6] = [
+        let counts: [(&str, &str, &Count); 7] = [
             (
                 "headcount_stats_documents",
                 "Documents that a pipeline has read",
@@ -90,6 +92,11 @@ impl StatsMeters {
                 "headcount_stats_fenced",
                 "Steps that were not committed, because the lease was lost",
                 &self.fenced,
+            ),
+            (
+                "headcount_stats_cut_short",
+                "How often those that come late were waited for less than settle, because too many documents came",
+                &self.cut_short,
             ),
             (
                 "headcount_stats_failures",

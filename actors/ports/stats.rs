@@ -69,6 +69,8 @@ pub struct Step {
     pub documents: u64,
     /// Those of them that could not be counted, and were put aside.
     pub bad: u64,
+    /// Whether it could not be waited for those that come late as long as it should, because too many came.
+    pub cut_short: bool,
     /// What is next.
     pub next: Next,
 }

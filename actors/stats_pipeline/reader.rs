@@ -146,6 +146,9 @@ async fn step(with: &Pipelining, hand: &mut Hand) -> Result<bool, StatsError> {
     let label = with.label();
     with.meters.stats.documents.get_or_create(&label).inc_by(step.documents);
     with.meters.stats.bad.get_or_create(&label).inc_by(step.bad);
+    if step.cut_short {
+        with.meters.stats.cut_short.get_or_create(&label).inc();
+    }
     if step.documents > 0 {
         with.changed.notify_one();
     }

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use headcount_testkit::{ElasticApi, MongoDb, Process, poll_until, python, repository};
-use mongodb::Client;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::{Client, IndexModel};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -83,6 +83,15 @@ impl Source {
         let collection = self.client.database("app").collection::<Document>("clicks");
         RUNTIME
             .block_on(async { collection.insert_many(documents).await })
+            .unwrap();
+    }
+
+    /// Makes an index, as a cursor field needs one.
+    pub(crate) fn index(&self, field: &str) {
+        let index = IndexModel::builder().keys(doc! { field: 1 }).build();
+        let collection = self.client.database("app").collection::<Document>("clicks");
+        RUNTIME
+            .block_on(async { collection.create_index(index).await })
             .unwrap();
     }
 

@@ -96,24 +96,28 @@ impl Node {
         let runtime = now.mono.since(run.since.mono);
         match outcome {
             Outcome::Success(value) => {
-                self.postrun(now, &run, State::Success, out);
+                let postrun = postrun(now, &run, State::Success);
                 out.push(Output::Signal(Signal::TaskSuccess {
                     call: run.call.info(),
                     runtime,
                 }));
                 self.succeed(now, run.call, value, runtime, out);
+                out.push(postrun);
             }
             Outcome::Failure(failure) => {
-                self.postrun(now, &run, State::Failure, out);
+                let postrun = postrun(now, &run, State::Failure);
                 self.fail(now, run.call, failure, out);
+                out.push(postrun);
             }
             Outcome::Retry { failure, after } => {
                 if run.call.message.retries >= run.call.spec.retries.most {
-                    self.postrun(now, &run, State::Failure, out);
+                    let postrun = postrun(now, &run, State::Failure);
                     self.fail(now, run.call, failure, out);
+                    out.push(postrun);
                 } else {
-                    self.postrun(now, &run, State::Retry, out);
+                    let postrun = postrun(now, &run, State::Retry);
                     self.retry(now, run.call, failure, after, out);
+                    out.push(postrun);
                 }
             }
         }
@@ -190,14 +194,6 @@ impl Node {
         out.push(Output::Conclude(Box::new(conclusion)));
     }
 
-    pub(super) fn postrun(&self, now: Now, run: &Run, state: State, out: &mut Vec<Output>) {
-        out.push(Output::Signal(Signal::TaskPostrun {
-            call: run.call.info(),
-            state: state.as_str(),
-            runtime: now.mono.since(run.since.mono),
-        }));
-    }
-
     /// Gives back what waits, and says goodbye; what runs goes on.
     pub(super) fn leave(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.leaving {
@@ -222,12 +218,22 @@ impl Node {
             if let Some(tag) = run.call.tag {
                 settle(tag, Settle::Requeue, out);
             } else {
-                self.postrun(now, &run, State::Failure, out);
+                let postrun = postrun(now, &run, State::Failure);
                 let lost = Failure::builtin("RuntimeError", "Headcount was stopped before the task had ended");
                 self.fail(now, run.call, lost, out);
+                out.push(postrun);
             }
         }
     }
+}
+
+/// The last signal of a run, as in Celery: whoever hears it has heard what became of the task.
+pub(super) fn postrun(now: Now, run: &Run, state: State) -> Output {
+    Output::Signal(Signal::TaskPostrun {
+        call: run.call.info(),
+        state: state.as_str(),
+        runtime: now.mono.since(run.since.mono),
+    })
 }
 
 /// The result, if somebody wants it.

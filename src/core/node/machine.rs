@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::call::{Call, Run};
-use super::endings::settle;
+use super::endings::{postrun, settle};
 use super::events;
 use super::follow;
 use super::rate::{Bucket, Rate};
@@ -278,8 +278,9 @@ impl Node {
             let Some(run) = self.running.remove(&id) else { continue };
             out.push(Output::Stop(id));
             let seconds = run.call.hard_limit().unwrap_or_default().as_secs_f64();
-            self.postrun(now, &run, State::Failure, out);
+            let postrun = postrun(now, &run, State::Failure);
             self.fail(now, run.call, Failure::time_limit(seconds), out);
+            out.push(postrun);
         }
     }
 

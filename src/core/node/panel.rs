@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::endings::postrun;
 use super::events;
 use super::machine::Node;
 use super::rate::Rate;
@@ -236,8 +237,9 @@ impl Node {
             let Some(run) = self.running.remove(&id) else { continue };
             out.push(Output::Stop(id));
             terminated.push(run.call.message.id.clone());
-            self.postrun(now, &run, State::Revoked, out);
+            let postrun = postrun(now, &run, State::Revoked);
             self.revoke(now, run.call, Some(signum), out);
+            out.push(postrun);
         }
         Ok(ok(&if terminated.is_empty() {
             "terminate: tasks unknown".to_owned()

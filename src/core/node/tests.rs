@@ -144,6 +144,28 @@ impl World {
             .collect()
     }
 
+    /// The signals, by their names in Celery.
+    fn signals(&self) -> Vec<&'static str> {
+        let signal = |output: &Output| match output {
+            Output::Signal(signal) => Some(match signal {
+                Signal::WorkerReady => "worker_ready",
+                Signal::WorkerShutdown => "worker_shutdown",
+                Signal::TaskReceived(_) => "task_received",
+                Signal::TaskPrerun(_) => "task_prerun",
+                Signal::TaskPostrun { .. } => "task_postrun",
+                Signal::TaskSuccess { .. } => "task_success",
+                Signal::TaskFailure { .. } => "task_failure",
+                Signal::TaskRetry { .. } => "task_retry",
+                Signal::TaskRevoked { .. } => "task_revoked",
+                Signal::TaskRejected(_) => "task_rejected",
+                Signal::TaskUnknown { .. } => "task_unknown",
+                Signal::TaskInternalError { .. } => "task_internal_error",
+            }),
+            _ => None,
+        };
+        self.out.iter().filter_map(signal).collect()
+    }
+
     fn settled(&self) -> Vec<(Tag, Settle)> {
         self.conclusions()
             .iter()
@@ -232,6 +254,46 @@ fn a_task_is_acknowledged_when_it_begins_or_if_late_when_it_ends() {
     let run = world.started()[0];
     world.end(run, Outcome::Success(Value::Null));
     assert_eq!(world.settled(), [(tag, Settle::Ack)]);
+}
+
+/// As `celery.app.trace` sends them: `task_postrun` is last, whatever came of the task.
+#[test]
+fn signals_come_in_the_order_of_celery() {
+    let failure = || Failure::builtin("ValueError", "no");
+    let ends = [
+        (Outcome::Success(Value::Null), "task_success"),
+        (Outcome::Failure(failure()), "task_failure"),
+        (
+            Outcome::Retry {
+                failure: failure(),
+                after: None,
+            },
+            "task_retry",
+        ),
+    ];
+    let mut world = World::new(|_| ());
+    assert_eq!(world.signals(), ["worker_ready"]);
+    for (n, (outcome, name)) in ends.into_iter().enumerate() {
+        world.deliver(task(&n.to_string(), ECHO));
+        assert_eq!(world.signals(), ["task_received", "task_prerun"]);
+        let run = world.started()[0];
+        world.end(run, outcome);
+        assert_eq!(world.signals(), [name, "task_postrun"]);
+    }
+    let mut limited = task("limited", ECHO);
+    limited.time_limit = Some(seconds(1));
+    world.deliver(limited);
+    world.pass(seconds(1));
+    assert_eq!(world.signals(), ["task_failure", "task_postrun"]);
+    world.deliver(task("ended", ECHO));
+    world.ask("revoke", json!({"task_id": "ended", "terminate": true}));
+    assert_eq!(world.signals(), ["task_revoked", "task_postrun"]);
+    // What never ran has no end of a run.
+    world.ask("revoke", json!({"task_id": "never"}));
+    world.deliver(task("never", ECHO));
+    assert_eq!(world.signals(), ["task_revoked"]);
+    world.step(Input::Leave);
+    assert_eq!(world.signals(), ["worker_shutdown"]);
 }
 
 #[test]

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use headcount_actors::ports::stats::{Next, StatsError, StatsPart, Step};
 use headcount_core::stats::value::Value;
 use mongodb::bson::raw::{RawBsonRef, RawDocument};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, doc};
 use mongodb::raw_batch_cursor::RawBatch;
 use tokio::time::Instant;
 
 use super::commit::{Change, Commit};
+use super::cursor::{Kind, is_same, position, range, same};
 use super::extract::raw;
-use super::fold::{Fold, position};
+use super::fold::Fold;
 use super::home::Fail;
 use super::parts::{Held, Part, date, release};
 use super::reader::{Answer, Reader};
@@ -27,6 +28,7 @@ const RENEWALS: u32 = 5;
 pub(super) struct Backlog {
     desk: Desk,
     part: Part,
+    kind: Kind,
     _held: Held,
     known: Known,
     reader: Reader,
@@ -35,16 +37,19 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(desk: Desk, part: Part, held: Held) -> Self {
-        Self {
+    pub(super) fn new(desk: Desk, part: Part, held: Held) -> Result<Self, Fail> {
+        let damaged = || Fail::Damaged(format!("the part {} has no end", part.id));
+        let kind = part.upto.as_ref().and_then(Kind::of).ok_or_else(damaged)?;
+        Ok(Self {
             known: Known::of(&part),
             // At once, so that there is something when its turn comes.
-            reader: open(&desk, &part),
+            reader: open(&desk, &part, kind),
+            kind,
             desk,
             part,
             _held: held,
             left: None,
-        }
+        })
     }
 
     /// Folds documents until the step is full or the range at its end. The position, and whether it is the end.
@@ -60,7 +65,7 @@ impl Backlog {
                     None => return Ok((at, true)),
                 },
             };
-            let read = fold_batch(fold, (cursor, step), &answer.batch, from, at.as_ref())?;
+            let read = fold_batch(fold, (cursor, self.kind, step), &answer.batch, from, at.as_ref())?;
             at = read.at.or(at);
             if let Some(next) = read.left {
                 self.left = Some((answer, next));
@@ -74,16 +79,9 @@ impl Backlog {
     }
 }
 
-fn open(desk: &Desk, part: &Part) -> Reader {
+fn open(desk: &Desk, part: &Part, kind: Kind) -> Reader {
     let spec = &desk.site.spec;
-    let mut range = doc! {};
-    if part.at != Bson::MinKey {
-        range.insert("$gt", part.at.clone());
-    }
-    if let Some(upto) = &part.upto {
-        range.insert("$lte", upto.clone());
-    }
-    let mut filter = doc! { &spec.cursor: range };
+    let mut filter = range(&spec.cursor, kind, &part.at, part.upto.as_ref());
     if let Some(only) = part.only {
         filter.insert(&spec.time, doc! { "$gte": date(only.from), "$lt": date(only.to) });
     }
@@ -101,7 +99,7 @@ struct Read {
 /// lie between two documents with the same value.
 fn fold_batch(
     fold: &mut Fold<'_>,
-    (cursor, step): (&str, u64),
+    (cursor, kind, step): (&str, Kind, u64),
     batch: &RawBatch,
     from: usize,
     before: Option<&Bson>,
@@ -121,7 +119,7 @@ fn fold_batch(
         fold.add(document, now, &mut values)?;
         last = Some(document);
     }
-    let at = last.and_then(|document| position(document, cursor));
+    let at = last.and_then(|document| position(document, cursor, kind));
     Ok(Read { at, left })
 }
 
@@ -131,9 +129,11 @@ fn is_tied(cursor: &str, document: &RawDocument, last: Option<&RawDocument>, bef
     if cursor == "_id" {
         return false;
     }
-    match last {
-        Some(last) => raw(document, cursor) == raw(last, cursor),
-        None => before.is_some() && position(document, cursor).as_ref() == before,
+    let value = raw(document, cursor);
+    match (value, last, before) {
+        (Some(value), Some(last), _) => raw(last, cursor).is_some_and(|last| is_same(value, last)),
+        (Some(value), None, Some(before)) => Bson::try_from(value).is_ok_and(|value| same(&value, before)),
+        _ => false,
     }
 }
 
@@ -168,15 +168,11 @@ impl StatsPart for Backlog {
             documents,
             bad: bad_count,
             next: if done { Next::Done } else { Next::More },
+            ..Step::default()
         })
     }
 
     async fn release(self: Box<Self>) {
         release(&self.desk.home, &self.part).await;
     }
-}
-
-/// A filter for everything after a position.
-pub(super) fn after(cursor: &str, at: &Bson) -> Document {
-    doc! { cursor: { "$gt": at.clone() } }
 }

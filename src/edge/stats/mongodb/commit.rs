@@ -6,6 +6,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use super::home::{Fail, Home, Work, insert_many, update_many};
+use super::ids::{bytes_of, short};
 use super::notes;
 use super::parts::Part;
 
@@ -31,6 +32,17 @@ pub(super) struct DeadLetter {
     pub(super) source_id: Bson,
     /// What is wrong, and where.
     pub(super) reason: String,
+    /// Where it is put aside because its cursor field is ahead of the clock: the moment that it tells. Its time comes, and it
+    /// is not counted then either.
+    pub(super) ahead: Option<DateTime>,
+}
+
+/// The longest `_id`, in bytes, that a letter quotes: a longer one might leave no room for the letter.
+const MAX_QUOTED: usize = 4 << 20;
+
+/// The letter's own `_id`.
+pub(super) fn letter_id(pipeline: &str, source_id: &Bson) -> Document {
+    doc! { "pipeline": pipeline, "id": short(source_id) }
 }
 
 /// All that a step changes.
@@ -54,6 +66,7 @@ pub(super) struct Change {
 pub(super) struct Seen {
     /// Its number, one more than that of the step before.
     pub(super) number: i64,
+    /// Short ones.
     pub(super) ids: Vec<Bson>,
     /// The last value of the cursor field at that time.
     pub(super) upto: Bson,
@@ -157,13 +170,18 @@ impl Commit<'_> {
 
     async fn write_dead_letters(&self, session: &mut ClientSession) -> Result<(), Fail> {
         let letter = |bad: &DeadLetter| {
-            let set = doc! {
-                "pipeline": self.pipeline,
-                "source_id": bad.source_id.clone(),
-                "reason": &bad.reason,
+            let is_quoted = bytes_of(&bad.source_id).len() <= MAX_QUOTED;
+            let source_id = if is_quoted {
+                bad.source_id.clone()
+            } else {
+                short(&bad.source_id)
             };
+            let mut set = doc! { "pipeline": self.pipeline, "source_id": source_id, "reason": &bad.reason };
+            if let Some(ahead) = bad.ahead {
+                set.insert("ahead", ahead);
+            }
             doc! {
-                "q": { "_id": { "pipeline": self.pipeline, "id": bad.source_id.clone() } },
+                "q": { "_id": letter_id(self.pipeline, &bad.source_id) },
                 "u": { "$set": set, "$currentDate": { "at": true } },
                 "upsert": true,
             }

@@ -6,13 +6,14 @@ use headcount_core::stats::rollup::Rollup;
 use headcount_core::stats::value::{Bad, Value};
 use headcount_core::stats::window::{Open, Window};
 use headcount_core::time::Wall;
-use mongodb::bson::Bson;
-use mongodb::bson::raw::{RawBsonRef, RawDocument};
+use mongodb::bson::raw::RawDocument;
+use mongodb::bson::{Bson, Document};
 
 use super::commit::DeadLetter;
+use super::cursor::{Kind, range};
 use super::extract::{Wanted, moment, raw};
 use super::home::Fail;
-use super::parts::{Buckets, Part};
+use super::parts::{Buckets, Part, date};
 
 /// A step ends once it has touched so many (bucket, group)s: they are in memory, and written in one transaction, which must not
 /// take a minute. Raising it costs memory (half a kilobyte each, more with sketches) and saves little.
@@ -54,8 +55,19 @@ impl Spec {
     }
 
     /// What the server is asked to send of each document.
-    pub(super) fn projection(&self) -> mongodb::bson::Document {
+    pub(super) fn projection(&self) -> Document {
         self.wanted.projection(&["_id", &self.cursor])
+    }
+
+    /// How far the tail reads, for values that tell a time: one that is ahead of all clocks would have everybody else behind it.
+    pub(super) fn horizon(&self, kind: Kind, now: Wall) -> Option<Bson> {
+        let ahead = i64::try_from(self.window.ahead.as_micros()).unwrap_or(i64::MAX);
+        kind.value_at(date(Wall::from_micros(now.as_micros().saturating_add(ahead))))
+    }
+
+    /// The documents after a position that the tail reads.
+    pub(super) fn after(&self, at: &Bson, kind: Kind, now: Wall) -> Document {
+        range(&self.cursor, kind, at, self.horizon(kind, now).as_ref())
     }
 }
 
@@ -146,7 +158,11 @@ impl<'s> Fold<'s> {
         if let Some((end, _)) = reason.char_indices().nth(MAX_REASON) {
             reason.truncate(end);
         }
-        self.bad.push(DeadLetter { source_id, reason });
+        self.bad.push(DeadLetter {
+            source_id,
+            reason,
+            ahead: None,
+        });
     }
 
     /// The roll-ups of the step.
@@ -156,13 +172,5 @@ impl<'s> Fold<'s> {
             .into_iter()
             .map(|(placed, _)| (placed.bucket, placed.group, placed.rollup));
         (all.collect(), self.bad, self.documents)
-    }
-}
-
-/// A value of the cursor field as a position, if it can be one.
-pub(super) fn position(document: &RawDocument, cursor: &str) -> Option<Bson> {
-    match raw(document, cursor)? {
-        RawBsonRef::Null | RawBsonRef::Undefined => None,
-        value => Bson::try_from(value).ok(),
     }
 }

@@ -3,11 +3,14 @@
 
 mod backlog;
 mod commit;
+mod cursor;
 mod extract;
 mod fold;
 mod home;
+mod ids;
 pub(crate) mod look;
 mod notes;
+mod odd;
 mod parts;
 mod plan;
 mod publish;
@@ -169,7 +172,7 @@ impl StatsPipeline for MongoPipeline {
         };
         let held = self.hands.hold(&part);
         Ok(Some(match kind {
-            PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part, held)),
+            PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part, held)?),
             PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part, held).await?),
         }))
     }

@@ -3,17 +3,18 @@
 //! Everything up to a certain value of the cursor field becomes the backlog, a number of parts of about equal size; all that
 //! comes after is the tail. The border must be settled: behind it nothing may turn up any more. For an `_id` of MongoDB's
 //! own kind and for dates that is the moment `settle` ago. Of other values nobody can tell how old they are, so the border is
-//! the greatest one, and its part is not to be read before `settle` has passed.
+//! the greatest one, and no part is to be read before `settle` has passed: what came just now may be in any of them.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::PartKind;
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{ClientSession, Collection};
 
+use super::cursor::{Kind, order, range};
 use super::home::{Fail, Home, Work, insert_many};
 use super::parts::NewPart;
 use super::rebuild::Rebuild;
@@ -33,7 +34,7 @@ pub(super) struct Plan {
     pub(super) borders: Vec<Bson>,
     /// About how many documents each part has.
     pub(super) part_size: i64,
-    /// Whether the last part must be left alone for a while.
+    /// Whether the parts must be left alone for a while.
     pub(super) unsettled: bool,
 }
 
@@ -48,29 +49,6 @@ impl Plan {
     }
 }
 
-/// The moment that a value of the cursor field tells.
-pub(super) fn moment(value: &Bson) -> Option<DateTime> {
-    match value {
-        Bson::ObjectId(id) => Some(id.timestamp()),
-        Bson::DateTime(date) => Some(*date),
-        _ => None,
-    }
-}
-
-/// The first value of the same kind of a moment.
-fn value_at(like: &Bson, at: DateTime) -> Option<Bson> {
-    match like {
-        Bson::ObjectId(_) => {
-            let seconds = u32::try_from(at.timestamp_millis().div_euclid(1_000)).ok()?;
-            let mut bytes = [0; 12];
-            bytes[..4].copy_from_slice(&seconds.to_be_bytes());
-            Some(Bson::ObjectId(ObjectId::from_bytes(bytes)))
-        }
-        Bson::DateTime(_) => Some(Bson::DateTime(at)),
-        _ => None,
-    }
-}
-
 fn value_in(document: &Document, path: &str) -> Option<Bson> {
     let mut names = path.split('.');
     let mut value = document.get(names.next()?)?;
@@ -78,6 +56,31 @@ fn value_in(document: &Document, path: &str) -> Option<Bson> {
         value = value.as_document()?.get(name)?;
     }
     Some(value.clone())
+}
+
+fn projection(cursor: &str) -> Document {
+    if cursor == "_id" {
+        doc! { "_id": 1 }
+    } else {
+        doc! { "_id": 0, cursor: 1 }
+    }
+}
+
+/// Some values of the cursor field, in their order.
+async fn sample(source: &Collection<Document>, cursor: &str, size: u64) -> Result<Vec<Bson>, Fail> {
+    let sample = [
+        doc! { "$sample": { "size": i64::try_from(size).unwrap_or(i64::MAX) } },
+        doc! { "$project": projection(cursor) },
+        doc! { "$sort": { cursor: 1 } },
+    ];
+    let sampled: Vec<Document> = source.aggregate(sample).await?.try_collect().await?;
+    Ok(sampled.iter().filter_map(|found| value_in(found, cursor)).collect())
+}
+
+/// The kind of most values of the cursor field; none where there are none yet.
+pub(super) async fn kind_of(source: &Collection<Document>, cursor: &str) -> Result<Option<Kind>, Fail> {
+    let sampled = sample(source, cursor, SAMPLES_PER_PART).await?;
+    Ok(Kind::of_most(sampled.iter()))
 }
 
 /// Cuts a whole collection; what lies after `upto` is left out, where somebody knows that all before it is settled.
@@ -89,71 +92,46 @@ pub(super) async fn cut(
     now: DateTime,
     upto: Option<Bson>,
 ) -> Result<Plan, Fail> {
-    let projection = if cursor == "_id" {
-        doc! { "_id": 1 }
-    } else {
-        doc! { "_id": 0, cursor: 1 }
-    };
-    let last = source
-        .find_one(doc! {})
-        .sort(doc! { cursor: -1 })
-        .projection(projection.clone())
-        .await?;
-    let Some(greatest) = last.and_then(|document| value_in(&document, cursor)) else {
-        return Ok(Plan::nothing());
-    };
-    let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
-    let settled = DateTime::from_millis(now.timestamp_millis().saturating_sub(settle));
-    // What lies ahead of the clock is not settled either.
-    let (end, unsettled) = match (upto, value_at(&greatest, settled)) {
-        (Some(border), _) | (None, Some(border)) => (border, false),
-        (None, None) => (greatest, true),
-    };
     let count = source.estimated_document_count().await?;
     let parts = (count / MIN_PART.min(step)).clamp(1, MAX_PARTS);
     let part_size = i64::try_from(count / parts).unwrap_or(i64::MAX);
-    let mut borders = Vec::new();
-    if parts > 1 {
-        let sample = [
-            doc! { "$sample": { "size": i64::try_from(parts * SAMPLES_PER_PART).unwrap_or(i64::MAX) } },
-            doc! { "$project": projection },
-            doc! { "$sort": { cursor: 1 } },
-        ];
-        let sampled: Vec<Document> = source.aggregate(sample).await?.try_collect().await?;
-        let sampled: Vec<Bson> = sampled.iter().filter_map(|found| value_in(found, cursor)).collect();
-        borders = (1..parts)
-            .filter_map(|part| sampled.get(usize::try_from(part).ok()? * sampled.len() / usize::try_from(parts).ok()?))
-            .filter(|value| same_kind(value, &end) && before(value, &end))
-            .cloned()
-            .collect();
-        borders.dedup();
-    }
+    let sampled = sample(source, cursor, parts * SAMPLES_PER_PART).await?;
+    let kind = match &upto {
+        Some(upto) => Kind::of(upto),
+        None => Kind::of_most(sampled.iter()),
+    };
+    let Some(kind) = kind else { return Ok(Plan::nothing()) };
+    let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
+    let settled = DateTime::from_millis(now.timestamp_millis().saturating_sub(settle));
+    // What lies ahead of the clock is not settled either.
+    let (end, unsettled) = match (upto, kind.value_at(settled)) {
+        (Some(border), _) | (None, Some(border)) => (border, false),
+        (None, None) => {
+            let last = source
+                .find_one(range(cursor, kind, &Bson::MinKey, None))
+                .sort(doc! { cursor: -1 })
+                .projection(projection(cursor))
+                .await?;
+            match last.and_then(|last| value_in(&last, cursor)) {
+                Some(greatest) => (greatest, true),
+                None => return Ok(Plan::nothing()),
+            }
+        }
+    };
+    // Others would not be compared with it, and what comes after it is the tail's.
+    let is_inside = |value: &Bson| Kind::of(value) == Some(kind) && order(value, &end) == Some(Ordering::Less);
+    let sampled: Vec<Bson> = sampled.into_iter().filter(is_inside).collect();
+    let mut borders: Vec<Bson> = (1..parts)
+        .filter_map(|part| sampled.get(usize::try_from(part).ok()? * sampled.len() / usize::try_from(parts).ok()?))
+        .cloned()
+        .collect();
+    borders.dedup_by(|a, b| order(a, b) == Some(Ordering::Equal));
     borders.push(end);
     Ok(Plan {
         borders,
         part_size,
         unsettled,
     })
-}
-
-/// Whether MongoDB compares the two with each other: it looks for values of one kind alone.
-fn same_kind(a: &Bson, b: &Bson) -> bool {
-    let number = |value: &Bson| {
-        matches!(
-            value,
-            Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_)
-        )
-    };
-    a.element_type() == b.element_type() || number(a) && number(b)
-}
-
-fn before(a: &Bson, b: &Bson) -> bool {
-    match (a, b) {
-        (Bson::ObjectId(a), Bson::ObjectId(b)) => a < b,
-        (Bson::DateTime(a), Bson::DateTime(b)) => a < b,
-        // The greatest of all: whatever was sampled is not after it, and what equals it makes an empty part.
-        _ => a != b,
-    }
 }
 
 /// Writes a plan: once, however many try.
@@ -213,7 +191,6 @@ pub(super) fn parts_of(
     let mut after = Bson::MinKey;
     let mut documents = Vec::new();
     for (index, border) in plan.borders.iter().enumerate() {
-        let is_last = index + 1 == plan.borders.len();
         let part = NewPart {
             pipeline,
             name: format!("{generation:04}-{index:04}"),
@@ -221,7 +198,7 @@ pub(super) fn parts_of(
             after: std::mem::replace(&mut after, border.clone()),
             upto: Some(border.clone()),
             size: plan.part_size,
-            not_before: if is_last && plan.unsettled { later } else { now },
+            not_before: if plan.unsettled { later } else { now },
             only: rebuild.map(|rebuild| rebuild.buckets),
             generation,
             judges_late: false,

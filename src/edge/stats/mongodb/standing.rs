@@ -6,10 +6,10 @@ use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::Standing;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::Desk;
+use super::cursor::{Kind, moment};
 use super::home::Fail;
 use super::parts::{expired, wall};
-use super::plan::moment;
+use super::{Desk, now};
 
 /// What waits is counted so far and no further: from there on it is estimated, or just "many".
 const MOST: u64 = 20_000;
@@ -80,9 +80,9 @@ impl Desk {
     /// How many documents come after a position, and when the first of them came to be.
     async fn behind(&self, at: &Bson) -> Result<(u64, Option<mongodb::bson::DateTime>), Fail> {
         let cursor = &self.site.spec.cursor;
-        let filter = match at {
-            Bson::MinKey => doc! {},
-            at => super::backlog::after(cursor, at),
+        let filter = match Kind::of(at) {
+            None => doc! {},
+            Some(kind) => self.site.spec.after(at, kind, now()),
         };
         let waiting = self.source.count_documents(filter.clone()).limit(MOST).await?;
         if waiting == 0 {

@@ -4,38 +4,58 @@
 //! when it commits. So a position alone would lose whoever comes late with a smaller value. The tail therefore has two: `at`, the
 //! greatest value that was read, and `settled`, behind which nothing is expected any more. What was read between the two is
 //! remembered by `_id`, in the same transaction that counts it; that stretch is looked over again and again, and who is in it and
-//! not remembered is counted now. `settled` moves on to where `at` was a while ago, after one more look.
+//! not remembered is counted now. `settled` moves on to where `at` was a while ago, after one more look: whom it finds is counted in
+//! the same transaction, so it need not find nobody.
+//!
+//! Where values tell a time, `at` never goes further ahead of the clock than a document's own time may. Who is beyond is put aside.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::{Next, StatsError, StatsPart, Step};
 use headcount_core::stats::value::Value;
-use mongodb::bson::raw::{RawDocument, RawDocumentBuf};
-use mongodb::bson::{Bson, Document, doc};
+use headcount_core::time::Wall;
+use mongodb::bson::raw::RawDocumentBuf;
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReadConcern;
 use tokio::time::Instant;
 
-use super::backlog::after;
-use super::commit::{Change, Commit, Seen};
-use super::fold::{Fold, position};
+use super::commit::{Change, Commit, DeadLetter, Seen};
+use super::cursor::{Kind, moment, order, position, range};
+use super::fold::Fold;
 use super::home::Fail;
-use super::parts::{Held, Part, release, renew};
-use super::plan::moment;
+use super::ids::{bytes_of, id_of, short};
+use super::odd::projection;
+use super::parts::{Held, Part, release, renew, wall};
+use super::plan::kind_of;
 use super::rebuild::Rebuild;
 use super::states::Known;
 use super::{Desk, now};
 
-/// Documents of one step. The ids of a step are one document of at most 16 MiB, and `_id`s are short.
-const STEP: i64 = 5_000;
+/// Documents of one step.
+const STEP: usize = 5_000;
+/// A step ends at so many bytes of what is read too: `_id`s that are asked for are one command of at most 16 MiB.
+const MAX_STEP_BYTES: usize = 8 << 20;
 /// The unsettled stretch is looked over so often, or more rarely where that takes long: see [`SWEEP_SHARE`].
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Looking over takes at most about one part in so many of the time.
 const SWEEP_SHARE: u32 = 10;
 /// The most ids that are remembered, some 50 bytes each. Where more come within the time of settling, it is cut short.
 const MAX_SEEN: usize = 500_000;
+/// Where it cannot be cut short, since all that was read is ahead of the clock, nothing new is read from so many on.
+const MAX_UNSETTLED: usize = 2 * MAX_SEEN;
+/// The most documents that are put aside because they are ahead of the clock, until their time has come.
+const MAX_ASIDE: usize = 500_000;
+/// Who is ahead of the clock is looked for so often, or more rarely where that takes long: see [`SWEEP_SHARE`].
+const ASIDE_EVERY: Duration = Duration::from_secs(1);
+/// Who is of another kind is looked for so often, or more rarely where that takes long: see [`ODD_SHARE`].
+const ODD_EVERY: Duration = Duration::from_secs(10);
+/// Looking for them takes at most about one part in so many of the time.
+const ODD_SHARE: u32 = 100;
+/// That settling is cut short is said so often.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Whether buckets are to be counted anew is asked so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An idle tail renews its lease so many times before it would run out.
@@ -44,15 +64,22 @@ const RENEWALS: u32 = 4;
 pub(super) struct Tail {
     desk: Desk,
     part: Part,
+    /// What is read; none before there is anything.
+    kind: Option<Kind>,
     _held: Held,
     known: Known,
     /// The steps whose ids are remembered, the oldest first.
     steps: VecDeque<Remembered>,
     ids: HashSet<Vec<u8>>,
+    /// Who was put aside for being ahead of the clock, and until when.
+    aside: HashMap<Vec<u8>, DateTime>,
     next_number: i64,
     renewed: Instant,
     sweep_at: Instant,
     ask_at: Instant,
+    aside_at: Instant,
+    odd_at: Instant,
+    say_at: Instant,
     /// What is to be carried out once all is settled. Until then nothing new is read.
     rebuild: Option<Rebuild>,
 }
@@ -65,10 +92,49 @@ struct Remembered {
     since: Instant,
 }
 
-/// An id as bytes: equal if the ids are.
-fn bytes_of(id: &Bson) -> Vec<u8> {
-    let document = RawDocumentBuf::try_from(&doc! { "i": id.clone() });
-    document.map(RawDocumentBuf::into_bytes).unwrap_or_default()
+/// A border, and how many steps are forgotten with it.
+#[derive(Debug, PartialEq)]
+struct Settled {
+    border: Bson,
+    steps: usize,
+    /// It is nearer than it should be, because too much would have to be remembered.
+    short: bool,
+}
+
+/// Where the border moves to, after a look that began at `looked`, if all `over` a number of ids are to be forgotten.
+fn settles(
+    steps: &VecDeque<Remembered>,
+    looked: Instant,
+    settle: Duration,
+    settled_moment: Wall,
+    mut over: usize,
+) -> Option<Settled> {
+    let mut settled = None;
+    let mut short = false;
+    for (place, step) in steps.iter().enumerate() {
+        let is_old = looked.saturating_duration_since(step.since) >= settle;
+        // A producer whose clock is ahead must not take the border there: all others would be behind it.
+        let is_past = moment(&step.upto).is_none_or(|moment| wall(moment) <= settled_moment);
+        if !is_past || !is_old && over == 0 {
+            break;
+        }
+        short |= !is_old;
+        over = over.saturating_sub(step.ids.len());
+        settled = Some(Settled {
+            border: step.upto.clone(),
+            steps: place + 1,
+            short,
+        });
+    }
+    settled
+}
+
+/// What one look has found.
+#[derive(Default)]
+struct Found {
+    documents: Vec<RawDocumentBuf>,
+    /// There is more of it.
+    more: bool,
 }
 
 impl Tail {
@@ -78,6 +144,11 @@ impl Tail {
         let now = Instant::now();
         let mut tail = Self {
             known: Known::of(&part),
+            kind: Kind::of(&part.at),
+            aside: HashMap::new(),
+            aside_at: now,
+            odd_at: now,
+            say_at: now,
             steps: VecDeque::new(),
             ids: HashSet::new(),
             next_number: 1,
@@ -113,7 +184,31 @@ impl Tail {
                 now.checked_sub(age).unwrap_or(now),
             );
         }
+        tail.recall_aside().await?;
         Ok(tail)
+    }
+
+    /// Who was put aside, and whose time has not come.
+    async fn recall_aside(&mut self) -> Result<(), Fail> {
+        let mut ahead = doc! { "$exists": true };
+        if let Some(settled) = moment(&self.part.settled) {
+            ahead.insert("$gte", settled);
+        }
+        let mut letters = self
+            .desk
+            .home
+            .dead_letters()
+            .find(doc! { "pipeline": &self.desk.site.name, "ahead": ahead })
+            .projection(doc! { "ahead": 1 })
+            .read_concern(ReadConcern::majority())
+            .await?;
+        while let Some(letter) = letters.try_next().await? {
+            let id = letter.get_document("_id").ok().and_then(|id| id.get("id"));
+            if let (Some(id), Ok(ahead)) = (id, letter.get_datetime("ahead")) {
+                self.aside.insert(bytes_of(id), *ahead);
+            }
+        }
+        Ok(())
     }
 
     fn remember(&mut self, number: i64, upto: Bson, ids: Vec<Vec<u8>>, since: Instant) {
@@ -127,78 +222,139 @@ impl Tail {
         self.next_number = number + 1;
     }
 
+    fn is_known(&self, id: &[u8]) -> bool {
+        self.ids.contains(id) || self.aside.contains_key(id)
+    }
+
     /// What has come after `at`, in order.
-    async fn newcomers(&self) -> Result<Vec<RawDocumentBuf>, Fail> {
+    async fn newcomers(&self, kind: Kind, now: Wall) -> Result<Found, Fail> {
+        if self.ids.len() >= MAX_UNSETTLED {
+            return Ok(Found::default());
+        }
         let spec = &self.desk.site.spec;
-        let filter = match self.part.at {
-            // Without a value there is no place to go on from.
-            Bson::MinKey => doc! { &spec.cursor: { "$ne": null } },
-            ref at => after(&spec.cursor, at),
-        };
-        let found = self
+        let mut all = self
             .desk
             .source
             .clone_with_type::<RawDocumentBuf>()
-            .find(filter)
+            .find(spec.after(&self.part.at, kind, now))
             .sort(doc! { &spec.cursor: 1 })
-            .limit(STEP)
+            .limit(i64::try_from(STEP).unwrap_or(i64::MAX))
             .projection(spec.projection())
             .read_concern(ReadConcern::majority())
             .await?;
-        Ok(found.try_collect().await?)
+        let (mut found, mut bytes) = (Found::default(), 0);
+        while bytes < MAX_STEP_BYTES
+            && let Some(document) = all.try_next().await?
+        {
+            bytes += document.as_bytes().len();
+            found.documents.push(document);
+        }
+        found.more = found.documents.len() >= STEP || bytes >= MAX_STEP_BYTES;
+        Ok(found)
     }
 
     /// Who is in the unsettled stretch and was not read.
-    async fn stragglers(&self) -> Result<Vec<RawDocumentBuf>, Fail> {
+    async fn stragglers(&self, kind: Kind) -> Result<Found, Fail> {
         let spec = &self.desk.site.spec;
-        let mut range = doc! { "$lte": self.part.at.clone() };
-        if self.part.settled != Bson::MinKey {
-            range.insert("$gt", self.part.settled.clone());
-        }
         let source = self.desk.source.clone_with_type::<RawDocumentBuf>();
         let mut all = source
-            .find(doc! { &spec.cursor: range })
+            .find(range(&spec.cursor, kind, &self.part.settled, Some(&self.part.at)))
             .projection(doc! { "_id": 1 })
             .read_concern(ReadConcern::majority())
             .await?;
-        let mut missed = Vec::new();
+        let (mut missed, mut bytes, mut more) = (Vec::new(), 0, false);
         while let Some(found) = all.try_next().await? {
             let id = id_of(&found);
-            if !self.ids.contains(&bytes_of(&id)) {
-                missed.push(id);
-                if missed.len() as i64 >= STEP {
-                    break;
-                }
+            if self.is_known(&bytes_of(&short(&id))) {
+                continue;
             }
+            bytes += found.as_bytes().len();
+            if !missed.is_empty() && (missed.len() >= STEP || bytes > MAX_STEP_BYTES) {
+                more = true;
+                break;
+            }
+            missed.push(id);
         }
         if missed.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         let found = source
             .find(doc! { "_id": { "$in": missed } })
             .projection(spec.projection())
             .read_concern(ReadConcern::majority())
             .await?;
-        Ok(found.try_collect().await?)
+        let documents = found.try_collect().await?;
+        Ok(Found { documents, more })
     }
 
-    /// Where the border moves to, and how many steps are forgotten with it, after a look that began at `looked`.
-    fn settles(&self, looked: Instant) -> Option<(Bson, usize)> {
-        let settle = self.desk.site.settle;
-        let settled_moment = now() - settle;
-        let mut over = self.ids.len().saturating_sub(MAX_SEEN);
-        let mut border = None;
-        for (place, step) in self.steps.iter().enumerate() {
-            let is_old = looked.saturating_duration_since(step.since) >= settle;
-            // A producer whose clock is ahead must not take the border there: all others would be behind it.
-            let is_past = moment(&step.upto).is_none_or(|moment| super::parts::wall(moment) <= settled_moment);
-            if !(is_old && is_past) && over == 0 {
-                break;
+    /// Who is so far ahead of the clock that it is put aside.
+    async fn ahead(&self, kind: Kind, now: Wall) -> Result<Vec<DeadLetter>, Fail> {
+        let spec = &self.desk.site.spec;
+        let Some(horizon) = spec.horizon(kind, now) else {
+            return Ok(Vec::new());
+        };
+        // Where this clock is behind another one that has read here before, what was read stays read.
+        let after = match order(&horizon, &self.part.at) {
+            Some(std::cmp::Ordering::Less) => &self.part.at,
+            _ => &horizon,
+        };
+        let mut all = self
+            .desk
+            .source
+            .clone_with_type::<RawDocumentBuf>()
+            .find(range(&spec.cursor, kind, after, None))
+            .projection(projection(&spec.cursor))
+            .read_concern(ReadConcern::majority())
+            .await?;
+        let room = STEP.min(MAX_ASIDE.saturating_sub(self.aside.len()));
+        let (mut letters, mut bytes) = (Vec::new(), 0);
+        while letters.len() < room
+            && bytes < MAX_STEP_BYTES
+            && let Some(document) = all.try_next().await?
+        {
+            let source_id = id_of(&document);
+            if self.is_known(&bytes_of(&short(&source_id))) {
+                continue;
             }
-            over = over.saturating_sub(step.ids.len());
-            border = Some((step.upto.clone(), place + 1));
+            bytes += document.as_bytes().len();
+            letters.push(DeadLetter {
+                source_id,
+                reason: format!("field `{}`: a time in the future", spec.cursor),
+                ahead: position(&document, &spec.cursor, kind).as_ref().and_then(moment),
+            });
         }
-        border
+        Ok(letters)
+    }
+
+    /// Those that are not read and never will be.
+    async fn unread(&mut self, kind: Kind, now: Wall) -> Result<Vec<DeadLetter>, Fail> {
+        let mut letters = Vec::new();
+        let began = Instant::now();
+        if began >= self.aside_at {
+            letters = self.ahead(kind, now).await?;
+            self.aside_at = Instant::now() + (began.elapsed() * SWEEP_SHARE).max(ASIDE_EVERY);
+        }
+        let began = Instant::now();
+        if began >= self.odd_at {
+            letters.extend(self.desk.odd(kind).await?);
+            self.odd_at = Instant::now() + (began.elapsed() * ODD_SHARE).max(ODD_EVERY);
+        }
+        Ok(letters)
+    }
+
+    /// Where the border moves to, after a look that began at `looked`.
+    fn settles(&mut self, looked: Instant) -> Option<Settled> {
+        let settle = self.desk.site.settle;
+        let over = self.ids.len().saturating_sub(MAX_SEEN);
+        let settled = settles(&self.steps, looked, settle, now() - settle, over)?;
+        if settled.short && looked >= self.say_at {
+            self.say_at = looked + SAY_EVERY;
+            tracing::warn!(
+                pipeline = %self.desk.site.name,
+                "more than {MAX_SEEN} documents came within `settle`: who comes late may not be counted"
+            );
+        }
+        Some(settled)
     }
 
     async fn keep(&mut self) -> Result<(), Fail> {
@@ -210,27 +366,28 @@ impl Tail {
     }
 }
 
-fn id_of(document: &RawDocument) -> Bson {
-    document
-        .get("_id")
-        .ok()
-        .flatten()
-        .and_then(|id| Bson::try_from(id).ok())
-        .unwrap_or(Bson::Null)
-}
-
 #[async_trait]
 impl StatsPart for Tail {
     async fn step(&mut self) -> Result<Step, StatsError> {
         let desk = self.desk.clone();
-        let looked = Instant::now();
-        let has_unsettled = !self.steps.is_empty() && self.part.at != Bson::MinKey;
-        let sweeps = has_unsettled && looked >= self.sweep_at;
+        let (looked, now) = (Instant::now(), now());
+        if self.kind.is_none() {
+            self.kind = kind_of(&desk.source, &desk.site.spec.cursor).await?;
+        }
+        let kind = self.kind;
+        let sweeps = !self.steps.is_empty() && looked >= self.sweep_at;
         // The look comes first: whoever it misses is behind what is read next, and is found by the next look.
-        let stragglers = if sweeps { self.stragglers().await? } else { Vec::new() };
-        if sweeps {
+        let stragglers = match kind {
+            Some(kind) if sweeps => self.stragglers(kind).await?,
+            _ => Found::default(),
+        };
+        if sweeps && !stragglers.more {
             self.sweep_at = Instant::now() + (looked.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
         }
+        let unread = match kind {
+            Some(kind) => self.unread(kind, now).await?,
+            None => Vec::new(),
+        };
         if looked >= self.ask_at {
             self.rebuild = desk.rebuild().await?;
             if self.rebuild.is_some() && desk.has_backlog().await? {
@@ -238,12 +395,13 @@ impl StatsPart for Tail {
             }
             self.ask_at = Instant::now() + ASK_EVERY;
         }
-        let newcomers = match self.rebuild {
-            None => self.newcomers().await?,
-            Some(_) => Vec::new(),
+        let newcomers = match (kind, self.rebuild) {
+            (Some(kind), None) => self.newcomers(kind, now).await?,
+            _ => Found::default(),
         };
         if let Some(rebuild) = self.rebuild
             && self.steps.is_empty()
+            && unread.is_empty()
         {
             desk.carry_out(rebuild, &self.part).await?;
             self.rebuild = None;
@@ -254,34 +412,46 @@ impl StatsPart for Tail {
                 ..Step::default()
             });
         }
-        let settled = if sweeps && stragglers.is_empty() {
+        let settled = if sweeps && !stragglers.more {
             self.settles(looked)
         } else {
             None
         };
-        if stragglers.is_empty() && newcomers.is_empty() && settled.is_none() {
+        if stragglers.documents.is_empty() && newcomers.documents.is_empty() && unread.is_empty() && settled.is_none() {
             self.keep().await?;
             return Ok(Step::default());
         }
 
         let mut fold = Fold::new(&desk.site.spec, &self.part);
-        let now = now();
         let mut values: Vec<Value<'_>> = Vec::new();
         let mut ids = Vec::new();
-        for document in stragglers.iter().chain(&newcomers) {
+        for document in stragglers.documents.iter().chain(&newcomers.documents) {
+            let id = short(&id_of(document));
+            // Who was put aside before its time is not counted when that has come.
+            if !self.aside.is_empty() && self.aside.contains_key(&bytes_of(&id)) {
+                continue;
+            }
             fold.add(document, now, &mut values)?;
-            ids.push(id_of(document));
+            ids.push(id);
         }
-        let at = newcomers.last().and_then(|last| position(last, &desk.site.spec.cursor));
-        let more = newcomers.len() as i64 >= STEP || stragglers.len() as i64 >= STEP;
-        let (folded, bad, documents) = fold.finish();
+        let last = newcomers.documents.last().zip(kind);
+        let at = last.and_then(|(last, kind)| position(last, &desk.site.spec.cursor, kind));
+        let more = newcomers.more || stragglers.more;
+        let (folded, mut bad, documents) = fold.finish();
+        let aside: Vec<_> = unread
+            .iter()
+            .filter_map(|letter| Some((bytes_of(&short(&letter.source_id)), letter.ahead?)))
+            .collect();
+        bad.extend(unread);
         let upto = at.clone().unwrap_or_else(|| self.part.at.clone());
-        let seen = (!ids.is_empty()).then(|| Seen {
+        // Also where all of them were put aside before: the stretch that `at` moves over is to be looked over.
+        let seen = (!ids.is_empty() || at.is_some()).then(|| Seen {
             number: self.next_number,
             ids,
             upto,
         });
-        let forgotten = settled.as_ref().map_or(0, |(_, steps)| *steps);
+        let cut_short = settled.as_ref().is_some_and(|settled| settled.short);
+        let forgotten = settled.as_ref().map_or(0, |settled| settled.steps);
         let change = Change {
             at,
             documents: i64::try_from(documents).unwrap_or(i64::MAX),
@@ -289,8 +459,10 @@ impl StatsPart for Tail {
             bad,
             done: false,
             seen,
-            settled: settled
-                .map(|(border, steps)| (border, self.steps.iter().take(steps).map(|step| step.number).collect())),
+            settled: settled.map(|settled| {
+                let forgotten = self.steps.iter().take(settled.steps).map(|step| step.number);
+                (settled.border, forgotten.collect())
+            }),
         };
         let commit = Commit {
             home: &desk.home,
@@ -307,7 +479,11 @@ impl StatsPart for Tail {
                 self.ids.remove(id);
             }
         }
+        self.aside.extend(aside);
         if let Some((border, _)) = change.settled {
+            if let Some(border) = moment(&border) {
+                self.aside.retain(|_, ahead| *ahead >= border);
+            }
             self.part.settled = border;
         }
         if let Some(at) = change.at {
@@ -320,11 +496,70 @@ impl StatsPart for Tail {
         Ok(Step {
             documents,
             bad: change.bad.len() as u64,
+            cut_short,
             next: if more { Next::More } else { Next::Wait },
         })
     }
 
     async fn release(self: Box<Self>) {
         release(&self.desk.home, &self.part).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::oid::ObjectId;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(60);
+
+    fn step(number: i64, upto: impl Into<Bson>, since: Instant) -> Remembered {
+        Remembered {
+            number,
+            upto: upto.into(),
+            ids: vec![Vec::new(); 10],
+            since,
+        }
+    }
+
+    fn id(seconds: u32) -> ObjectId {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+        ObjectId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn the_border_is_where_the_position_was_a_while_ago() {
+        let began = Instant::now();
+        let steps: VecDeque<_> = (0..5).map(|n| step(n, n, began + n as u32 * SETTLE)).collect();
+        let at = |looked, over| settles(&steps, looked, SETTLE, Wall::from_micros(0), over);
+        assert_eq!(at(began, 0), None);
+        let settled = |border: i64, short| {
+            let steps = usize::try_from(border).unwrap() + 1;
+            let border = border.into();
+            Some(Settled { border, steps, short })
+        };
+        assert_eq!(at(began + 3 * SETTLE, 0), settled(2, false));
+        // Two steps have settled; what is over needs a third.
+        assert_eq!(at(began + 2 * SETTLE, 25), settled(2, true));
+        assert_eq!(at(began + 2 * SETTLE, 15), settled(1, false));
+    }
+
+    #[test]
+    fn nothing_takes_the_border_ahead_of_the_clock() {
+        let began = Instant::now();
+        let steps: VecDeque<_> = [step(1, id(100), began), step(2, id(10_000), began)].into();
+        let looked = began + 2 * SETTLE;
+        let settled = settles(&steps, looked, SETTLE, Wall::from_micros(200_000_000), 1_000);
+        let border = id(100).into();
+        assert_eq!(
+            settled,
+            Some(Settled {
+                border,
+                steps: 1,
+                short: false
+            })
+        );
     }
 }

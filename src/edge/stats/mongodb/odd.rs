@@ -1,0 +1,123 @@
+//! Documents that the tail does not read and nobody else will: they are put aside, so that somebody hears of them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::raw::{RawBsonRef, RawDocumentBuf};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::ReadConcern;
+
+use super::Desk;
+use super::commit::{DeadLetter, letter_id};
+use super::cursor::{Kind, others, range};
+use super::extract::{raw, scalar};
+use super::home::{Fail, code};
+use super::ids::{bytes_of, id_of};
+
+/// So many documents of other kinds are told one by one. It is a mistake of whoever writes them, and not of single documents.
+const MAX_ODD: i64 = 1_000;
+/// A look for them may take so long. Only where a list has ever been in the field must the whole collection be looked through.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// MongoDB's code for an operation that took longer than it was allowed to.
+const MAX_TIME_EXPIRED: i32 = 50;
+
+impl Desk {
+    /// Those whose cursor field is of another kind than is read, but for those that have a letter.
+    pub(super) async fn odd(&self, kind: Kind) -> Result<Vec<DeadLetter>, Fail> {
+        let cursor = self.site.spec.cursor.as_str();
+        let lists = self.may_have_lists(kind).await?;
+        let found = self
+            .source
+            .clone_with_type::<RawDocumentBuf>()
+            .find(others(cursor, kind, lists))
+            .projection(projection(cursor))
+            .limit(MAX_ODD)
+            .max_time(LOOK_WITHIN)
+            .read_concern(ReadConcern::majority())
+            .await;
+        let found = match found {
+            Ok(found) => found.try_collect::<Vec<_>>().await,
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Ok(found) => found,
+            // It is looked again, and nothing depends on it.
+            Err(error) if code(&error) == Some(MAX_TIME_EXPIRED) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let letter = |document: &RawDocumentBuf| {
+            let what = match raw(document, cursor) {
+                None => "in a list",
+                Some(RawBsonRef::Double(_)) if kind == Kind::Number => "not a number",
+                Some(value) => scalar(value).kind(),
+            };
+            DeadLetter {
+                source_id: id_of(document),
+                reason: format!(
+                    "field `{cursor}`: {what}, where others have {}: it has no place in the order of reading",
+                    kind.noun()
+                ),
+                ahead: None,
+            }
+        };
+        self.without_letter(found.iter().map(letter).collect()).await
+    }
+
+    /// Those that nobody has been told of yet.
+    async fn without_letter(&self, letters: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, Fail> {
+        if letters.is_empty() {
+            return Ok(letters);
+        }
+        let id = |letter: &DeadLetter| letter_id(&self.site.name, &letter.source_id);
+        let all: Vec<Document> = letters.iter().map(id).collect();
+        let told: Vec<Document> = self
+            .home
+            .dead_letters()
+            .find(doc! { "_id": { "$in": all } })
+            .projection(doc! { "_id": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        let told: HashSet<Vec<u8>> = told
+            .iter()
+            .filter_map(|letter| letter.get("_id"))
+            .map(bytes_of)
+            .collect();
+        let is_new = |letter: &DeadLetter| !told.contains(&bytes_of(&id(letter).into()));
+        Ok(letters.into_iter().filter(is_new).collect())
+    }
+
+    /// Whether the index of the cursor field has ever had a list: the server knows, and plans otherwise from then on.
+    async fn may_have_lists(&self, kind: Kind) -> Result<bool, Fail> {
+        let cursor = self.site.spec.cursor.as_str();
+        if cursor == "_id" {
+            return Ok(false);
+        }
+        let find = doc! { "find": self.source.name(), "filter": range(cursor, kind, &Bson::MinKey, None) };
+        let database = self.source.client().database(&self.source.namespace().db);
+        let plan = database
+            .run_command(doc! { "explain": find, "verbosity": "queryPlanner" })
+            .await?;
+        Ok(is_multikey(&plan.into()))
+    }
+}
+
+fn is_multikey(plan: &Bson) -> bool {
+    match plan {
+        Bson::Document(stage) => {
+            stage.get_bool("isMultiKey").unwrap_or(false) || stage.iter().any(|(_, within)| is_multikey(within))
+        }
+        Bson::Array(stages) => stages.iter().any(is_multikey),
+        _ => false,
+    }
+}
+
+/// The `_id` and the cursor field.
+pub(super) fn projection(cursor: &str) -> Document {
+    if cursor == "_id" {
+        doc! { "_id": 1 }
+    } else {
+        doc! { "_id": 1, cursor: 1 }
+    }
+}

@@ -1,0 +1,226 @@
+//! The order in which a pipeline reads: documents that come out of it, clocks that are wrong, and cursor fields with odd values.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod stats;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, wait_until};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use stats::{Pipeline, Run, Source, program};
+
+/// Long against what a busy machine may take, which is no matter here.
+const SOON: Duration = Duration::from_secs(60);
+
+/// An `_id` of a producer's, of so many seconds from now.
+fn id(producer: u8, number: u64, ahead: i64) -> ObjectId {
+    let mut bytes = [producer; 12];
+    let seconds = DateTime::now().timestamp_millis() / 1_000 + ahead;
+    bytes[..4].copy_from_slice(&u32::try_from(seconds).unwrap().to_be_bytes());
+    bytes[5..].copy_from_slice(&number.to_be_bytes()[1..]);
+    ObjectId::from_bytes(bytes)
+}
+
+fn document(id: ObjectId) -> Document {
+    let moment = DateTime::now();
+    doc! { "_id": id, "at": moment, "campaign": "x", "country": "de", "price": 1.0, "ms": 5.0, "user": 1_i64 }
+}
+
+/// A document with a value in the field `n`.
+fn numbered(n: impl Into<Bson>) -> Document {
+    let mut document = document(ObjectId::new());
+    document.insert("n", n);
+    document
+}
+
+fn tail(pipeline: &Pipeline) -> Document {
+    let mut tails = pipeline.all("headcount_stats_parts", doc! { "kind": "tail" });
+    tails.pop().unwrap_or_default()
+}
+
+/// The letter for a document, and what it says.
+fn letter(pipeline: &Pipeline, of: &Document) -> Option<String> {
+    let letters = pipeline.dead_letters();
+    let letter = letters.iter().find(|letter| letter.get("source_id") == of.get("_id"))?;
+    Some(letter.get_str("reason").unwrap().to_owned())
+}
+
+#[test]
+fn two_producers_whose_ids_interleave_do_not_keep_the_tail_from_settling() {
+    const BORDERS: usize = 4;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"3s\"");
+    let source = Source::of(&mongo);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let (mut number, mut borders) = (0, HashSet::new());
+    // The second one's ids are smaller than the first's of the same second, so there is hardly a look that finds nobody.
+    wait_until("the tail settles while both go on", SOON, || {
+        for producer in [0xee, 0x11] {
+            number += 1;
+            source.insert(vec![document(id(producer, number, 0))]);
+        }
+        if let Some(Bson::ObjectId(border)) = tail(&pipeline).get("settled") {
+            borders.insert(*border);
+        }
+        (borders.len() >= BORDERS).then_some(())
+    });
+    pipeline.wait_right(&elastic, SOON);
+    let read = headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\"");
+    assert_eq!(read, Some(number as f64));
+    wait_until("nothing is remembered any more", SOON, || {
+        pipeline.all("headcount_stats_seen", doc! {}).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn an_id_a_day_ahead_is_put_aside_and_hides_nobody() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"3s\"\nfuture = \"2s\"";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    let day = document(id(1, 1, 86_400));
+    source.insert(vec![day.clone(), document(id(1, 2, 0))]);
+    let mut headcount = Headcount::launch(program(), &pipeline.config());
+    let reason = wait_until("the letter", SOON, || letter(&pipeline, &day));
+    assert!(reason.contains("`_id`: a time in the future"), "{reason}");
+    source.insert((10..110).map(|number| document(id(2, number, 0))).collect());
+    pipeline.wait_right(&elastic, SOON);
+    // It also stays aside when its time comes, whoever reads by then.
+    let soon = document(id(1, 3, 8));
+    source.insert(vec![soon.clone()]);
+    wait_until("the other letter", SOON, || letter(&pipeline, &soon));
+    drop(headcount);
+    headcount = Headcount::launch(program(), &pipeline.config());
+    let mut number = 1_000;
+    wait_until("the tail is past that", SOON, || {
+        number += 1;
+        source.insert(vec![document(id(1, number, 0))]);
+        let settled = tail(&pipeline).get_object_id("settled").ok()?;
+        (settled > soon.get_object_id("_id").unwrap()).then_some(())
+    });
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(pipeline.dead_letters().len(), 2);
+    wait_until("nobody is waited for", SOON, || {
+        let lag = headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\"");
+        (lag == Some(0.0)).then_some(())
+    });
+}
+
+#[test]
+fn a_text_and_a_list_among_the_numbers_of_a_cursor_hide_no_number() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"1s\"\ncursor = \"n\"\nstep = 200";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    let odd = || [numbered("12"), numbered(vec![5, 1_000_000])];
+    let before = odd();
+    source.insert((0..2_000).map(numbered).chain(before.iter().cloned()).collect());
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let letters = |odd: &[Document; 2]| {
+        for (document, says) in odd.iter().zip(["`n`: a text", "`n`: a list"]) {
+            let reason = wait_until("a letter", SOON, || letter(&pipeline, document));
+            assert!(reason.contains(says), "{reason}");
+        }
+    };
+    letters(&before);
+    pipeline.wait_right(&elastic, SOON);
+    // And in what comes later.
+    let later = odd();
+    source.insert(later.iter().cloned().chain((2_000..2_500).map(numbered)).collect());
+    letters(&later);
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(pipeline.dead_letters().len(), 4);
+    assert_eq!(
+        headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\""),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn numbers_that_are_equal_and_of_several_kinds_are_never_parted() {
+    const VALUES: i32 = 2_000;
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
+    let settings = "lease = \"500ms\"\nsettle = \"0s\"\ncursor = \"n\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    // A hundred is no multiple of three, so most steps would end among them.
+    let kinds = |n: i32| [Bson::from(n), Bson::from(i64::from(n)), Bson::from(f64::from(n))];
+    source.insert((0..VALUES).flat_map(|n| kinds(n).map(numbered)).collect());
+    let read = || -> i64 {
+        let parts = pipeline.all("headcount_stats_parts", doc! {});
+        parts.iter().map(|part| part.get_i64("documents").unwrap()).sum()
+    };
+    for kill in 1..=4 {
+        let run = Run::start(&pipeline, &["run"]);
+        wait_until("some steps", SOON, || (read() > kill * 1_000).then_some(()));
+        run.process.sigkill();
+    }
+    Run::start(&pipeline, &["run"]).finish();
+    let said = pipeline.compare(&elastic);
+    assert_eq!(said["documents"], serde_json::json!(3 * VALUES), "{said:#}");
+}
+
+#[test]
+fn who_comes_while_parts_are_planned_is_in_one_of_them() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"5s\"\ncursor = \"n\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    source.insert((0..2_000).map(numbered).collect());
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("a plan", SOON, || {
+        let planned = doc! { "planned": { "$exists": true } };
+        (!pipeline.all("headcount_stats_pipelines", planned).is_empty()).then_some(())
+    });
+    // In every part. A number says nothing of when it came.
+    source.insert((0..2_000).map(|n| numbered(f64::from(n) + 0.5)).collect());
+    let count = || {
+        pipeline
+            .rollups()
+            .iter()
+            .map(|rollup| rollup.get_i64("n").unwrap())
+            .sum::<i64>()
+    };
+    wait_until("all of them", SOON, || (count() == 4_000).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
+}
+
+#[test]
+fn ids_of_many_megabytes_are_counted_and_put_aside_as_others_are() {
+    // MongoDB itself takes hardly more: it writes an `_id` twice into its log.
+    const LONG: usize = 7 << 20;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"1s\"\ncursor = \"n\"";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    for n in 0..4 {
+        let mut document = numbered(n);
+        document.insert("_id", format!("{n}{}", "x".repeat(LONG)));
+        if n == 3 {
+            document.insert("price", "12");
+        }
+        source.insert(vec![document]);
+    }
+    source.insert(vec![numbered(4)]);
+    let count = || {
+        pipeline
+            .rollups()
+            .iter()
+            .map(|rollup| rollup.get_i64("n").unwrap())
+            .sum::<i64>()
+    };
+    wait_until("four of five", SOON, || (count() == 4).then_some(()));
+    let letters = pipeline.dead_letters();
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.get_str("reason").unwrap()).collect();
+    assert_eq!(reasons, ["field `price`: expected a number, found a text"]);
+    let read = headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\"");
+    assert_eq!(read, Some(5.0));
+}

@@ -5,7 +5,10 @@ mod stats;
 
 use std::time::Duration;
 
-use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, poll_until, wait_until};
+use headcount_testkit::{
+    ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until,
+};
+use mongodb::bson::doc;
 
 use stats::{Dice, Pipeline, Run, Source, program};
 
@@ -147,4 +150,138 @@ fn whoever_slept_through_its_lease_commits_nothing() {
     source.insert_random(100, 11);
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(read(&first) + read(&second), 400.0);
+}
+
+#[test]
+fn what_is_counted_anew_from_nothing_reaches_both_sinks() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"1s\"");
+    let source = Source::of(&mongo);
+    source.insert_past(8_000, 40, 1_200);
+    Run::start(&pipeline, &["run"]).finish();
+    let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
+    Run::start(&pipeline, &backfill).finish();
+    pipeline.compare(&elastic);
+    source.mend();
+    // What counted before had been counted anew already, and is gone with all its numbers.
+    pipeline.forget("app");
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+}
+
+#[test]
+fn state_that_is_dropped_while_it_runs_is_made_again() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"1s\"");
+    let source = Source::of(&mongo);
+    source.insert_random(200, 41);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    pipeline.wait_right(&elastic, SOON);
+    pipeline.forget("app");
+    source.mend();
+    source.insert_random(100, 42);
+    pipeline.wait_right(&elastic, SOON);
+}
+
+/// The state of `one` in a database of its own, and its roll-ups beside those of others.
+fn apart(mongo: &MongoDb, elastic: &ElasticStandIn, one: &str) -> Pipeline {
+    let sinks = format!(
+        "{}\", \"{}",
+        mongo.url(&format!("{one}.clicks_1m")),
+        mongo.url(&format!("shared.{one}_1m"))
+    );
+    Pipeline::new(mongo, &elastic.sink(one)).moved(&mongo.url("app.clicks_1m"), &sinks)
+}
+
+#[test]
+fn pipelines_of_one_name_do_not_fence_each_other() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pair = ["first", "second"].map(|one| apart(&mongo, &elastic, one));
+    let source = Source::of(&mongo);
+    source.insert_past(500, 43, 600);
+    Run::start(&pair[0], &["run"]).finish();
+    // As if it had written for years.
+    let often = doc! { "q": {}, "u": { "$inc": { "token": 1_000_i64 } }, "multi": true };
+    pair[0].command("first", doc! { "update": "headcount_stats_leases", "updates": [often] });
+    source.insert_random(100, 44);
+    Run::start(&pair[0], &["run"]).finish();
+    // It has written less often.
+    Run::start(&pair[1], &["run"]).finish();
+    Run::start(&pair[0], &["run"]).finish();
+    let [first, second] = ["first_1m", "second_1m"].map(|one| pair[0].all_in("shared", one, doc! {}));
+    assert!(!first.is_empty());
+    let sorted = |mut all: Vec<mongodb::bson::Document>| {
+        all.sort_by_key(|one| one.get_str("_id").unwrap().to_owned());
+        all
+    };
+    assert_eq!(sorted(first), sorted(second));
+}
+
+/// A collection through a proxy, which the driver would go around if it knew the other members of the set.
+fn through(proxy: &Proxy, mongo: &MongoDb, collection: &str) -> String {
+    proxy.through(&format!(
+        "mongodb://127.0.0.1:{}/{collection}?directConnection=true",
+        mongo.port()
+    ))
+}
+
+#[test]
+fn a_publisher_that_slept_through_its_lease_overwrites_nothing_newer() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    let own = mongo.url("app.clicks_1m");
+    let second =
+        |url: &str| Pipeline::new(&mongo, &elastic.sink("clicks-1m")).moved(&own, &format!("{own}\", \"{url}"));
+    let sleeper = second(&through(&proxy, &mongo, "far.clicks_1m"));
+    let other = second(&mongo.url("far.clicks_1m"));
+    let both_are_right = || {
+        let sorted = |mut all: Vec<mongodb::bson::Document>| {
+            all.sort_by_key(|one| one.get_str("_id").unwrap().to_owned());
+            all
+        };
+        other.both_are_right(&elastic) && sorted(other.all_in("far", "clicks_1m", doc! {})) == sorted(other.rollups())
+    };
+    let source = Source::of(&mongo);
+    source.insert_random(200, 46);
+    let first = Headcount::launch(program(), &sleeper.config());
+    wait_until("all three sinks", SOON, || both_are_right().then_some(()));
+    // It has put its roll-ups together, and one of the sinks does not get them.
+    proxy.hold();
+    source.insert_random(100, 47);
+    let published = || other.rollups().iter().map(|one| one.get_i64("n").unwrap()).sum::<i64>();
+    wait_until("a sink that gets them", SOON, || (published() > 200).then_some(()));
+    first.process().sigstop();
+    source.insert_random(100, 48);
+    let _second = Headcount::launch(program(), &other.config());
+    wait_until("all three sinks", SOON, || both_are_right().then_some(()));
+    proxy.release();
+    first.process().sigcont();
+    // Its reader finds out that it has lost the tail, and its publisher that it must not write.
+    let stopped = |name: &str| first.metric(name, "pipeline=\"clicks\"").unwrap_or(0.0);
+    wait_until("both have found out", SOON, || {
+        (stopped("headcount_stats_fenced_total") + stopped("headcount_stats_failures_total") >= 2.0).then_some(())
+    });
+    assert!(both_are_right(), "something older has been written over what was newer");
+}
+
+#[test]
+fn another_order_of_sinks_does_not_count_everything_again_beside() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    Source::of(&mongo).insert_past(100, 49, 600);
+    Run::start(&pipeline, &["run"]).finish();
+    let (own, new) = (mongo.url("app.clicks_1m"), mongo.url("far.clicks_1m"));
+    let behind = |first: &str, second: &str| {
+        Pipeline::new(&mongo, &elastic.sink("clicks-1m")).moved(&own, &format!("{first}\", \"{second}"))
+    };
+    let moved = Run::start(&behind(&new, &own), &["run"]);
+    assert!(!moved.process.wait_exit(SOON).success());
+    let said = moved.process.stderr().concat();
+    assert!(
+        said.contains("is kept in the database app of") && said.contains("beside"),
+        "{said}"
+    );
+    assert!(pipeline.all_in("far", "headcount_stats_pipelines", doc! {}).is_empty());
+    Run::start(&behind(&own, &new), &["run"]).finish();
+    pipeline.compare(&elastic);
 }

@@ -19,12 +19,15 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value as Json};
 
-use super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::mongodb::generation;
+use super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict};
 use super::sink_url::Index;
 
 /// So long may one bulk request take: a cluster that is busy takes its time. Where that is longer than the lease, another
 /// Headcount may write the same meanwhile, which changes nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The status of a version that is not greater than the one that is there.
+const CONFLICT: u16 = 409;
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 
@@ -104,7 +107,7 @@ impl Sink for IndexSink {
         }
     }
 
-    async fn write(&self, rollups: &[Rollup], _fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
+    async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
         // Where a request is too large, its halves may not be.
         let mut left = vec![rollups];
         let mut verdicts = Vec::with_capacity(rollups.len());
@@ -131,7 +134,7 @@ impl Sink for IndexSink {
                 let what = format!("an answer about {} of {} roll-ups", answer.items.len(), some.len());
                 return Err(self.later(None, what));
             }
-            verdicts.extend(answer.items.into_iter().map(|item| verdict(item.index)));
+            verdicts.extend(answer.items.into_iter().map(|item| verdict(item.index, fence.newest)));
         }
         Ok(verdicts)
     }
@@ -176,13 +179,19 @@ struct Outcome {
     error: Option<Json>,
 }
 
-fn verdict(outcome: Outcome) -> Verdict {
-    // A conflict of versions: a newer one is there.
-    if matches!(outcome.status, 200..=299 | 409) {
+fn verdict(outcome: Outcome, newest: i64) -> Verdict {
+    if matches!(outcome.status, 200..=299) {
         return Verdict::Taken;
     }
     let error = outcome.error.unwrap_or_default();
     let text = |name: &str| error.get(name).and_then(Json::as_str).unwrap_or_default();
+    if outcome.status == CONFLICT {
+        return match version_there(text("reason")) {
+            Some(version) if generation::of(version) > newest => Verdict::Later(NOT_OURS.to_owned()),
+            // A newer one is there.
+            _ => Verdict::Taken,
+        };
+    }
     let mut reason = format!("{} {}: {}", outcome.status, text("type"), text("reason"));
     let mut inner = error.get("caused_by");
     while let Some(cause) = inner.filter(|_| reason.len() < MAX_REASON) {
@@ -200,6 +209,12 @@ fn verdict(outcome: Outcome) -> Verdict {
     } else {
         Verdict::Later(reason)
     }
+}
+
+/// The version that a conflict is with, which the reason alone tells.
+fn version_there(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once("current version [")?;
+    rest.split(']').next()?.parse().ok()
 }
 
 /// The document of a roll-up.
@@ -246,10 +261,25 @@ mod tests {
     use serde_json::json;
 
     fn says(status: u16, error: Json) -> Verdict {
-        verdict(Outcome {
+        let outcome = Outcome {
             status,
             error: Some(error),
-        })
+        };
+        verdict(outcome, 3)
+    }
+
+    #[test]
+    fn a_conflict_with_a_roll_up_of_a_later_pipeline_is_none_with_a_newer_one() {
+        let conflict = |version: i64| {
+            let reason =
+                format!("[x]: version conflict, current version [{version}] is higher than the one provided [7]");
+            says(
+                409,
+                json!({"type": "version_conflict_engine_exception", "reason": reason}),
+            )
+        };
+        assert_eq!(conflict((3 << 32) + 5), Verdict::Taken);
+        assert_eq!(conflict((4 << 32) + 5), Verdict::Later(NOT_OURS.to_owned()));
     }
 
     #[test]

@@ -21,11 +21,17 @@ pub(crate) struct Rollup {
 /// Who writes: of two with the same name, whoever has the smaller token is late and must not write any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fence {
-    /// What is being written: a share of a pipeline's roll-ups.
+    /// What is being written: from which source, and a share of which pipeline's roll-ups.
     pub(crate) name: String,
     /// From the lease.
     pub(crate) token: i64,
+    /// The pipeline's generation: a roll-up of a later one is not its own.
+    pub(crate) newest: i64,
 }
+
+/// What is wrong where roll-ups come from two pipelines that do not know each other.
+pub(crate) const NOT_OURS: &str = "what is there was written by a pipeline that was made later, and that keeps its state elsewhere: \
+    let one of the two end, or give it other sinks";
 
 /// What a sink says to one roll-up.
 #[derive(Clone, Debug, PartialEq, Eq)]

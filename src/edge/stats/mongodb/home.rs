@@ -27,7 +27,7 @@ pub(super) const MAX_COMMAND: usize = 12 << 20;
 pub(super) const MAX_STATEMENTS: usize = 50_000;
 
 /// MongoDB's code for what a user is not permitted to do.
-const UNAUTHORIZED: i32 = 13;
+pub(super) const UNAUTHORIZED: i32 = 13;
 /// MongoDB's code for a transaction on a server that is no replica set.
 const ILLEGAL_OPERATION: i32 = 20;
 /// MongoDB's code for a key that is there already.

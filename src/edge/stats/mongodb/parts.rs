@@ -38,7 +38,7 @@ pub(super) struct Part {
     pub(super) documents: i64,
     /// Only documents of these buckets count: a range that is counted anew.
     pub(super) only: Option<Buckets>,
-    /// Which rebuild its states are of; none before the first.
+    /// Which counting its states are of.
     pub(super) generation: i64,
     /// Whether documents may be too late for their bucket. Not so in what was there before the pipeline was.
     pub(super) judges_late: bool,

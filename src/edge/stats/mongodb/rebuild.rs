@@ -5,7 +5,7 @@
 //! read by anybody; deletes the states of these buckets; and then, in one transaction, plans parts for all that is before its
 //! position. Documents that come later are the tail's, as ever. A crash in between is gone on from by the next one.
 //!
-//! What the sinks have stays until what replaces it is there. States bear the number of the rebuild that they are of, and it
+//! What the sinks have stays until what replaces it is there. States bear the generation of the rebuild that they are of, and it
 //! counts for more in a roll-up's version than any number of documents.
 
 use async_trait::async_trait;
@@ -14,10 +14,10 @@ use headcount_core::time::Wall;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use super::Desk;
 use super::home::{Fail, Home, Work, insert_many, majority};
 use super::parts::{Buckets, Part, date, wall};
 use super::plan::{Plan, cut, parts_of};
+use super::{Desk, generation};
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +27,18 @@ pub(super) struct Rebuild {
     pub(super) generation: i64,
 }
 
-/// A roll-up's version: of two of one rebuild, the one with more documents is the newer.
-pub(super) const fn version(generation: i64, documents: i64) -> i64 {
-    const DOCUMENTS: u32 = 40;
-    (generation << DOCUMENTS).saturating_add(documents)
-}
-
 impl Desk {
     /// Asks for it. False if another one is under way.
     pub(super) async fn ask_rebuild(&self, buckets: Buckets) -> Result<bool, Fail> {
         let ask = doc! { "from": date(buckets.from), "to": date(buckets.to) };
+        let now = generation::at(self.server_now().await?);
+        let next = doc! { "$max": [{ "$add": ["$generation", 1_i64] }, now] };
         let asked = self
             .home
             .pipelines()
             .update_one(
                 doc! { "_id": &self.site.name, "rebuild": { "$exists": false } },
-                doc! { "$set": { "rebuild": ask }, "$inc": { "generation": 1_i64 } },
+                vec![doc! { "$set": { "rebuild": ask, "generation": next } }],
             )
             .write_concern(majority())
             .await?;
@@ -101,7 +97,13 @@ impl Desk {
             pipeline: &self.site.name,
             tail,
             rebuild,
-            parts: parts_of(&self.site.name, &plan, now, self.site.settle, Some(rebuild)),
+            parts: parts_of(
+                &self.site.name,
+                &plan,
+                now,
+                self.site.settle,
+                (rebuild.generation, Some(rebuild.buckets)),
+            ),
         };
         self.home.transact(&begin).await
     }
@@ -156,17 +158,5 @@ impl Work for Begin<'_> {
             return Err(Fail::Fenced);
         }
         insert_many(session, &self.home.parts(), self.parts.clone()).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn a_rebuild_counts_for_more_than_documents() {
-        assert!(version(1, 0) > version(0, 900_000_000_000));
-        assert!(version(1, 5) > version(1, 4));
-        assert!(version(8_000_000, 1) > 0);
     }
 }

@@ -10,9 +10,10 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::OnceCell;
 
-use super::super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict};
 use super::super::sink_url;
 use super::extract::{bson, insert};
+use super::generation;
 use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
 
 /// One collection.
@@ -49,19 +50,41 @@ impl Sink for CollectionSink {
             fence,
             rollups,
         };
-        transact(client, &write)
-            .await
-            .map_err(|fail| match StatsError::from(fail) {
-                StatsError::Later { after, why } => StatsError::Later {
-                    after,
-                    why: format!("{}: {why}", self.to),
-                },
-                StatsError::Refused { why } => StatsError::Refused {
-                    why: format!("{}: {why}", self.to),
-                },
-                StatsError::Fenced => StatsError::Fenced,
-            })?;
-        Ok(vec![Verdict::Taken; rollups.len()])
+        match transact(client, &write).await {
+            Ok(()) => Ok(vec![Verdict::Taken; rollups.len()]),
+            Err(Fail::Fenced) => Err(self.fenced(&write).await),
+            Err(fail) => Err(self.failed(fail)),
+        }
+    }
+}
+
+impl CollectionSink {
+    fn failed(&self, fail: impl Into<StatsError>) -> StatsError {
+        match fail.into() {
+            StatsError::Later { after, why } => StatsError::Later {
+                after,
+                why: format!("{}: {why}", self.to),
+            },
+            StatsError::Refused { why } => StatsError::Refused {
+                why: format!("{}: {why}", self.to),
+            },
+            StatsError::Fenced => StatsError::Fenced,
+        }
+    }
+
+    /// A greater token is that of a newer lease, mostly of this one. Where it is not, waiting for it brings nothing.
+    async fn fenced(&self, write: &Write<'_>) -> StatsError {
+        let there = write.fences.find_one(doc! { "_id": write.fence_id() }).await;
+        let token = match there {
+            Ok(there) => there.and_then(|there| there.get_i64("token").ok()).unwrap_or(0),
+            Err(error) => return self.failed(Fail::Driver(error)),
+        };
+        if generation::of(token) <= generation::of(write.fence.token) {
+            return StatsError::Fenced;
+        }
+        StatsError::Refused {
+            why: format!("{}: {NOT_OURS}", self.to),
+        }
     }
 }
 
@@ -70,6 +93,13 @@ struct Write<'a> {
     into: Collection<Document>,
     fence: &'a Fence,
     rollups: &'a [Rollup],
+}
+
+impl Write<'_> {
+    /// Whoever writes something else, to another collection or from another source, is in nobody's way.
+    fn fence_id(&self) -> String {
+        format!("{} < {}", self.into.name(), self.fence.name)
+    }
 }
 
 #[async_trait]
@@ -82,7 +112,7 @@ impl Work for Write<'_> {
         let fenced = self
             .fences
             .update_one(
-                doc! { "_id": &self.fence.name, "token": { "$lte": self.fence.token } },
+                doc! { "_id": self.fence_id(), "token": { "$lte": self.fence.token } },
                 doc! { "$set": { "token": self.fence.token } },
             )
             .upsert(true)

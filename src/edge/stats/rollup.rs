@@ -44,6 +44,19 @@ pub(crate) enum Verdict {
     Later(String),
 }
 
+/// A sink that refuses all that it is given is itself what is wrong, and gets all of it when it has been mended.
+pub(crate) fn unless_all_refused(verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let is_sink = verdicts.len() > 1 && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refused(_)));
+    if !is_sink {
+        return verdicts;
+    }
+    let later = |verdict| match verdict {
+        Verdict::Refused(why) => Verdict::Later(why),
+        other => other,
+    };
+    verdicts.into_iter().map(later).collect()
+}
+
 /// Where roll-ups go.
 #[async_trait]
 pub(crate) trait Sink: Send + Sync {
@@ -55,4 +68,22 @@ pub(crate) trait Sink: Send + Sync {
 
     /// Writes roll-ups; one verdict for each, in their order. An error is about none of them in particular.
     async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refuses_everything_is_to_be_mended() {
+        let (refused, later) = (|| Verdict::Refused("x".to_owned()), || Verdict::Later("x".to_owned()));
+        assert_eq!(unless_all_refused(vec![refused(), refused()]), [later(), later()]);
+        assert_eq!(
+            unless_all_refused(vec![refused(), Verdict::Taken]),
+            [refused(), Verdict::Taken]
+        );
+        // Of one alone nobody can tell.
+        assert_eq!(unless_all_refused(vec![refused()]), [refused()]);
+        assert_eq!(unless_all_refused(Vec::new()), []);
+    }
 }

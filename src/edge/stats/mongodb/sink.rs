@@ -10,11 +10,14 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::OnceCell;
 
-use super::super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict};
+use super::super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict, unless_all_refused};
 use super::super::sink_url;
 use super::extract::{bson, insert};
 use super::generation;
 use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
+
+/// Where so many are refused one after the other and none was taken, the others are not tried: each costs a transaction.
+const ENOUGH: usize = 20;
 
 /// One collection.
 pub(crate) struct CollectionSink {
@@ -44,17 +47,38 @@ impl Sink for CollectionSink {
     async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
         let client = self.client.get_or_try_init(|| connect(&self.to)).await?;
         let database = client.database(&self.to.database);
-        let write = Write {
+        let mut write = Write {
             fences: database.collection("headcount_stats_fences"),
             into: database.collection(&self.to.collection),
             fence,
             rollups,
         };
-        match transact(client, &write).await {
-            Ok(()) => Ok(vec![Verdict::Taken; rollups.len()]),
-            Err(Fail::Fenced) => Err(self.fenced(&write).await),
-            Err(fail) => Err(self.failed(fail)),
+        // Where one is refused, nothing of the transaction is there: those before it are written for themselves, and so are those
+        // after it.
+        let (mut left, mut verdicts) = (vec![rollups], Vec::with_capacity(rollups.len()));
+        while let Some(some) = left.pop() {
+            if some.is_empty() {
+                continue;
+            }
+            write.rollups = some;
+            match transact(client, &write).await {
+                Ok(()) => verdicts.resize(verdicts.len() + some.len(), Verdict::Taken),
+                Err(Fail::Unwritten { place, why }) if place == 0 => {
+                    verdicts.push(Verdict::Refused(why.clone()));
+                    if verdicts.len() >= ENOUGH && !verdicts.contains(&Verdict::Taken) {
+                        return Ok(vec![Verdict::Later(why); rollups.len()]);
+                    }
+                    left.extend(some.get(1..));
+                }
+                Err(Fail::Unwritten { place, .. }) if place < some.len() => {
+                    let (before, from) = some.split_at(place);
+                    left.extend([from, before]);
+                }
+                Err(Fail::Fenced) => return Err(self.fenced(&write).await),
+                Err(fail) => return Err(self.failed(fail)),
+            }
         }
+        Ok(unless_all_refused(verdicts))
     }
 }
 

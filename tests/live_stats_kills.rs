@@ -217,6 +217,45 @@ fn pipelines_of_one_name_do_not_fence_each_other() {
     assert_eq!(sorted(first), sorted(second));
 }
 
+#[test]
+fn a_part_is_kept_while_the_source_takes_its_time() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    // Steps are small, so that it is still at the backlog when the source is held.
+    let short = "lease = \"500ms\"\nsettle = \"1s\"\nstep = 500";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), short)
+        .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"));
+    Source::of(&mongo).insert_past(40_000, 45, 3_600);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let held = || {
+        pipeline.all(
+            "headcount_stats_parts",
+            doc! { "kind": "backlog", "done": false, "owner": { "$ne": "" } },
+        )
+    };
+    wait_until("a part is held", SOON, || held().pop());
+    proxy.hold();
+    let before = held();
+    assert!(!before.is_empty(), "the backlog was over before the source was held");
+    for part in &before {
+        // Four leases, of which none was renewed by a step that ended.
+        let later =
+            mongodb::bson::DateTime::from_millis(part.get_datetime("renewed").unwrap().timestamp_millis() + 2_000);
+        let kept = doc! { "_id": part.get_str("_id").unwrap(), "token": part.get_i64("token").unwrap(), "renewed": { "$gt": later } };
+        wait_until("it is renewed", Duration::from_secs(20), || {
+            pipeline.all("headcount_stats_parts", kept.clone()).pop()
+        });
+    }
+    proxy.release();
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(
+        headcount
+            .metric("headcount_stats_fenced_total", "pipeline=\"clicks\"")
+            .unwrap_or(0.0),
+        0.0
+    );
+}
+
 /// A collection through a proxy, which the driver would go around if it knew the other members of the set.
 fn through(proxy: &Proxy, mongo: &MongoDb, collection: &str) -> String {
     proxy.through(&format!(

@@ -172,7 +172,7 @@ impl StatsPipeline for MongoPipeline {
         let Some(part) = parts::take(&desk.home, &self.site.name, owner, kind, lease).await? else {
             return Ok(None);
         };
-        let held = self.hands.hold(&part);
+        let held = self.hands.hold(&desk.home, &part, self.site.lease);
         Ok(Some(match kind {
             PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part, held)),
             PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part, held).await?),

@@ -40,6 +40,8 @@ const OF_DOCUMENT: [&str; 3] = [
 const OF_EITHER: &str = "illegal_argument_exception";
 /// The status of a version that is not greater than the one that is there.
 const CONFLICT: u16 = 409;
+/// The longest that a `Retry-After` is believed: whoever names more is asked again, which costs it one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 
@@ -158,7 +160,7 @@ impl IndexSink {
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
         let said: String = answer
             .text()
             .await

@@ -324,3 +324,54 @@ fn another_order_of_sinks_does_not_count_everything_again_beside() {
     Run::start(&behind(&own, &new), &["run"]).finish();
     pipeline.compare(&elastic);
 }
+
+#[test]
+fn sinks_never_have_a_part_of_what_is_counted_anew() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
+    Source::of(&mongo).insert_past(20_000, 51, 1_200);
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+    let numbers = || -> Vec<(String, i64)> {
+        let number =
+            |one: &mongodb::bson::Document| (one.get_str("_id").unwrap().to_owned(), one.get_i64("n").unwrap());
+        let mut all: Vec<_> = pipeline.rollups().iter().map(number).collect();
+        all.sort();
+        all
+    };
+    let before = numbers();
+    let run = Run::start(&pipeline, &["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"]);
+    let ended = poll_until(SOON, || {
+        assert_eq!(numbers(), before, "a part was shown");
+        run.process.ended()
+    });
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "{}",
+        run.process.last_lines()
+    );
+    pipeline.compare(&elastic);
+    assert_eq!(pipeline.unfinished(), (0, 0));
+}
+
+#[test]
+fn a_run_ends_when_it_is_told_to_also_while_mongodb_hangs() {
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS)
+        .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"))
+        .moved(&mongo.url("app.clicks_1m"), &through(&proxy, &mongo, "app.clicks_1m"));
+    Source::of(&mongo).insert_past(40_000, 52, 3_600);
+    let run = Run::start(&pipeline, &["run"]);
+    let held = doc! { "kind": "backlog", "done": false, "owner": { "$ne": "" } };
+    run.process.wait("a part", SOON, || {
+        pipeline.all("headcount_stats_parts", held.clone()).pop()
+    });
+    proxy.hold();
+    run.process.sigterm();
+    assert!(!run.process.wait_exit(SOON).success());
+    proxy.release();
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+}

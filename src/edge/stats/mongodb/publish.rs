@@ -58,7 +58,11 @@ impl Desk {
 
     /// One round of each share, all shares at once.
     pub(super) async fn publish(&self) -> Result<Published, StatsError> {
-        let shares = share_names(&self.site.name);
+        let name = &self.site.name;
+        if notes::has_held(&self.home, name).await? && self.recounted(None).await?.is_empty() {
+            notes::let_go(&self.home, name).await?;
+        }
+        let shares = share_names(name);
         let rounds = join_all(shares.iter().map(|share| self.round(share))).await;
         let mut all = Published::default();
         for done in rounds {
@@ -158,7 +162,7 @@ impl Desk {
             .filter(|(_, waits)| **waits)
             .map(|(made, _)| made.key.clone())
             .collect();
-        round.settle(&self.home, &waiting).await?;
+        round.settle(&self.home, share, &waiting).await?;
         match failed {
             Some(error) => Err(error),
             None => Ok(Published {
@@ -254,7 +258,8 @@ impl Work for ReadChanged<'_> {
 
     async fn run(&self, session: &mut ClientSession) -> Result<Self::Out, Fail> {
         let home = &self.desk.home;
-        let round = notes::read(home, self.share, ROUND, session).await?;
+        let mut round = notes::read(home, self.share, ROUND, session).await?;
+        round.hold_back(&self.desk.recounted(Some(&mut *session)).await?);
         let all = home.states();
         let found = all.find(doc! { "key": { "$in": &round.keys } }).batch_size(BATCH);
         let mut found = found.session(&mut *session).await?;

@@ -5,10 +5,12 @@
 //! read by anybody; deletes the states of these buckets; and then, in one transaction, plans parts for all that is before its
 //! position. Documents that come later are the tail's, as ever. A crash in between is gone on from by the next one.
 //!
-//! What the sinks have stays until what replaces it is there. States bear the generation of the rebuild that they are of, and it
+//! What the sinks have stays until what replaces it is whole: what is noted of these buckets is held back until no part is left.
+//! States bear the generation of the rebuild that they are of, and it
 //! counts for more in a roll-up's version than any number of documents.
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use headcount_core::stats::bucket::Rfc3339;
 use headcount_core::time::Wall;
 use mongodb::ClientSession;
@@ -67,6 +69,43 @@ impl Desk {
         Ok(self.home.parts().find_one(open).await?.is_some())
     }
 
+    /// Where the keys of these buckets' roll-ups begin and end.
+    fn keys(&self, buckets: Buckets) -> (String, String) {
+        // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
+        let key = |bucket: Wall| super::notes::key(&self.site.name, &Rfc3339(bucket).to_string());
+        (key(buckets.from), key(buckets.to))
+    }
+
+    /// The ranges of keys whose buckets are being counted anew: what there is of them is only a part.
+    pub(super) async fn recounted(&self, session: Option<&mut ClientSession>) -> Result<Vec<(String, String)>, Fail> {
+        let open = doc! { "pipeline": &self.site.name, "kind": "backlog", "done": false, "from": { "$exists": true } };
+        let ranges = [
+            doc! { "$match": open },
+            doc! { "$group": { "_id": { "from": "$from", "to": "$to" } } },
+        ];
+        let parts = self.home.parts();
+        let asked = parts.aggregate(ranges);
+        let mut found: Vec<Document> = Vec::new();
+        match session {
+            None => found = asked.await?.try_collect().await?,
+            Some(session) => {
+                let mut ranges = asked.session(&mut *session).await?;
+                while let Some(range) = ranges.next(session).await.transpose()? {
+                    found.push(range);
+                }
+            }
+        }
+        let keys = |range: &Document| {
+            let range = range.get_document("_id").ok()?;
+            let moment = |name: &str| range.get_datetime(name).ok().copied().map(wall);
+            Some(self.keys(Buckets {
+                from: moment("from")?,
+                to: moment("to")?,
+            }))
+        };
+        Ok(found.iter().filter_map(keys).collect())
+    }
+
     /// Carries it out, for whoever holds the tail and has settled all that it has read.
     pub(super) async fn carry_out(&self, rebuild: Rebuild, tail: &Part) -> Result<(), Fail> {
         self.clear(rebuild).await?;
@@ -110,10 +149,9 @@ impl Desk {
 
     /// Deletes the states of these buckets that are of an earlier rebuild: so a straggler deletes nothing of this one.
     async fn clear(&self, rebuild: Rebuild) -> Result<(), Fail> {
-        // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
-        let key = |bucket: Wall| super::notes::key(&self.site.name, &Rfc3339(bucket).to_string());
+        let (from, to) = self.keys(rebuild.buckets);
         let old = doc! {
-            "key": { "$gte": key(rebuild.buckets.from), "$lt": key(rebuild.buckets.to) },
+            "key": { "$gte": from, "$lt": to },
             "generation": { "$lt": rebuild.generation },
         };
         self.home.states().delete_many(old).write_concern(majority()).await?;

@@ -6,10 +6,10 @@ use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::Standing;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::Desk;
 use super::home::Fail;
 use super::parts::{expired, wall};
 use super::plan::moment;
+use super::{Desk, notes};
 
 /// What waits is counted so far and no further: from there on it is estimated, or just "many".
 const MOST: u64 = 20_000;
@@ -68,7 +68,7 @@ impl Desk {
         } else {
             standing.lag = oldest.map(|oldest| wall(now).since(wall(oldest)));
         }
-        standing.unpublished = self.unpublished(MOST).await?;
+        standing.unpublished = self.unpublished(MOST).await? + notes::count_held(&self.home, pipeline).await?;
         standing.dead_letters = self
             .home
             .dead_letters()

@@ -63,7 +63,7 @@ impl Sink for CollectionSink {
             write.rollups = some;
             match transact(client, &write).await {
                 Ok(()) => verdicts.resize(verdicts.len() + some.len(), Verdict::Taken),
-                Err(Fail::Unwritten { place, why }) if place == 0 => {
+                Err(Fail::Unwritten { place: 0, why }) => {
                     verdicts.push(Verdict::Refused(why.clone()));
                     if verdicts.len() >= ENOUGH && !verdicts.contains(&Verdict::Taken) {
                         return Ok(vec![Verdict::Later(why); rollups.len()]);

@@ -319,7 +319,7 @@ mod tests {
         assert!(waits(answer(&[argument])));
         assert!(waits(answer(&[argument, argument])));
         // A mapping that nothing fits.
-        assert!(waits(answer(&[parsing, parsing, argument])));
+        assert!(waits(answer(&[parsing, parsing])));
         assert!(waits(answer(&[
             (400, "illegal_state_exception"),
             (400, "mapper_exception_of_another_kind")

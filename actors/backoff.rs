@@ -39,10 +39,15 @@ impl Backoff {
 
     /// The wait after a session that stood for `stood`.
     pub fn after_session(&mut self, stood: Duration) -> Duration {
+        self.stood(stood);
+        self.next(LONGEST)
+    }
+
+    /// Says that it has gone well for `stood`, whatever comes next.
+    pub fn stood(&mut self, stood: Duration) {
         if stood >= HEALTHY_AFTER {
             self.failures = 0;
         }
-        self.next(LONGEST)
     }
 
     fn next(&mut self, longest: Duration) -> Duration {

@@ -5,7 +5,10 @@ mod stats;
 
 use std::time::Duration;
 
-use headcount_testkit::{ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, poll_until, wait_until};
+use headcount_testkit::{
+    ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until,
+};
+use mongodb::bson::doc;
 
 use stats::{Dice, Pipeline, Run, Source, program};
 
@@ -147,4 +150,228 @@ fn whoever_slept_through_its_lease_commits_nothing() {
     source.insert_random(100, 11);
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(read(&first) + read(&second), 400.0);
+}
+
+#[test]
+fn what_is_counted_anew_from_nothing_reaches_both_sinks() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"1s\"");
+    let source = Source::of(&mongo);
+    source.insert_past(8_000, 40, 1_200);
+    Run::start(&pipeline, &["run"]).finish();
+    let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
+    Run::start(&pipeline, &backfill).finish();
+    pipeline.compare(&elastic);
+    source.mend();
+    // What counted before had been counted anew already, and is gone with all its numbers.
+    pipeline.forget("app");
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+}
+
+#[test]
+fn state_that_is_dropped_while_it_runs_is_made_again() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"1s\"");
+    let source = Source::of(&mongo);
+    source.insert_random(200, 41);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    pipeline.wait_right(&elastic, SOON);
+    pipeline.forget("app");
+    source.mend();
+    source.insert_random(100, 42);
+    pipeline.wait_right(&elastic, SOON);
+}
+
+/// The state of `one` in a database of its own, and its roll-ups beside those of others.
+fn apart(mongo: &MongoDb, elastic: &ElasticStandIn, one: &str) -> Pipeline {
+    let sinks = format!(
+        "{}\", \"{}",
+        mongo.url(&format!("{one}.clicks_1m")),
+        mongo.url(&format!("shared.{one}_1m"))
+    );
+    Pipeline::new(mongo, &elastic.sink(one)).moved(&mongo.url("app.clicks_1m"), &sinks)
+}
+
+#[test]
+fn pipelines_of_one_name_do_not_fence_each_other() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pair = ["first", "second"].map(|one| apart(&mongo, &elastic, one));
+    let source = Source::of(&mongo);
+    source.insert_past(500, 43, 600);
+    Run::start(&pair[0], &["run"]).finish();
+    // As if it had written for years.
+    let often = doc! { "q": {}, "u": { "$inc": { "token": 1_000_i64 } }, "multi": true };
+    pair[0].command("first", doc! { "update": "headcount_stats_leases", "updates": [often] });
+    source.insert_random(100, 44);
+    Run::start(&pair[0], &["run"]).finish();
+    // It has written less often.
+    Run::start(&pair[1], &["run"]).finish();
+    Run::start(&pair[0], &["run"]).finish();
+    let [first, second] = ["first_1m", "second_1m"].map(|one| pair[0].all_in("shared", one, doc! {}));
+    assert!(!first.is_empty());
+    let sorted = |mut all: Vec<mongodb::bson::Document>| {
+        all.sort_by_key(|one| one.get_str("_id").unwrap().to_owned());
+        all
+    };
+    assert_eq!(sorted(first), sorted(second));
+}
+
+#[test]
+fn a_part_is_kept_while_the_source_takes_its_time() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    // Steps are small, so that it is still at the backlog when the source is held.
+    let short = "lease = \"500ms\"\nsettle = \"1s\"\nstep = 500";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), short)
+        .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"));
+    Source::of(&mongo).insert_past(40_000, 45, 3_600);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let held = || {
+        pipeline.all(
+            "headcount_stats_parts",
+            doc! { "kind": "backlog", "done": false, "owner": { "$ne": "" } },
+        )
+    };
+    wait_until("a part is held", SOON, || held().pop());
+    proxy.hold();
+    let before = held();
+    assert!(!before.is_empty(), "the backlog was over before the source was held");
+    for part in &before {
+        // Four leases, of which none was renewed by a step that ended.
+        let later =
+            mongodb::bson::DateTime::from_millis(part.get_datetime("renewed").unwrap().timestamp_millis() + 2_000);
+        let kept = doc! { "_id": part.get_str("_id").unwrap(), "token": part.get_i64("token").unwrap(), "renewed": { "$gt": later } };
+        wait_until("it is renewed", Duration::from_secs(20), || {
+            pipeline.all("headcount_stats_parts", kept.clone()).pop()
+        });
+    }
+    proxy.release();
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(
+        headcount
+            .metric("headcount_stats_fenced_total", "pipeline=\"clicks\"")
+            .unwrap_or(0.0),
+        0.0
+    );
+}
+
+/// A collection through a proxy, which the driver would go around if it knew the other members of the set.
+fn through(proxy: &Proxy, mongo: &MongoDb, collection: &str) -> String {
+    proxy.through(&format!(
+        "mongodb://127.0.0.1:{}/{collection}?directConnection=true",
+        mongo.port()
+    ))
+}
+
+#[test]
+fn a_publisher_that_slept_through_its_lease_overwrites_nothing_newer() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    let own = mongo.url("app.clicks_1m");
+    let second =
+        |url: &str| Pipeline::new(&mongo, &elastic.sink("clicks-1m")).moved(&own, &format!("{own}\", \"{url}"));
+    let sleeper = second(&through(&proxy, &mongo, "far.clicks_1m"));
+    let other = second(&mongo.url("far.clicks_1m"));
+    let both_are_right = || {
+        let sorted = |mut all: Vec<mongodb::bson::Document>| {
+            all.sort_by_key(|one| one.get_str("_id").unwrap().to_owned());
+            all
+        };
+        other.both_are_right(&elastic) && sorted(other.all_in("far", "clicks_1m", doc! {})) == sorted(other.rollups())
+    };
+    let source = Source::of(&mongo);
+    source.insert_random(200, 46);
+    let first = Headcount::launch(program(), &sleeper.config());
+    wait_until("all three sinks", SOON, || both_are_right().then_some(()));
+    // It has put its roll-ups together, and one of the sinks does not get them.
+    proxy.hold();
+    source.insert_random(100, 47);
+    let published = || other.rollups().iter().map(|one| one.get_i64("n").unwrap()).sum::<i64>();
+    wait_until("a sink that gets them", SOON, || (published() > 200).then_some(()));
+    first.process().sigstop();
+    source.insert_random(100, 48);
+    let _second = Headcount::launch(program(), &other.config());
+    wait_until("all three sinks", SOON, || both_are_right().then_some(()));
+    proxy.release();
+    first.process().sigcont();
+    // Its reader finds out that it has lost the tail, and its publisher that it must not write.
+    let stopped = |name: &str| first.metric(name, "pipeline=\"clicks\"").unwrap_or(0.0);
+    wait_until("both have found out", SOON, || {
+        (stopped("headcount_stats_fenced_total") + stopped("headcount_stats_failures_total") >= 2.0).then_some(())
+    });
+    assert!(both_are_right(), "something older has been written over what was newer");
+}
+
+#[test]
+fn another_order_of_sinks_does_not_count_everything_again_beside() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    Source::of(&mongo).insert_past(100, 49, 600);
+    Run::start(&pipeline, &["run"]).finish();
+    let (own, new) = (mongo.url("app.clicks_1m"), mongo.url("far.clicks_1m"));
+    let behind = |first: &str, second: &str| {
+        Pipeline::new(&mongo, &elastic.sink("clicks-1m")).moved(&own, &format!("{first}\", \"{second}"))
+    };
+    let moved = Run::start(&behind(&new, &own), &["run"]);
+    assert!(!moved.process.wait_exit(SOON).success());
+    let said = moved.process.stderr().concat();
+    assert!(
+        said.contains("is kept in the database app of") && said.contains("beside"),
+        "{said}"
+    );
+    assert!(pipeline.all_in("far", "headcount_stats_pipelines", doc! {}).is_empty());
+    Run::start(&behind(&own, &new), &["run"]).finish();
+    pipeline.compare(&elastic);
+}
+
+#[test]
+fn sinks_never_have_a_part_of_what_is_counted_anew() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
+    Source::of(&mongo).insert_past(20_000, 51, 1_200);
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
+    let numbers = || -> Vec<(String, i64)> {
+        let number =
+            |one: &mongodb::bson::Document| (one.get_str("_id").unwrap().to_owned(), one.get_i64("n").unwrap());
+        let mut all: Vec<_> = pipeline.rollups().iter().map(number).collect();
+        all.sort();
+        all
+    };
+    let before = numbers();
+    let run = Run::start(&pipeline, &["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"]);
+    let ended = poll_until(SOON, || {
+        assert_eq!(numbers(), before, "a part was shown");
+        run.process.ended()
+    });
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "{}",
+        run.process.last_lines()
+    );
+    pipeline.compare(&elastic);
+    assert_eq!(pipeline.unfinished(), (0, 0));
+}
+
+#[test]
+fn a_run_ends_when_it_is_told_to_also_while_mongodb_hangs() {
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
+    let proxy = Proxy::start(mongo.port());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS)
+        .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"))
+        .moved(&mongo.url("app.clicks_1m"), &through(&proxy, &mongo, "app.clicks_1m"));
+    Source::of(&mongo).insert_past(40_000, 52, 3_600);
+    let run = Run::start(&pipeline, &["run"]);
+    let held = doc! { "kind": "backlog", "done": false, "owner": { "$ne": "" } };
+    run.process.wait("a part", SOON, || {
+        pipeline.all("headcount_stats_parts", held.clone()).pop()
+    });
+    proxy.hold();
+    run.process.sigterm();
+    assert!(!run.process.wait_exit(SOON).success());
+    proxy.release();
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.compare(&elastic);
 }

@@ -303,3 +303,91 @@ fn an_elasticsearch_that_fails_in_its_ways_gets_everything_in_the_end() {
     pipeline.compare(&elastic);
     assert!(pipeline.dead_letters().is_empty());
 }
+
+/// Documents of one moment and of these campaigns, a roll-up each.
+fn of_campaigns(campaigns: &[&str]) -> Vec<Document> {
+    let good = good();
+    campaigns
+        .iter()
+        .map(|one| changed(&good, "campaign", (*one).into()))
+        .collect()
+}
+
+#[test]
+fn a_collection_that_refuses_a_roll_up_gets_the_others() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    pipeline.command(
+        "app",
+        doc! { "create": "clicks_1m", "validator": { "campaign": { "$ne": "word" } } },
+    );
+    pipeline.command(
+        "app",
+        doc! { "createIndexes": "clicks_1m", "indexes": [{ "key": { "country": 1, "paid": 1 }, "name": "one", "unique": true,
+            "partialFilterExpression": { "country": "us" } }] },
+    );
+    let source = Source::of(&mongo);
+    let mut documents = of_campaigns(&["word", "a", "b", "c"]);
+    // Two that the unique index does not have beside each other.
+    let good = good();
+    for campaign in ["d", "e"] {
+        documents.push(changed(
+            &changed(&good, "campaign", campaign.into()),
+            "country",
+            "us".into(),
+        ));
+    }
+    source.insert(documents);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("four in the collection", SOON, || {
+        (pipeline.rollups().len() == 4).then_some(())
+    });
+    wait_until("all in the index", SOON, || {
+        (elastic.documents("clicks-1m").len() == 6).then_some(())
+    });
+    wait_until("the letters", SOON, || {
+        (pipeline.dead_letters().len() == 2).then_some(())
+    });
+    for letter in pipeline.dead_letters() {
+        assert!(letter.get_str("sink").unwrap().starts_with("mongodb://"), "{letter}");
+        let reason = letter.get_str("reason").unwrap();
+        assert!(reason.contains("121") || reason.contains("11000"), "{letter}");
+    }
+    // And it goes on.
+    source.insert(of_campaigns(&["f"]));
+    wait_until("five in the collection", SOON, || {
+        (pipeline.rollups().len() == 5).then_some(())
+    });
+    assert_eq!(
+        headcount.metric("headcount_stats_refused_total", "pipeline=\"clicks\""),
+        Some(2.0)
+    );
+}
+
+#[test]
+fn a_sink_that_refuses_everything_is_waited_for() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    // Nothing has the field; and of two indices behind one name, none is the one to write to.
+    pipeline.command("app", doc! { "create": "clicks_1m", "validator": { "missing": 1 } });
+    for index in ["one", "two"] {
+        elastic.create_index(index, &json!({}));
+    }
+    let alias = |index: &str, writes: bool| {
+        let add = json!({"index": index, "alias": "clicks-1m", "is_write_index": writes});
+        let (status, said) = elastic.ask("POST", "_aliases", &json!({"actions": [{"add": add}]}));
+        assert_eq!(status, 200, "{said}");
+    };
+    alias("one", false);
+    alias("two", false);
+    let source = Source::of(&mongo);
+    source.insert_random(200, 50);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let failures = || headcount.metric("headcount_stats_failures_total", "pipeline=\"clicks\"");
+    wait_until("two failures", SOON, || failures().filter(|count| *count >= 2.0));
+    assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
+    pipeline.command("app", doc! { "collMod": "clicks_1m", "validator": {} });
+    alias("one", true);
+    pipeline.wait_right(&elastic, SOON);
+    assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 pub use catch_up::{CatchUp, LOOK_FOR_END_EVERY};
 pub use publisher::StatsPublisher;
@@ -63,6 +64,8 @@ impl Pipelining {
 struct Trouble {
     backoff: Backoff,
     told: Option<String>,
+    /// Since when it has gone well.
+    well_since: Option<Instant>,
 }
 
 impl Trouble {
@@ -70,13 +73,14 @@ impl Trouble {
         Self {
             backoff: Backoff::for_brokers(pipeline),
             told: None,
+            well_since: None,
         }
     }
 
     /// It went well.
     fn over(&mut self, pipeline: &str) {
+        self.well_since.get_or_insert_with(Instant::now);
         if self.told.take().is_some() {
-            self.backoff = Backoff::for_brokers(pipeline);
             tracing::info!(pipeline, "the pipeline goes on");
         }
     }
@@ -84,21 +88,13 @@ impl Trouble {
     /// It did not. Returns how long to wait.
     fn wait(&mut self, with: &Pipelining, error: &StatsError) -> Duration {
         let (pipeline, label) = (with.pipeline.name(), with.label());
-        let wait = match error {
-            StatsError::Fenced => {
-                with.meters.stats.fenced.get_or_create(&label).inc();
-                tracing::warn!(pipeline, "{error}");
-                return Duration::ZERO;
-            }
-            StatsError::Later { after, .. } => {
-                with.meters.stats.failures.get_or_create(&label).inc();
-                self.backoff.after_failure().max(after.unwrap_or_default())
-            }
-            StatsError::Refused { .. } => {
-                with.meters.stats.failures.get_or_create(&label).inc();
-                self.backoff.after_refusal()
-            }
-        };
+        let wait = self.pause(error);
+        if *error == StatsError::Fenced {
+            with.meters.stats.fenced.get_or_create(&label).inc();
+            tracing::warn!(pipeline, "{error}");
+            return wait;
+        }
+        with.meters.stats.failures.get_or_create(&label).inc();
         let words = error.to_string();
         if self.told.as_ref() != Some(&words) {
             if matches!(error, StatsError::Refused { .. }) {
@@ -109,5 +105,39 @@ impl Trouble {
             self.told = Some(words);
         }
         wait
+    }
+
+    /// How long to wait after an error. What goes well now and then has not recovered.
+    fn pause(&mut self, error: &StatsError) -> Duration {
+        let stood = self.well_since.take().map(|since| since.elapsed());
+        self.backoff.stood(stood.unwrap_or_default());
+        match error {
+            // Whoever has the lease now is at it; and where nobody is, the next try must not follow the last at once.
+            StatsError::Fenced => self.backoff.after_failure(),
+            StatsError::Later { after, .. } => self.backoff.after_failure().max(after.unwrap_or_default()),
+            StatsError::Refused { .. } => self.backoff.after_refusal(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn whoever_is_fenced_off_again_and_again_waits_longer_and_longer() {
+        tokio::time::pause();
+        let mut trouble = Trouble::new("clicks");
+        let first = trouble.pause(&StatsError::Fenced);
+        assert!(first > Duration::ZERO);
+        // A round that goes well in between changes nothing.
+        trouble.over("clicks");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = trouble.pause(&StatsError::Fenced);
+        assert!(second > first.mul_f64(1.5), "{first:?}, {second:?}");
+        trouble.over("clicks");
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        trouble.over("clicks");
+        assert!(trouble.pause(&StatsError::Fenced) < second);
     }
 }

@@ -101,7 +101,11 @@ async fn read(mut with: Pipelining) {
                 trouble.over(with.pipeline.name());
                 LOOK_EVERY
             }
-            Err(error) => trouble.wait(&with, &error),
+            Err(error) => {
+                // What it needs may have gone: somebody may have dropped it.
+                desk.prepared = false;
+                trouble.wait(&with, &error)
+            }
         };
         with.rest(rest).await;
     }

@@ -1,6 +1,7 @@
 //! What the tests of pipelines share: a source with documents, a configuration, and an independent recomputation.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::future::IntoFuture as _;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -104,7 +105,11 @@ impl Source {
                 .await
                 .unwrap();
             assert!(dearer.modified_count > 0);
-            collection.delete_one(doc! {}).await.unwrap();
+            // From the middle, where no minute is begun or broken off: the roll-up of a group's last document would stay.
+            let half = collection.count_documents(doc! {}).await.unwrap() / 2;
+            let found = collection.find_one(doc! {}).sort(doc! { "_id": 1 }).skip(half);
+            let id = found.await.unwrap().unwrap().get_object_id("_id").unwrap();
+            collection.delete_one(doc! { "_id": id }).await.unwrap();
         });
     }
 
@@ -218,8 +223,38 @@ impl Pipeline {
         self.config.clone()
     }
 
+    /// With one address in the configuration replaced.
+    pub(crate) fn moved(mut self, from: &str, to: &str) -> Self {
+        assert!(self.config.contains(from), "{from} is not in {}", self.config);
+        self.config = self.config.replace(from, to);
+        self
+    }
+
     pub(crate) fn all(&self, collection: &str, filter: Document) -> Vec<Document> {
-        let collection = self.client.database("app").collection::<Document>(collection);
+        self.all_in("app", collection, filter)
+    }
+
+    /// Drops what is kept of pipelines in a database, and nothing else.
+    pub(crate) fn forget(&self, database: &str) {
+        let database = self.client.database(database);
+        RUNTIME.block_on(async {
+            for name in database.list_collection_names().await.unwrap() {
+                if name.starts_with("headcount_stats_") {
+                    database.collection::<Document>(&name).drop().await.unwrap();
+                }
+            }
+        });
+    }
+
+    /// Runs a command of MongoDB's.
+    pub(crate) fn command(&self, database: &str, command: Document) {
+        RUNTIME
+            .block_on(self.client.database(database).run_command(command).into_future())
+            .unwrap();
+    }
+
+    pub(crate) fn all_in(&self, database: &str, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = self.client.database(database).collection::<Document>(collection);
         RUNTIME.block_on(async {
             let mut found = collection.find(filter).await.unwrap();
             let mut all = Vec::new();

@@ -23,6 +23,11 @@ use super::super::{CommandError, FAILED, Outcome, json as as_json, refuse, to_st
 
 /// How often a line is written where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// So long may what is under way take to end; another signal ends it at once.
+const END_WITHIN: Duration = Duration::from_secs(10);
+/// What is said where it has not ended.
+const LEFT: &str =
+    "headcount: what was under way has not ended; what of it is not committed is done again by the next run";
 /// More time left is shown as this, in seconds: ten years.
 const MAX_LEFT: f64 = 3e8;
 
@@ -134,7 +139,8 @@ async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
             () = tokio::time::sleep(LOOK_FOR_END_EVERY) => {}
         }
         if let Some(actor) = shift.given_up() {
-            shift.end().await;
+            // What hangs is no reason to hang.
+            let _ = tokio::time::timeout(END_WITHIN, shift.end()).await;
             return Err(CommandError::Failed(format!("the actor {actor} failed too often")));
         }
         let (waited, mut done) = (began.elapsed(), true);
@@ -150,7 +156,13 @@ async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
             break true;
         }
     };
-    shift.end().await;
+    tokio::select! {
+        _ = interrupt.recv() => to_stderr(&LEFT),
+        _ = terminate.recv() => to_stderr(&LEFT),
+        ended = tokio::time::timeout(END_WITHIN, shift.end()) => if ended.is_err() {
+            to_stderr(&LEFT);
+        },
+    }
     progress.end();
     if done {
         return Ok(ExitCode::SUCCESS);

@@ -19,12 +19,29 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value as Json};
 
-use super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::mongodb::generation;
+use super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict, unless_all_refused};
 use super::sink_url::Index;
 
 /// So long may one bulk request take: a cluster that is busy takes its time. Where that is longer than the lease, another
 /// Headcount may write the same meanwhile, which changes nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The status of what cannot be as it is, the document or the index.
+const BAD_REQUEST: u16 = 400;
+/// The types of errors that lie in the document: a value that does not fit its field, or a field that may not be there. The
+/// first is that of version 8 on, the second that of version 7 and of OpenSearch.
+const OF_DOCUMENT: [&str; 3] = [
+    "document_parsing_exception",
+    "mapper_parsing_exception",
+    "strict_dynamic_mapping_exception",
+];
+/// The type of errors that may lie in the document (a field that is a document elsewhere) or in the index (a pipeline that is
+/// not there, an alias without an index to write to, a data stream): the second where nothing is taken.
+const OF_EITHER: &str = "illegal_argument_exception";
+/// The status of a version that is not greater than the one that is there.
+const CONFLICT: u16 = 409;
+/// The longest that a `Retry-After` is believed: whoever names more is asked again, which costs it one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 
@@ -104,7 +121,7 @@ impl Sink for IndexSink {
         }
     }
 
-    async fn write(&self, rollups: &[Rollup], _fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
+    async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
         // Where a request is too large, its halves may not be.
         let mut left = vec![rollups];
         let mut verdicts = Vec::with_capacity(rollups.len());
@@ -131,7 +148,7 @@ impl Sink for IndexSink {
                 let what = format!("an answer about {} of {} roll-ups", answer.items.len(), some.len());
                 return Err(self.later(None, what));
             }
-            verdicts.extend(answer.items.into_iter().map(|item| verdict(item.index)));
+            verdicts.extend(judge(answer.items, fence.newest));
         }
         Ok(verdicts)
     }
@@ -143,7 +160,7 @@ impl IndexSink {
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
         let said: String = answer
             .text()
             .await
@@ -176,13 +193,37 @@ struct Outcome {
     error: Option<Json>,
 }
 
-fn verdict(outcome: Outcome) -> Verdict {
-    // A conflict of versions: a newer one is there.
-    if matches!(outcome.status, 200..=299 | 409) {
+/// What the items of one answer mean.
+fn judge(items: Vec<Item>, newest: i64) -> Vec<Verdict> {
+    // Then the index and its pipeline are as they should be.
+    let works = items.iter().any(|item| item.index.is_taken());
+    unless_all_refused(
+        items
+            .into_iter()
+            .map(|item| verdict(item.index, works, newest))
+            .collect(),
+    )
+}
+
+impl Outcome {
+    const fn is_taken(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+}
+
+fn verdict(outcome: Outcome, works: bool, newest: i64) -> Verdict {
+    if outcome.is_taken() {
         return Verdict::Taken;
     }
     let error = outcome.error.unwrap_or_default();
     let text = |name: &str| error.get(name).and_then(Json::as_str).unwrap_or_default();
+    if outcome.status == CONFLICT {
+        return match version_there(text("reason")) {
+            Some(version) if generation::of(version) > newest => Verdict::Later(NOT_OURS.to_owned()),
+            // A newer one is there.
+            _ => Verdict::Taken,
+        };
+    }
     let mut reason = format!("{} {}: {}", outcome.status, text("type"), text("reason"));
     let mut inner = error.get("caused_by");
     while let Some(cause) = inner.filter(|_| reason.len() < MAX_REASON) {
@@ -194,12 +235,19 @@ fn verdict(outcome: Outcome) -> Verdict {
     }
     let reason = reason.chars().take(MAX_REASON).collect();
     // Only what lies in the document itself stays wrong; an index that is missing or locked is somebody's to mend.
-    let of_document = ["parsing", "mapper", "mapping", "illegal_argument"];
-    if outcome.status == 400 && of_document.iter().any(|part| text("type").contains(part)) {
+    let is_refused =
+        outcome.status == BAD_REQUEST && (OF_DOCUMENT.contains(&text("type")) || works && text("type") == OF_EITHER);
+    if is_refused {
         Verdict::Refused(reason)
     } else {
         Verdict::Later(reason)
     }
+}
+
+/// The version that a conflict is with, which the reason alone tells.
+fn version_there(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once("current version [")?;
+    rest.split(']').next()?.parse().ok()
 }
 
 /// The document of a roll-up.
@@ -246,10 +294,64 @@ mod tests {
     use serde_json::json;
 
     fn says(status: u16, error: Json) -> Verdict {
-        verdict(Outcome {
+        let outcome = Outcome {
             status,
             error: Some(error),
-        })
+        };
+        verdict(outcome, false, 3)
+    }
+
+    fn answer(items: &[(u16, &str)]) -> Vec<Verdict> {
+        let item = |(status, kind): &(u16, &str)| Item {
+            index: Outcome {
+                status: *status,
+                error: (*status >= 300).then(|| json!({"type": kind, "reason": "r"})),
+            },
+        };
+        judge(items.iter().map(item).collect(), 3)
+    }
+
+    #[test]
+    fn a_broken_index_is_waited_for() {
+        let (argument, parsing) = ((400, "illegal_argument_exception"), (400, "document_parsing_exception"));
+        let waits = |verdicts: Vec<Verdict>| verdicts.iter().all(|verdict| matches!(verdict, Verdict::Later(_)));
+        // A pipeline that is missing, or an alias without an index to write to.
+        assert!(waits(answer(&[argument])));
+        assert!(waits(answer(&[argument, argument])));
+        // A mapping that nothing fits.
+        assert!(waits(answer(&[parsing, parsing])));
+        assert!(waits(answer(&[
+            (400, "illegal_state_exception"),
+            (400, "mapper_exception_of_another_kind")
+        ])));
+    }
+
+    #[test]
+    fn a_document_that_does_not_fit_is_refused_where_others_are_taken() {
+        let (argument, parsing) = ((400, "illegal_argument_exception"), (400, "document_parsing_exception"));
+        let verdicts = answer(&[argument, (201, ""), parsing]);
+        assert!(matches!(
+            verdicts.as_slice(),
+            [Verdict::Refused(_), Verdict::Taken, Verdict::Refused(_)]
+        ));
+        assert!(matches!(answer(&[parsing]).as_slice(), [Verdict::Refused(_)]));
+        // One that waits is no refusal, so not all are refused.
+        let verdicts = answer(&[parsing, (429, "es_rejected_execution_exception")]);
+        assert!(matches!(verdicts.as_slice(), [Verdict::Refused(_), Verdict::Later(_)]));
+    }
+
+    #[test]
+    fn a_conflict_with_a_roll_up_of_a_later_pipeline_is_none_with_a_newer_one() {
+        let conflict = |version: i64| {
+            let reason =
+                format!("[x]: version conflict, current version [{version}] is higher than the one provided [7]");
+            says(
+                409,
+                json!({"type": "version_conflict_engine_exception", "reason": reason}),
+            )
+        };
+        assert_eq!(conflict((3 << 32) + 5), Verdict::Taken);
+        assert_eq!(conflict((4 << 32) + 5), Verdict::Later(NOT_OURS.to_owned()));
     }
 
     #[test]

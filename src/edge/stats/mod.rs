@@ -26,9 +26,11 @@ use self::sink_url::Sink as SinkUrl;
 /// The configuration is of no use: what [`Config::check`] finds, and what only opening does.
 pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
     let checked = checked(config)?;
+    let home = home(&checked);
     Ok(Arc::new(MongoPipeline::new(Setup {
         name: config.name.clone(),
-        home: home(&checked),
+        elsewhere: elsewhere(&checked, &home),
+        home,
         source: checked.source,
         sinks: checked.sinks.into_iter().map(sink).collect::<Result<_, _>>()?,
         spec: SpecParts {
@@ -84,14 +86,30 @@ fn checked(config: &Config) -> Result<Checked, StatsError> {
     })
 }
 
+fn collections(checked: &Checked) -> impl Iterator<Item = &sink_url::Collection> {
+    checked.sinks.iter().filter_map(|sink| match sink {
+        SinkUrl::MongoDb(collection) => Some(collection),
+        SinkUrl::Elasticsearch(_) => None,
+    })
+}
+
 /// Where state is kept: beside the first sink that is a collection, or else the source.
 fn home(checked: &Checked) -> sink_url::Collection {
-    let collection = |sink: &SinkUrl| match sink {
-        SinkUrl::MongoDb(collection) => Some(collection.clone()),
-        SinkUrl::Elasticsearch(_) => None,
-    };
-    let first = checked.sinks.iter().find_map(collection);
-    first.unwrap_or_else(|| checked.source.clone())
+    collections(checked).next().unwrap_or(&checked.source).clone()
+}
+
+/// The other places where it would be kept if the sinks were in another order, or had been fewer.
+fn elsewhere(checked: &Checked, home: &sink_url::Collection) -> Vec<sink_url::Collection> {
+    let place = |at: &sink_url::Collection| (at.url().to_owned(), at.database.clone());
+    let mut known = vec![place(home)];
+    let all = collections(checked).chain([&checked.source]);
+    all.filter(|at| {
+        let is_new = !known.contains(&place(at));
+        known.push(place(at));
+        is_new
+    })
+    .cloned()
+    .collect()
 }
 
 fn sink(url: SinkUrl) -> Result<Box<dyn Sink>, StatsError> {

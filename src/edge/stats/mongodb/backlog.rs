@@ -22,8 +22,6 @@ use super::{Desk, now};
 
 /// A step ends after so long, so that the tail has its turn, and what a crash costs stays small.
 const STEP_WITHIN: Duration = Duration::from_secs(2);
-/// Nor does it take more than one part in so many of the lease: what is held beside it is renewed by a step of its own.
-const RENEWALS: u32 = 5;
 
 pub(super) struct Backlog {
     desk: Desk,
@@ -54,7 +52,7 @@ impl Backlog {
 
     /// Folds documents until the step is full or the range at its end. The position, and whether it is the end.
     async fn read(&mut self, fold: &mut Fold<'_>) -> Result<(Option<Bson>, bool), Fail> {
-        let until = Instant::now() + STEP_WITHIN.min(self.desk.site.lease / RENEWALS);
+        let until = Instant::now() + STEP_WITHIN;
         let (cursor, mut step) = (&self.desk.site.spec.cursor, self.desk.site.step);
         let mut at = None;
         loop {

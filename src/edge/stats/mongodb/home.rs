@@ -27,7 +27,7 @@ pub(super) const MAX_COMMAND: usize = 12 << 20;
 pub(super) const MAX_STATEMENTS: usize = 50_000;
 
 /// MongoDB's code for what a user is not permitted to do.
-const UNAUTHORIZED: i32 = 13;
+pub(super) const UNAUTHORIZED: i32 = 13;
 /// MongoDB's code for a transaction on a server that is no replica set.
 const ILLEGAL_OPERATION: i32 = 20;
 /// MongoDB's code for a key that is there already.
@@ -159,6 +159,13 @@ pub(super) enum Fail {
     Fenced,
     /// What was found there cannot be.
     Damaged(String),
+    /// One of many documents was not written, for something that lies in it or in the collection: a rule, an index.
+    Unwritten {
+        /// Which of them, from nought.
+        place: usize,
+        /// The server's words.
+        why: String,
+    },
 }
 
 impl From<Error> for Fail {
@@ -177,7 +184,7 @@ impl From<Fail> for StatsError {
     fn from(fail: Fail) -> Self {
         match fail {
             Fail::Fenced => StatsError::Fenced,
-            Fail::Damaged(why) => StatsError::Refused { why },
+            Fail::Damaged(why) | Fail::Unwritten { why, .. } => StatsError::Refused { why },
             Fail::Driver(error) => told(&error),
         }
     }
@@ -283,7 +290,7 @@ async fn many(
     list: &str,
     statements: Vec<Document>,
 ) -> Result<i64, Fail> {
-    let mut count = 0;
+    let (mut count, mut sent) = (0, 0);
     let database = session.client().database(&collection.namespace().db);
     let mut rest = statements.into_iter().peekable();
     while rest.peek().is_some() {
@@ -296,13 +303,27 @@ async fn many(
             bytes += size;
             batch.extend(rest.next().map(Bson::Document));
         }
+        let many = batch.len();
         let command = doc! { command: collection.name(), list: batch, "ordered": true };
         let answer = database.run_command(command).session(&mut *session).await?;
         if let Ok(errors) = answer.get_array("writeErrors")
-            && let Some(first) = errors.first()
+            && let Some(first) = errors.first().and_then(Bson::as_document)
         {
-            return Err(Fail::Damaged(format!("MongoDB: a document was not written: {first}")));
+            // They are in order, and the first ends it.
+            let place = first
+                .get_i32("index")
+                .ok()
+                .and_then(|index| usize::try_from(index).ok());
+            let (code, words) = (
+                first.get_i32("code").unwrap_or_default(),
+                first.get_str("errmsg").unwrap_or_default(),
+            );
+            return Err(Fail::Unwritten {
+                place: sent + place.unwrap_or_default(),
+                why: format!("MongoDB: {words} ({code})"),
+            });
         }
+        sent += many;
         count += i64::from(answer.get_i32("n").unwrap_or_default());
     }
     Ok(count)

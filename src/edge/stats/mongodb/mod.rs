@@ -6,6 +6,7 @@ mod commit;
 mod cursor;
 mod extract;
 mod fold;
+pub(super) mod generation;
 mod home;
 mod ids;
 pub(crate) mod look;
@@ -44,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) source: sink_url::Collection,
     /// Where state is kept: the first sink that is a collection, or else the source.
     pub(crate) home: sink_url::Collection,
+    /// Where it may have been kept with other sinks.
+    pub(crate) elsewhere: Vec<sink_url::Collection>,
     pub(crate) sinks: Vec<Box<dyn Sink>>,
     pub(crate) spec: SpecParts,
     pub(crate) settle: Duration,
@@ -76,6 +79,7 @@ struct Site {
     owner: String,
     source: sink_url::Collection,
     home: sink_url::Collection,
+    elsewhere: Vec<sink_url::Collection>,
     sinks: Vec<Box<dyn Sink>>,
     spec: Spec,
     settle: Duration,
@@ -105,6 +109,7 @@ impl MongoPipeline {
             owner: uuid::Uuid::new_v4().to_string(),
             source: setup.source,
             home: setup.home,
+            elsewhere: setup.elsewhere,
             sinks: setup.sinks,
             spec: Spec::new(plan, window, has_late, &cursor, &time),
             settle: setup.settle,
@@ -170,7 +175,7 @@ impl StatsPipeline for MongoPipeline {
         let Some(part) = parts::take(&desk.home, &self.site.name, owner, kind, lease).await? else {
             return Ok(None);
         };
-        let held = self.hands.hold(&part);
+        let held = self.hands.hold(&desk.home, &part, self.site.lease);
         Ok(Some(match kind {
             PartKind::Backlog => Box::new(backlog::Backlog::new(desk.clone(), part, held)?),
             PartKind::Tail => Box::new(tail::Tail::open(desk.clone(), part, held).await?),
@@ -207,17 +212,42 @@ impl StatsPipeline for MongoPipeline {
 
 impl Desk {
     async fn prepare(&self) -> Result<(), StatsError> {
+        self.check_elsewhere().await?;
         self.make_collections().await?;
         self.check_cursor().await?;
-        self.check_definition().await?;
-        let planned = self
-            .home
-            .pipelines()
-            .find_one(doc! { "_id": &self.site.name, "planned": { "$exists": true } })
-            .await
-            .map_err(Fail::from)?;
-        if planned.is_none() {
-            self.plan().await?;
+        let kept = self.check_definition().await?;
+        if !kept.contains_key("planned") {
+            self.plan(kept.get_i64("generation").unwrap_or(0)).await?;
+        }
+        Ok(())
+    }
+
+    /// Another order of the sinks, or another one among them, must not have everything counted again beside what is kept.
+    async fn check_elsewhere(&self) -> Result<(), StatsError> {
+        let site = &self.site;
+        let mine = doc! { "_id": &site.name, "definition.source": site.source.to_string() };
+        let is_here = self.home.pipelines().find_one(doc! { "_id": &site.name }).await;
+        if is_here.map_err(Fail::from)?.is_some() {
+            return Ok(());
+        }
+        for place in &site.elsewhere {
+            let there = Home::new(connect(place).await?, &place.database);
+            match there.pipelines().find_one(mine.clone()).await {
+                Ok(None) => {}
+                // Whoever may not read there has not kept anything there.
+                Err(error) if home::code(&error) == Some(home::UNAUTHORIZED) => {}
+                Err(error) => return Err(home::told(&error)),
+                Ok(Some(_)) => {
+                    let (name, home, database) = (&site.name, &site.home, &place.database);
+                    return Err(StatsError::Refused {
+                        why: format!(
+                            "the state of the pipeline {name} is kept in the database {database} of {place}, and with these \
+                             sinks it would be beside {home}: let the first MongoDB among `sinks` be the one that was; or, to have \
+                             all of it counted anew, delete the documents of {name} in headcount_stats_* there"
+                        ),
+                    });
+                }
+            }
         }
         Ok(())
     }
@@ -255,7 +285,7 @@ impl Desk {
                 made => made?,
             }
         }
-        publish::make_leases(&self.home, &self.site.name).await
+        publish::make_leases(&self.home, &self.site.name, self.server_now().await?).await
     }
 
     /// Without an index, every step would read the whole collection.
@@ -274,8 +304,8 @@ impl Desk {
         Err(look::no_index(&self.site.source, cursor))
     }
 
-    /// States are only merged with states of the same making.
-    async fn check_definition(&self) -> Result<(), StatsError> {
+    /// States are only merged with states of the same making. Returns the pipeline's document.
+    async fn check_definition(&self) -> Result<Document, StatsError> {
         let (name, spec) = (&self.site.name, &self.site.spec);
         let definition = doc! {
             "source": self.site.source.to_string(),
@@ -284,21 +314,18 @@ impl Desk {
             "bucket": spec.window.width.to_string(),
             "plan": format!("{:016x}", spec.plan.fingerprint()),
         };
-        let kept = self
+        let made = doc! { "definition": definition.clone(), "generation": generation::at(self.server_now().await?) };
+        let pipeline = self
             .home
             .pipelines()
-            .find_one_and_update(
-                doc! { "_id": name },
-                doc! { "$setOnInsert": { "definition": definition.clone() } },
-            )
+            .find_one_and_update(doc! { "_id": name }, doc! { "$setOnInsert": made })
             .upsert(true)
             .return_document(ReturnDocument::After)
             .write_concern(majority())
             .await
-            .map_err(Fail::from)?;
-        let kept = kept
-            .and_then(|kept| kept.get_document("definition").ok().cloned())
+            .map_err(Fail::from)?
             .unwrap_or_default();
+        let kept = pipeline.get_document("definition").cloned().unwrap_or_default();
         let differs: Vec<&str> = definition
             .iter()
             .filter(|(key, value)| kept.get(key.as_str()) != Some(*value))
@@ -311,7 +338,7 @@ impl Desk {
             })
             .collect();
         if differs.is_empty() {
-            return Ok(());
+            return Ok(pipeline);
         }
         Err(StatsError::Refused {
             why: format!(
@@ -323,7 +350,7 @@ impl Desk {
         })
     }
 
-    async fn plan(&self) -> Result<(), Fail> {
+    async fn plan(&self, generation: i64) -> Result<(), Fail> {
         let now = self.server_now().await?;
         let plan = plan::cut(
             &self.source,
@@ -340,6 +367,7 @@ impl Desk {
             plan: &plan,
             now,
             settle: self.site.settle,
+            generation,
         };
         self.home.transact(&write).await
     }

@@ -30,6 +30,11 @@ pub(super) fn share_names(pipeline: &str) -> Vec<String> {
     (0..SHARES).map(|number| share_name(pipeline, number)).collect()
 }
 
+/// Where notes about a share's buckets are kept while these are counted anew.
+pub(super) fn held_name(share: &str) -> String {
+    format!("{share}/held")
+}
+
 fn share(id: &str) -> u64 {
     // A bucket is one share's, so that shares that are written at once do not lie between each other in an index: MongoDB passes
     // over all that another transaction has not committed yet, one by one, whenever it looks for a neighbour.
@@ -46,21 +51,22 @@ pub(super) fn key(pipeline: &str, id: &str) -> String {
     format!("{pipeline}/{id}")
 }
 
+fn note(share: &str, keys: &[Bson]) -> Document {
+    let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    doc! { "_id": ObjectId::new(), "share": share, "count": count, "keys": keys.to_vec() }
+}
+
 /// The notes about roll-ups with these `_id`s.
 pub(super) fn of<'a>(pipeline: &str, ids: impl Iterator<Item = &'a str>) -> Vec<Document> {
     let mut shares: BTreeMap<u64, Vec<Bson>> = BTreeMap::new();
     for id in ids {
         shares.entry(share(id)).or_default().push(key(pipeline, id).into());
     }
-    let one = |share: &str, keys: &[Bson]| {
-        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        doc! { "_id": ObjectId::new(), "share": share, "count": count, "keys": keys.to_vec() }
-    };
     shares
         .into_iter()
         .flat_map(|(number, keys)| {
             let share = share_name(pipeline, number);
-            keys.chunks(MAX_KEYS).map(|keys| one(&share, keys)).collect::<Vec<_>>()
+            keys.chunks(MAX_KEYS).map(|keys| note(&share, keys)).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -73,6 +79,8 @@ pub(super) struct Round {
     pub(super) keys: Vec<String>,
     /// There are more notes.
     pub(super) more: bool,
+    /// Keys of roll-ups that are not whole yet, since their buckets are being counted anew.
+    held: HashSet<String>,
 }
 
 /// The oldest notes of a share, with `most` roll-ups or a few more.
@@ -109,11 +117,35 @@ pub(super) async fn read(home: &Home, share: &str, most: usize, session: &mut Cl
 }
 
 impl Round {
-    /// Deletes the notes, but for what they say of roll-ups that `waits` names.
-    pub(super) async fn settle(&self, home: &Home, waits: &HashSet<String>) -> Result<(), Fail> {
+    /// Leaves out the roll-ups of buckets that are being counted anew. Each range is of keys, without its end.
+    pub(super) fn hold_back(&mut self, ranges: &[(String, String)]) {
+        let is_held = |key: &String| ranges.iter().any(|(from, to)| from <= key && key < to);
+        let (held, keys): (Vec<_>, Vec<_>) = std::mem::take(&mut self.keys).into_iter().partition(is_held);
+        self.keys = keys;
+        self.held = held.into_iter().collect();
+    }
+
+    /// Deletes the notes, but for what they say of roll-ups that `waits` names, and of those that are held back: that is put by,
+    /// so that it is not in the way of others.
+    pub(super) async fn settle(&self, home: &Home, share: &str, waits: &HashSet<String>) -> Result<(), Fail> {
         let notes = home.notes();
         let mut done = Vec::new();
         for (id, keys) in &self.notes {
+            let held: Vec<Bson> = keys
+                .iter()
+                .filter(|key| self.held.contains(*key))
+                .cloned()
+                .map(Bson::from)
+                .collect();
+            if held.len() == keys.len() {
+                let put_by = doc! { "$set": { "share": held_name(share) } };
+                notes.update_one(doc! { "_id": id.clone() }, put_by).await?;
+                continue;
+            }
+            if !held.is_empty() {
+                // First, so that a crash leaves it twice and not without.
+                notes.insert_one(note(&held_name(share), &held)).await?;
+            }
             let left: Vec<&String> = keys.iter().filter(|key| waits.contains(*key)).collect();
             if left.is_empty() {
                 done.push(id.clone());
@@ -131,10 +163,45 @@ impl Round {
     }
 }
 
-/// How many roll-ups are noted, those of which several notes tell several times.
+fn held_names(pipeline: &str) -> Vec<String> {
+    share_names(pipeline).iter().map(|share| held_name(share)).collect()
+}
+
+/// Whether anything is held back.
+pub(super) async fn has_held(home: &Home, pipeline: &str) -> Result<bool, Fail> {
+    let held = doc! { "share": { "$in": held_names(pipeline) } };
+    Ok(home
+        .notes()
+        .find_one(held)
+        .projection(doc! { "_id": 1 })
+        .await?
+        .is_some())
+}
+
+/// Lets go what was held back.
+pub(super) async fn let_go(home: &Home, pipeline: &str) -> Result<(), Fail> {
+    for share in share_names(pipeline) {
+        let back = doc! { "$set": { "share": &share } };
+        home.notes()
+            .update_many(doc! { "share": held_name(&share) }, back)
+            .await?;
+    }
+    Ok(())
+}
+
+/// How many roll-ups are held back.
+pub(super) async fn count_held(home: &Home, pipeline: &str) -> Result<u64, Fail> {
+    count_of(home, held_names(pipeline)).await
+}
+
+/// How many roll-ups are noted and not held back, those of which several notes tell several times.
 pub(super) async fn count(home: &Home, pipeline: &str) -> Result<u64, Fail> {
+    count_of(home, share_names(pipeline)).await
+}
+
+async fn count_of(home: &Home, shares: Vec<String>) -> Result<u64, Fail> {
     let sum = [
-        doc! { "$match": { "share": { "$in": share_names(pipeline) } } },
+        doc! { "$match": { "share": { "$in": shares } } },
         doc! { "$group": { "_id": null, "count": { "$sum": "$count" } } },
     ];
     let found: Vec<Document> = home.notes().aggregate(sum).await?.try_collect().await?;

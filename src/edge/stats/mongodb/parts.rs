@@ -13,11 +13,14 @@ use headcount_actors::ports::stats::PartKind;
 use headcount_core::time::Wall;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
+use tokio::task::JoinHandle;
 
 use super::home::{Fail, Home, code, majority};
 
 /// So long is waited for one part; then the next one is tried.
 const TAKE_WITHIN: Duration = Duration::from_millis(300);
+/// A lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 4;
 /// MongoDB's code for an operation that took longer than it was allowed to.
 const MAX_TIME_EXPIRED: i32 = 50;
 
@@ -38,7 +41,7 @@ pub(super) struct Part {
     pub(super) documents: i64,
     /// Only documents of these buckets count: a range that is counted anew.
     pub(super) only: Option<Buckets>,
-    /// Which rebuild its states are of; none before the first.
+    /// Which counting its states are of.
     pub(super) generation: i64,
     /// Whether documents may be too late for their bucket. Not so in what was there before the pipeline was.
     pub(super) judges_late: bool,
@@ -153,12 +156,13 @@ impl Hands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a part as long as what it returns lives.
-    pub(super) fn hold(&self, part: &Part) -> Held {
+    /// Holds a part, and keeps its lease, as long as what it returns lives.
+    pub(super) fn hold(&self, home: &Home, part: &Part, lease: Duration) -> Held {
         self.get().insert(part.id.clone());
         Held {
             id: part.id.clone(),
             hands: self.clone(),
+            keeper: tokio::spawn(keep(home.clone(), part.clone(), lease / RENEWALS)),
         }
     }
 }
@@ -168,10 +172,12 @@ impl Hands {
 pub(super) struct Held {
     id: String,
     hands: Hands,
+    keeper: JoinHandle<()>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.keeper.abort();
         self.hands.get().remove(&self.id);
     }
 }
@@ -233,9 +239,22 @@ pub(super) async fn take(
     Ok(None)
 }
 
+/// Renews the lease of a part until it has gone to somebody else: an answer of the source may take longer than the lease, and
+/// so may the step of a part that is held beside it. Whoever is stopped stops this as well.
+async fn keep(home: Home, part: Part, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        // Another failure may pass; and whoever commits next finds out what this one has.
+        if let Err(Fail::Fenced) = renew(&home, &part).await {
+            return;
+        }
+    }
+}
+
 /// Keeps a part a while longer, where there is nothing to commit.
 pub(super) async fn renew(home: &Home, part: &Part) -> Result<(), Fail> {
-    let filter = doc! { "_id": &part.id, "token": part.token };
+    // One that was given back is nobody's.
+    let filter = doc! { "_id": &part.id, "token": part.token, "owner": { "$ne": "" } };
     let update = doc! { "$currentDate": { "renewed": true } };
     let renewed = home
         .parts()

@@ -16,8 +16,7 @@ use mongodb::{ClientSession, Collection};
 
 use super::cursor::{Kind, order, range};
 use super::home::{Fail, Home, Work, insert_many};
-use super::parts::NewPart;
-use super::rebuild::Rebuild;
+use super::parts::{Buckets, NewPart};
 
 /// So many documents are not worth a part of their own, nor is less than a step.
 const MIN_PART: u64 = 50_000;
@@ -141,6 +140,8 @@ pub(super) struct Write<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime,
     pub(super) settle: Duration,
+    /// That of the pipeline.
+    pub(super) generation: i64,
 }
 
 #[async_trait]
@@ -159,7 +160,7 @@ impl Work for Write<'_> {
         if first.matched_count == 0 {
             return Ok(());
         }
-        let documents = parts_of(self.pipeline, self.plan, self.now, self.settle, None);
+        let documents = parts_of(self.pipeline, self.plan, self.now, self.settle, (self.generation, None));
         let tail = NewPart {
             pipeline: self.pipeline,
             name: "tail".to_owned(),
@@ -169,7 +170,7 @@ impl Work for Write<'_> {
             size: 0,
             not_before: self.now,
             only: None,
-            generation: 0,
+            generation: self.generation,
             judges_late: true,
         };
         let all = documents.into_iter().chain([tail.document()]).collect();
@@ -183,23 +184,22 @@ pub(super) fn parts_of(
     plan: &Plan,
     now: DateTime,
     settle: Duration,
-    rebuild: Option<Rebuild>,
+    (generation, only): (i64, Option<Buckets>),
 ) -> Vec<Document> {
     let settle = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
     let later = DateTime::from_millis(now.timestamp_millis().saturating_add(settle));
-    let generation = rebuild.map_or(0, |rebuild| rebuild.generation);
     let mut after = Bson::MinKey;
     let mut documents = Vec::new();
     for (index, border) in plan.borders.iter().enumerate() {
         let part = NewPart {
             pipeline,
-            name: format!("{generation:04}-{index:04}"),
+            name: format!("{generation:010}-{index:04}"),
             kind: PartKind::Backlog,
             after: std::mem::replace(&mut after, border.clone()),
             upto: Some(border.clone()),
             size: plan.part_size,
             not_before: if plan.unsettled { later } else { now },
-            only: rebuild.map(|rebuild| rebuild.buckets),
+            only,
             generation,
             judges_late: false,
         };

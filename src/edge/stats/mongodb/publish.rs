@@ -17,10 +17,10 @@ use mongodb::options::ReturnDocument;
 
 use super::super::rollup::{Fence, Rollup, Verdict};
 use super::Desk;
+use super::generation;
 use super::home::{Fail, Home, Work, majority, update_many};
 use super::notes::{self, Round, share_names};
 use super::parts::{expired, wall};
-use super::rebuild::version;
 use super::states::{documents, read_state};
 
 /// Roll-ups of one round of a share: enough for a bulk request that is worth its way, few enough that a lease outlives it.
@@ -29,9 +29,11 @@ const ROUND: usize = 2_000;
 const BATCH: u32 = 10_000;
 
 /// Makes the leases of all shares, where they are not there yet: free, and never taken.
-pub(super) async fn make_leases(home: &Home, pipeline: &str) -> Result<(), Fail> {
+pub(super) async fn make_leases(home: &Home, pipeline: &str, now: DateTime) -> Result<(), Fail> {
     for share in share_names(pipeline) {
-        let free = doc! { "owner": "", "token": 0_i64, "lease": 0_i64, "renewed": DateTime::from_millis(0) };
+        // Sinks remember tokens, also when these leases are forgotten or kept elsewhere.
+        let first = generation::first_token(now);
+        let free = doc! { "owner": "", "token": first, "lease": 0_i64, "renewed": DateTime::from_millis(0) };
         home.leases()
             .update_one(doc! { "_id": share }, doc! { "$setOnInsert": free })
             .upsert(true)
@@ -56,7 +58,11 @@ impl Desk {
 
     /// One round of each share, all shares at once.
     pub(super) async fn publish(&self) -> Result<Published, StatsError> {
-        let shares = share_names(&self.site.name);
+        let name = &self.site.name;
+        if notes::has_held(&self.home, name).await? && self.recounted(None).await?.is_empty() {
+            notes::let_go(&self.home, name).await?;
+        }
+        let shares = share_names(name);
         let rounds = join_all(shares.iter().map(|share| self.round(share))).await;
         let mut all = Published::default();
         for done in rounds {
@@ -115,11 +121,12 @@ impl Desk {
     }
 
     async fn publish_share(&self, share: &str, token: i64) -> Result<Published, StatsError> {
-        let (round, states) = self.home.transact(&ReadChanged { desk: self, share }).await?;
+        let Noted { round, states, newest } = self.home.transact(&ReadChanged { desk: self, share }).await?;
         let made = self.make(states)?;
         let fence = Fence {
-            name: share.to_owned(),
+            name: format!("{} {share}", self.site.source),
             token,
+            newest,
         };
         let rollups: Vec<Rollup> = made.iter().map(|made| made.rollup.clone()).collect();
         // All at once: a sink that fails does not keep the others waiting.
@@ -155,7 +162,7 @@ impl Desk {
             .filter(|(_, waits)| **waits)
             .map(|(made, _)| made.key.clone())
             .collect();
-        round.settle(&self.home, &waiting).await?;
+        round.settle(&self.home, share, &waiting).await?;
         match failed {
             Some(error) => Err(error),
             None => Ok(Published {
@@ -184,10 +191,10 @@ impl Desk {
                 let group = Group::from_bytes(group, plan.group_by().len())
                     .map_err(|error| Fail::Damaged(error.to_string()))?;
                 let mut whole = State::new(plan);
-                let mut generation = 0;
+                let mut newest = 0;
                 for state in &states {
                     whole.merge(&read_state(plan, state)?);
-                    generation = generation.max(state.get_i64("generation").unwrap_or(0));
+                    newest = newest.max(state.get_i64("generation").unwrap_or(0));
                 }
                 let groups = plan
                     .group_by()
@@ -199,7 +206,7 @@ impl Desk {
                     rollup: Rollup {
                         id: group.id(bucket),
                         bucket,
-                        version: version(generation, documents(&whole)),
+                        version: generation::version(newest, documents(&whole)),
                         fields: groups.chain(measures).collect(),
                     },
                     key,
@@ -237,13 +244,22 @@ struct ReadChanged<'a> {
     share: &'a str,
 }
 
+/// What was read.
+struct Noted {
+    round: Round,
+    states: Vec<Document>,
+    /// The pipeline's generation at that moment: no roll-up of its own is of a later one.
+    newest: i64,
+}
+
 #[async_trait]
 impl Work for ReadChanged<'_> {
-    type Out = (Round, Vec<Document>);
+    type Out = Noted;
 
     async fn run(&self, session: &mut ClientSession) -> Result<Self::Out, Fail> {
         let home = &self.desk.home;
-        let round = notes::read(home, self.share, ROUND, session).await?;
+        let mut round = notes::read(home, self.share, ROUND, session).await?;
+        round.hold_back(&self.desk.recounted(Some(&mut *session)).await?);
         let all = home.states();
         let found = all.find(doc! { "key": { "$in": &round.keys } }).batch_size(BATCH);
         let mut found = found.session(&mut *session).await?;
@@ -251,7 +267,17 @@ impl Work for ReadChanged<'_> {
         while let Some(state) = found.next(session).await.transpose()? {
             states.push(state);
         }
-        Ok((round, states))
+        let pipeline = home
+            .pipelines()
+            .find_one(doc! { "_id": &self.desk.site.name })
+            .session(&mut *session)
+            .await?;
+        let newest = pipeline.and_then(|pipeline| pipeline.get_i64("generation").ok());
+        Ok(Noted {
+            round,
+            states,
+            newest: newest.unwrap_or(0),
+        })
     }
 }
 

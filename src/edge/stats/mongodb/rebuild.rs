@@ -5,19 +5,21 @@
 //! read by anybody; deletes the states of these buckets; and then, in one transaction, plans parts for all that is before its
 //! position. Documents that come later are the tail's, as ever. A crash in between is gone on from by the next one.
 //!
-//! What the sinks have stays until what replaces it is there. States bear the number of the rebuild that they are of, and it
+//! What the sinks have stays until what replaces it is whole: what is noted of these buckets is held back until no part is left.
+//! States bear the generation of the rebuild that they are of, and it
 //! counts for more in a roll-up's version than any number of documents.
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use headcount_core::stats::bucket::Rfc3339;
 use headcount_core::time::Wall;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use super::Desk;
 use super::home::{Fail, Home, Work, insert_many, majority};
 use super::parts::{Buckets, Part, date, wall};
 use super::plan::{Plan, cut, parts_of};
+use super::{Desk, generation};
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +29,18 @@ pub(super) struct Rebuild {
     pub(super) generation: i64,
 }
 
-/// A roll-up's version: of two of one rebuild, the one with more documents is the newer.
-pub(super) const fn version(generation: i64, documents: i64) -> i64 {
-    const DOCUMENTS: u32 = 40;
-    (generation << DOCUMENTS).saturating_add(documents)
-}
-
 impl Desk {
     /// Asks for it. False if another one is under way.
     pub(super) async fn ask_rebuild(&self, buckets: Buckets) -> Result<bool, Fail> {
         let ask = doc! { "from": date(buckets.from), "to": date(buckets.to) };
+        let now = generation::at(self.server_now().await?);
+        let next = doc! { "$max": [{ "$add": ["$generation", 1_i64] }, now] };
         let asked = self
             .home
             .pipelines()
             .update_one(
                 doc! { "_id": &self.site.name, "rebuild": { "$exists": false } },
-                doc! { "$set": { "rebuild": ask }, "$inc": { "generation": 1_i64 } },
+                vec![doc! { "$set": { "rebuild": ask, "generation": next } }],
             )
             .write_concern(majority())
             .await?;
@@ -69,6 +67,43 @@ impl Desk {
     pub(super) async fn has_backlog(&self) -> Result<bool, Fail> {
         let open = doc! { "pipeline": &self.site.name, "kind": "backlog", "done": false };
         Ok(self.home.parts().find_one(open).await?.is_some())
+    }
+
+    /// Where the keys of these buckets' roll-ups begin and end.
+    fn keys(&self, buckets: Buckets) -> (String, String) {
+        // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
+        let key = |bucket: Wall| super::notes::key(&self.site.name, &Rfc3339(bucket).to_string());
+        (key(buckets.from), key(buckets.to))
+    }
+
+    /// The ranges of keys whose buckets are being counted anew: what there is of them is only a part.
+    pub(super) async fn recounted(&self, session: Option<&mut ClientSession>) -> Result<Vec<(String, String)>, Fail> {
+        let open = doc! { "pipeline": &self.site.name, "kind": "backlog", "done": false, "from": { "$exists": true } };
+        let ranges = [
+            doc! { "$match": open },
+            doc! { "$group": { "_id": { "from": "$from", "to": "$to" } } },
+        ];
+        let parts = self.home.parts();
+        let asked = parts.aggregate(ranges);
+        let mut found: Vec<Document> = Vec::new();
+        match session {
+            None => found = asked.await?.try_collect().await?,
+            Some(session) => {
+                let mut ranges = asked.session(&mut *session).await?;
+                while let Some(range) = ranges.next(session).await.transpose()? {
+                    found.push(range);
+                }
+            }
+        }
+        let keys = |range: &Document| {
+            let range = range.get_document("_id").ok()?;
+            let moment = |name: &str| range.get_datetime(name).ok().copied().map(wall);
+            Some(self.keys(Buckets {
+                from: moment("from")?,
+                to: moment("to")?,
+            }))
+        };
+        Ok(found.iter().filter_map(keys).collect())
     }
 
     /// Carries it out, for whoever holds the tail and has settled all that it has read.
@@ -101,17 +136,22 @@ impl Desk {
             pipeline: &self.site.name,
             tail,
             rebuild,
-            parts: parts_of(&self.site.name, &plan, now, self.site.settle, Some(rebuild)),
+            parts: parts_of(
+                &self.site.name,
+                &plan,
+                now,
+                self.site.settle,
+                (rebuild.generation, Some(rebuild.buckets)),
+            ),
         };
         self.home.transact(&begin).await
     }
 
     /// Deletes the states of these buckets that are of an earlier rebuild: so a straggler deletes nothing of this one.
     async fn clear(&self, rebuild: Rebuild) -> Result<(), Fail> {
-        // The `_id`s of roll-ups begin with their bucket, in a form that sorts by time.
-        let key = |bucket: Wall| super::notes::key(&self.site.name, &Rfc3339(bucket).to_string());
+        let (from, to) = self.keys(rebuild.buckets);
         let old = doc! {
-            "key": { "$gte": key(rebuild.buckets.from), "$lt": key(rebuild.buckets.to) },
+            "key": { "$gte": from, "$lt": to },
             "generation": { "$lt": rebuild.generation },
         };
         self.home.states().delete_many(old).write_concern(majority()).await?;
@@ -156,17 +196,5 @@ impl Work for Begin<'_> {
             return Err(Fail::Fenced);
         }
         insert_many(session, &self.home.parts(), self.parts.clone()).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn a_rebuild_counts_for_more_than_documents() {
-        assert!(version(1, 0) > version(0, 900_000_000_000));
-        assert!(version(1, 5) > version(1, 4));
-        assert!(version(8_000_000, 1) > 0);
     }
 }

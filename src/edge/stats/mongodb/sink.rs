@@ -10,10 +10,14 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession, Collection};
 use tokio::sync::OnceCell;
 
-use super::super::rollup::{Fence, Rollup, Sink, Verdict};
+use super::super::rollup::{Fence, NOT_OURS, Rollup, Sink, Verdict, unless_all_refused};
 use super::super::sink_url;
 use super::extract::{bson, insert};
+use super::generation;
 use super::home::{DUPLICATE_KEY, Fail, Work, code, connect, transact, update_many};
+
+/// Where so many are refused one after the other and none was taken, the others are not tried: each costs a transaction.
+const ENOUGH: usize = 20;
 
 /// One collection.
 pub(crate) struct CollectionSink {
@@ -43,25 +47,68 @@ impl Sink for CollectionSink {
     async fn write(&self, rollups: &[Rollup], fence: &Fence) -> Result<Vec<Verdict>, StatsError> {
         let client = self.client.get_or_try_init(|| connect(&self.to)).await?;
         let database = client.database(&self.to.database);
-        let write = Write {
+        let mut write = Write {
             fences: database.collection("headcount_stats_fences"),
             into: database.collection(&self.to.collection),
             fence,
             rollups,
         };
-        transact(client, &write)
-            .await
-            .map_err(|fail| match StatsError::from(fail) {
-                StatsError::Later { after, why } => StatsError::Later {
-                    after,
-                    why: format!("{}: {why}", self.to),
-                },
-                StatsError::Refused { why } => StatsError::Refused {
-                    why: format!("{}: {why}", self.to),
-                },
-                StatsError::Fenced => StatsError::Fenced,
-            })?;
-        Ok(vec![Verdict::Taken; rollups.len()])
+        // Where one is refused, nothing of the transaction is there: those before it are written for themselves, and so are those
+        // after it.
+        let (mut left, mut verdicts) = (vec![rollups], Vec::with_capacity(rollups.len()));
+        while let Some(some) = left.pop() {
+            if some.is_empty() {
+                continue;
+            }
+            write.rollups = some;
+            match transact(client, &write).await {
+                Ok(()) => verdicts.resize(verdicts.len() + some.len(), Verdict::Taken),
+                Err(Fail::Unwritten { place: 0, why }) => {
+                    verdicts.push(Verdict::Refused(why.clone()));
+                    if verdicts.len() >= ENOUGH && !verdicts.contains(&Verdict::Taken) {
+                        return Ok(vec![Verdict::Later(why); rollups.len()]);
+                    }
+                    left.extend(some.get(1..));
+                }
+                Err(Fail::Unwritten { place, .. }) if place < some.len() => {
+                    let (before, from) = some.split_at(place);
+                    left.extend([from, before]);
+                }
+                Err(Fail::Fenced) => return Err(self.fenced(&write).await),
+                Err(fail) => return Err(self.failed(fail)),
+            }
+        }
+        Ok(unless_all_refused(verdicts))
+    }
+}
+
+impl CollectionSink {
+    fn failed(&self, fail: impl Into<StatsError>) -> StatsError {
+        match fail.into() {
+            StatsError::Later { after, why } => StatsError::Later {
+                after,
+                why: format!("{}: {why}", self.to),
+            },
+            StatsError::Refused { why } => StatsError::Refused {
+                why: format!("{}: {why}", self.to),
+            },
+            StatsError::Fenced => StatsError::Fenced,
+        }
+    }
+
+    /// A greater token is that of a newer lease, mostly of this one. Where it is not, waiting for it brings nothing.
+    async fn fenced(&self, write: &Write<'_>) -> StatsError {
+        let there = write.fences.find_one(doc! { "_id": write.fence_id() }).await;
+        let token = match there {
+            Ok(there) => there.and_then(|there| there.get_i64("token").ok()).unwrap_or(0),
+            Err(error) => return self.failed(Fail::Driver(error)),
+        };
+        if generation::of(token) <= generation::of(write.fence.token) {
+            return StatsError::Fenced;
+        }
+        StatsError::Refused {
+            why: format!("{}: {NOT_OURS}", self.to),
+        }
     }
 }
 
@@ -70,6 +117,13 @@ struct Write<'a> {
     into: Collection<Document>,
     fence: &'a Fence,
     rollups: &'a [Rollup],
+}
+
+impl Write<'_> {
+    /// Whoever writes something else, to another collection or from another source, is in nobody's way.
+    fn fence_id(&self) -> String {
+        format!("{} < {}", self.into.name(), self.fence.name)
+    }
 }
 
 #[async_trait]
@@ -82,7 +136,7 @@ impl Work for Write<'_> {
         let fenced = self
             .fences
             .update_one(
-                doc! { "_id": &self.fence.name, "token": { "$lte": self.fence.token } },
+                doc! { "_id": self.fence_id(), "token": { "$lte": self.fence.token } },
                 doc! { "$set": { "token": self.fence.token } },
             )
             .upsert(true)

@@ -9,7 +9,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::cursor::{Kind, moment};
 use super::home::Fail;
 use super::parts::{expired, wall};
-use super::{Desk, now};
+use super::{Desk, notes, now};
 
 /// What waits is counted so far and no further: from there on it is estimated, or just "many".
 const MOST: u64 = 20_000;
@@ -68,7 +68,7 @@ impl Desk {
         } else {
             standing.lag = oldest.map(|oldest| wall(now).since(wall(oldest)));
         }
-        standing.unpublished = self.unpublished(MOST).await?;
+        standing.unpublished = self.unpublished(MOST).await? + notes::count_held(&self.home, pipeline).await?;
         standing.dead_letters = self
             .home
             .dead_letters()

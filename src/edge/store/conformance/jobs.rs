@@ -284,6 +284,17 @@ pub(in crate::store) async fn old_runs_are_forgotten(open: OpenJobs) {
         [at(50), at(40), at(30), at(20), at(5)],
         "what is under way stays"
     );
+    // Of a job that is configured no more nobody finds out that a run is lost.
+    store.claim(claim("removed", 5, "one")).await.unwrap();
+    hear(&*store, "removed", 5, Word::Sent, 6).await;
+    store.forget_runs(at(6), 100).await.unwrap();
+    assert_eq!(store.runs("removed", 10).await.unwrap().len(), 1);
+    store.forget_runs(at(22), 100).await.unwrap();
+    assert_eq!(
+        store.runs("removed", 10).await.unwrap(),
+        [],
+        "nothing was heard of it for long"
+    );
     store.forget_runs(at(0), 2).await.unwrap();
     assert_eq!(slots().await, [at(50), at(40), at(5)]);
     assert_eq!(settled(&*store, "a", 99).await, at(50), "and it is settled as before");

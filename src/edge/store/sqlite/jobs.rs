@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::writer::failed;
 use super::{Sqlite, rows};
 
-/// What its Headcount still has to see to, as SQL.
-const HELD: &str = "(state = 'claimed' OR (own = 1 AND state = 'started'))";
+/// What its Headcount still has to see to, as SQL. These have not ended, which the indexes of open runs need to be told.
+const HELD: &str = "(ended_at IS NULL AND (state = 'claimed' OR (own = 1 AND state = 'started')))";
 const COLUMNS: &str = "job, slot, id, due, own, state, claimed_at, sent_at, started_at, ended_at, heard_at, worker, \
                        runtime, why";
 
@@ -73,6 +73,12 @@ fn forget(db: &Connection, before: Wall, keep: usize) -> Result<(), StoreError> 
     change(
         db,
         "DELETE FROM job_runs WHERE ended_at < ?1",
+        params![before.as_micros()],
+    )?;
+    // Of a job that is not configured any more nobody says that a run is lost.
+    change(
+        db,
+        "DELETE FROM job_runs WHERE ended_at IS NULL AND state <> 'claimed' AND heard_at < ?1",
         params![before.as_micros()],
     )?;
     let mut names = db.prepare_cached("SELECT name FROM jobs").map_err(failed)?;
@@ -242,4 +248,26 @@ fn change(db: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Result
     db.prepare_cached(sql)
         .and_then(|mut change| change.execute(params))
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Place;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn what_is_held_is_sought_among_the_open_runs_only() {
+        let db = schema::open(&Place::Memory).unwrap();
+        for which in [
+            format!("{HELD} AND (owner = 'a' OR lease < 1)"),
+            format!("owner = 'a' AND {HELD} ORDER BY job, slot"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN SELECT id FROM job_runs WHERE {which}");
+            let plan: String = db.query_row(&sql, [], |row| row.get(3)).unwrap();
+            // Either index holds the open ones together.
+            let sought = ["INDEX job_runs_open", "INDEX job_runs_ended (ended_at=?)"];
+            assert!(sought.iter().any(|index| plan.contains(index)), "{plan}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The program's own metrics (CONTRACT, section Metrics). Counters are atomics; the event lane adds once a batch.
 
 pub mod jobs;
+pub mod node;
 pub mod stats;
 
 use std::sync::atomic::AtomicU64;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use jobs::{JobLabel, JobMeters, RunLabel};
+pub use node::NodeMeters;
 
 /// One label: the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,17 +45,6 @@ pub struct ActorLabel {
     pub actor: String,
 }
 
-/// Labels of a task that a node of Headcount's own has run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NodeTaskLabel {
-    /// The broker's name in the configuration.
-    pub broker: String,
-    /// The task.
-    pub task: String,
-    /// What it came to, in Celery's words: `SUCCESS`, `FAILURE`, `RETRY` or `REVOKED`.
-    pub state: &'static str,
-}
-
 /// Bounds of the probe histogram, in seconds: an idle worker answers in 1 to 20 ms, a busy machine within a second.
 const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
@@ -78,16 +69,12 @@ pub struct Meters {
     pub task_counts_lost: Counter<u64, AtomicU64>,
     /// `headcount_notifications_total{notifier,outcome}`.
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
-    /// `headcount_node_tasks_total{broker,task,state}`.
-    pub node_tasks: Family<NodeTaskLabel, Counter<u64, AtomicU64>>,
-    /// `headcount_node_refused_total{broker}`.
-    pub node_refused: Family<BrokerLabel, Counter<u64, AtomicU64>>,
-    /// `headcount_node_unsent_total{broker}`.
-    pub node_unsent: Family<BrokerLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
     /// `headcount_jobs_…`.
     pub jobs: JobMeters,
+    /// `headcount_node_…`.
+    pub node: NodeMeters,
     /// Those of pipelines.
     pub stats: stats::StatsMeters,
 }
@@ -102,11 +89,9 @@ impl Default for Meters {
             probe_failures: Family::default(),
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
-            node_tasks: Family::default(),
-            node_refused: Family::default(),
-            node_unsent: Family::default(),
             actor_restarts: Family::default(),
             jobs: JobMeters::default(),
+            node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
         }
     }
@@ -151,26 +136,12 @@ impl Meters {
             self.notifications.clone(),
         );
         registry.register(
-            "headcount_node_tasks",
-            "Tasks that Headcount's own node has brought to an end",
-            self.node_tasks.clone(),
-        );
-        registry.register(
-            "headcount_node_refused",
-            "Messages to Headcount's own node that were no tasks of its, and were rejected",
-            self.node_refused.clone(),
-        );
-        registry.register(
-            "headcount_node_unsent",
-            "Tasks that were to follow one of Headcount's own node, could not be sent, and are lost",
-            self.node_unsent.clone(),
-        );
-        registry.register(
             "headcount_actor_restarts",
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
         );
         self.jobs.register(registry);
+        self.node.register(registry);
         self.stats.register(registry);
     }
 }

@@ -28,8 +28,8 @@ pub struct RunLabel {
 
 /// Bounds of the delay between the moment that a task was due and the broker's yes, in seconds.
 const DELAY_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0];
-/// Bounds of how long runs take, in seconds.
-const RUNTIME_BUCKETS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+/// Bounds of how long runs of tasks take, in seconds.
+pub(super) const RUNTIME_BUCKETS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 
 type Histograms = Family<JobLabel, Histogram, fn() -> Histogram>;
 

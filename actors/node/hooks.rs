@@ -2,7 +2,8 @@
 
 use headcount_core::node::Signal;
 
-use crate::meters::{BrokerLabel, Meters, NodeTaskLabel};
+use crate::meters::node::{NodeRuntimeLabel, NodeTaskLabel};
+use crate::meters::{BrokerLabel, Meters};
 use crate::ports::node::Hook;
 
 /// Writes the log, each line as Celery's worker would.
@@ -93,7 +94,7 @@ impl Count {
     pub fn new(meters: Meters, broker: impl Into<String>) -> Self {
         let broker = broker.into();
         // From zero, so that the first is an increase.
-        for counter in [&meters.node_refused, &meters.node_unsent] {
+        for counter in [&meters.node.refused, &meters.node.unsent] {
             drop(counter.get_or_create(&BrokerLabel { broker: broker.clone() }));
         }
         Self { meters, broker }
@@ -105,14 +106,25 @@ impl Count {
             task: task.to_owned(),
             state,
         };
-        self.meters.node_tasks.get_or_create(&label).inc();
+        self.meters.node.tasks.get_or_create(&label).inc();
     }
 }
 
 impl Hook for Count {
     fn on(&self, _: &str, signal: &Signal) {
         match signal {
-            Signal::TaskPostrun { call, state, .. } => self.task(&call.name, state),
+            Signal::TaskPostrun { call, state, runtime } => {
+                self.task(&call.name, state);
+                let label = NodeRuntimeLabel {
+                    broker: self.broker.clone(),
+                    task: call.name.clone(),
+                };
+                self.meters
+                    .node
+                    .runtime
+                    .get_or_create(&label)
+                    .observe(runtime.as_secs_f64());
+            }
             // One that was terminated has ended, and was counted as that.
             Signal::TaskRevoked {
                 call,
@@ -121,11 +133,11 @@ impl Hook for Count {
             } => self.task(&call.name, "REVOKED"),
             Signal::TaskUnknown { .. } | Signal::TaskRejected(_) => {
                 let broker = self.broker.clone();
-                self.meters.node_refused.get_or_create(&BrokerLabel { broker }).inc();
+                self.meters.node.refused.get_or_create(&BrokerLabel { broker }).inc();
             }
             Signal::TaskInternalError { .. } => {
                 let broker = self.broker.clone();
-                self.meters.node_unsent.get_or_create(&BrokerLabel { broker }).inc();
+                self.meters.node.unsent.get_or_create(&BrokerLabel { broker }).inc();
             }
             _ => {}
         }

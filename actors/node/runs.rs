@@ -7,6 +7,7 @@ use headcount_core::node::{CallInfo, Outcome, RunId};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tracing::Instrument;
 
 use crate::ports::node::{Arguments, Call, SharedTask};
 
@@ -29,13 +30,15 @@ impl Runs {
         let (hurry_in, hurry) = watch::channel(false);
         let mut impatient = hurry.clone();
         let heeds = task.heeds_hurry();
+        // What a task logs says whose it is; a tracer sees it as one piece of work.
+        let span = tracing::info_span!("task", name = info.name, id = info.id, root_id = info.root_id);
         let call = Call {
             info,
             arguments: Arguments { args, kwargs },
             hurry,
         };
         // A task of its own, so that a panic in it ends nothing else.
-        let mut running = actix::spawn(async move { task.run(call).await });
+        let mut running = actix::spawn(async move { task.run(call).await }.instrument(span));
         self.known.insert(id, (running.abort_handle(), hurry_in));
         self.watched.spawn_local(async move {
             let over = async {

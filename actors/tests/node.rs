@@ -161,7 +161,7 @@ fn linked(id: &str) -> TaskMessage {
 
 fn unsent(watch: &Watch) -> u64 {
     let broker = "main".to_owned();
-    watch.meters.node_unsent.get_or_create(&BrokerLabel { broker }).get()
+    watch.meters.node.unsent.get_or_create(&BrokerLabel { broker }).get()
 }
 
 #[test]

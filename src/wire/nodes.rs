@@ -170,7 +170,10 @@ fn shown(node: &config::Node, broker: &brokers::Config, backend: &str) -> Map<St
         "broker_url": url,
         "result_backend": backend,
         "result_expires": node.result_expires.as_secs(),
-        "task_default_queue": node.queue,
+        "task_queues": [node.queue],
+        // Where what Headcount sends goes that names no queue, and that no route leads elsewhere.
+        "task_default_queue": "celery",
+        "broker_transport_options": {"visibility_timeout": node.visibility_timeout.as_secs()},
         "task_routes": broker.routes.iter().map(route).collect::<Vec<_>>(),
         "task_queue_max_priority": node.max_priority,
         "worker_concurrency": node.concurrency,

@@ -594,7 +594,7 @@ fn a_route_that_leads_nowhere_is_named() {
         ("queue = \"q\"", "5:1: broker[0].routes[0].task: this key is required"),
         (
             "task = \"\"\nqueue = \"q\"",
-            "6:8: broker[0].routes[0].task: an empty pattern matches no task",
+            "6:8: broker[0].routes[0].task: an empty pattern matches nothing",
         ),
         (
             "task = \"t\"",

@@ -229,10 +229,13 @@ impl Node {
             self.drop_scheduled(now, out);
             return Ok(ok(&format!("tasks {shown} flagged as revoked")));
         }
+        // As a worker does, it names whom it has: also those that wait, which are not run.
+        let waiting = self.reserved.iter().chain(self.scheduled.values());
+        let waiting = waiting.map(|call| &call.message.id).filter(|id| ids.contains(*id));
+        let mut terminated: Vec<String> = waiting.cloned().collect();
         self.drop_scheduled(now, out);
         let known = |(run, it): (&RunId, &super::call::Run)| ids.contains(&it.call.message.id).then_some(*run);
         let running: Vec<RunId> = self.running.iter().filter_map(known).collect();
-        let mut terminated = Vec::new();
         for id in running {
             let Some(run) = self.running.remove(&id) else { continue };
             out.push(Output::Stop(id));

@@ -360,6 +360,51 @@ fn what_comes_too_late_or_is_revoked_is_not_run_and_its_sender_is_told() {
 }
 
 #[test]
+fn who_waits_is_named_when_it_is_terminated() {
+    let mut world = World::new(|spec| spec.concurrency = 1);
+    world.deliver(task("runs", LATE));
+    world.deliver(task("reserved", LATE));
+    let mut later = task("scheduled", ECHO);
+    later.eta = Some(world.now.wall + seconds(3600));
+    world.deliver(later);
+    let ids = json!({"task_id": ["reserved", "scheduled", "runs", "nobody"], "terminate": true});
+    let answered = world.ask("revoke", ids);
+    assert_eq!(answered, json!({"ok": "terminate: reserved, scheduled, runs"}));
+    assert!(world.started().is_empty());
+    for list in ["active", "reserved", "scheduled"] {
+        assert_eq!(world.ask(list, json!({})), json!([]), "{list}");
+    }
+}
+
+#[test]
+fn a_time_limit_that_is_set_by_command_is_kept_by_what_runs_later() {
+    let mut world = World::new(|_| ());
+    world.ask("time_limit", json!({"task_name": ECHO, "hard": 5.0, "soft": 2.0}));
+    world.deliver(task("1", ECHO));
+    let run = world.started()[0];
+    world.pass(seconds(2));
+    assert!(
+        world
+            .out
+            .iter()
+            .any(|output| matches!(output, Output::Hurry(hurried) if *hurried == run))
+    );
+    assert!(world.conclusions().is_empty());
+    world.pass(seconds(3));
+    assert!(
+        world
+            .out
+            .iter()
+            .any(|output| matches!(output, Output::Stop(stopped) if *stopped == run))
+    );
+    let result = world.conclusions()[0].result.clone().unwrap();
+    assert_eq!(
+        (result.state, result.value),
+        (State::Failure, Err(Failure::time_limit(5.0)))
+    );
+}
+
+#[test]
 fn one_that_waits_for_its_time_is_revoked_at_once() {
     let mut world = World::new(|_| ());
     let mut later = task("1", ECHO);

@@ -229,8 +229,16 @@ pub(crate) fn to_python(broker: &Broker) {
     };
     let worker = Worker::start(&broker.url(), "sms@h1", options);
     let told = run_script(&broker.url(), "chain.py", &[&broker.url(), &backend(broker)]);
-    assert_eq!(told, json!({"chain": 42, "routed": 43, "linked": [2]}));
-    worker.process().wait_line("WITNESS {\"args\": [\"early\"]", PATIENCE);
+    assert_eq!(
+        told,
+        json!({"chain": 42, "routed": 43, "back": 21, "failed": "TypeError"})
+    );
+    // A callback gets the result before its own arguments, and an errback the id of what failed.
+    for args in [r#"["early"]"#, r#"["done", "linked"]"#, r#"["failed", "missed"]"#] {
+        worker
+            .process()
+            .wait_line(&format!("WITNESS {{\"args\": {args}"), PATIENCE);
+    }
     assert!(headcount.sigterm().success());
 }
 

@@ -391,3 +391,41 @@ fn a_sink_that_refuses_everything_is_waited_for() {
     pipeline.wait_right(&elastic, SOON);
     assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
 }
+
+/// Enough roll-ups that those which wait reach their bound (`MAX_UNPUBLISHED`, 20,000) long before the end.
+#[test]
+fn a_sink_that_takes_nothing_holds_up_the_reader() {
+    const DOCUMENTS: u64 = 120_000;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    proxy.fail_always(Some(ElasticFault::Whole(429)));
+    let pipeline = Pipeline::shaped(
+        &mongo,
+        &proxy.sink("clicks-1m"),
+        "bucket = \"1d\"\ngroup_by = [\"serial\"]",
+        &[("n", "count")],
+    );
+    let source = Source::of(&mongo);
+    source.insert_past(DOCUMENTS, 9, 3_600);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let of = |name: &str| headcount.metric(&format!("headcount_stats_{name}"), "pipeline=\"clicks\"");
+    wait_until("the bound", SOON, || {
+        of("unpublished").filter(|waiting| *waiting >= 20_000.0)
+    });
+    // It stands still for as long as the sink is asked again and again.
+    let stood = wait_until("a reader that waits", SOON, || {
+        let (read, asked) = (of("documents_total")?, proxy.bulks().1);
+        wait_until("it is tried again", SOON, || {
+            (proxy.bulks().1 >= asked + 3).then_some(())
+        });
+        (of("documents_total")? == read).then_some(read)
+    });
+    assert!((20_000.0..DOCUMENTS as f64).contains(&stood), "{stood} documents");
+    assert!(of("failures_total").unwrap() > 0.0);
+    assert_eq!(elastic.documents("clicks-1m").len(), 0);
+    // And goes on when the sink does.
+    proxy.fail_always(None);
+    wait_until("it goes on", SOON, || {
+        of("documents_total").filter(|read| *read > stood)
+    });
+}

@@ -144,6 +144,7 @@ fn random(number: u64, count: u64, seed: u64, seconds: u64) -> Document {
         "price": dice.below(1_000) as f64 / 100.0,
         "ms": (1 + dice.below(5_000)) as f64 / 10.0,
         "user": i64::try_from(dice.below(200)).unwrap(),
+        "serial": i64::try_from(number).unwrap(),
     }
 }
 

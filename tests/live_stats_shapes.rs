@@ -214,3 +214,26 @@ fn what_comes_later_than_is_waited_for_is_put_aside_and_what_was_there_before_is
     });
     assert_eq!(pipeline.dead_letters().len(), 1);
 }
+
+/// Nobody can tell when such a document came to be, and judging by when it is read would put aside what came in time while
+/// nobody read.
+#[test]
+fn nothing_is_too_late_by_a_cursor_that_tells_no_time() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let more = "cursor = \"serial\"\nsettle = \"1s\"\nlate = \"10m\"";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), more);
+    let source = Source::of(&mongo);
+    source.index("serial");
+    let numbered = |serial: i64, minutes: i64| {
+        let mut document = about(minutes);
+        document.insert("serial", serial);
+        document
+    };
+    source.insert(vec![numbered(1, 60)]);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    pipeline.wait_right(&elastic, SOON);
+    source.insert(vec![numbered(2, 90), numbered(3, 1)]);
+    wait_until("all three", SOON, || (pipeline.rollups().len() == 3).then_some(()));
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(pipeline.dead_letters().len(), 0);
+}

@@ -116,7 +116,7 @@ impl<'s> Fold<'s> {
         else {
             return Err(Fail::Damaged("a document without places for its fields".to_owned()));
         };
-        let floor = self.floor(document, now);
+        let floor = self.floor(document);
         let bucket = match self.spec.window.place(floor, now, time) {
             Ok(bucket) => bucket,
             Err(why) => {
@@ -141,14 +141,14 @@ impl<'s> Fold<'s> {
         }
     }
 
-    /// The oldest bucket that still takes this document. It is judged by when the document came to be, where the cursor field
-    /// tells, so that it makes no difference when it is read.
-    fn floor(&self, document: &RawDocument, now: Wall) -> Wall {
-        if !self.judges_late {
-            return Wall::from_micros(i64::MIN);
+    /// The oldest bucket that still takes this document. It is judged by when the document came to be, so that it makes no
+    /// difference when it is read; where the cursor field does not tell, none is too old.
+    fn floor(&self, document: &RawDocument) -> Wall {
+        let came = raw(document, &self.spec.cursor).and_then(moment);
+        match came.filter(|_| self.judges_late) {
+            Some(came) => self.spec.window.floor(came),
+            None => Wall::from_micros(i64::MIN),
         }
-        let came = raw(document, &self.spec.cursor).and_then(moment).unwrap_or(now);
-        self.spec.window.floor(came)
     }
 
     fn put_aside(&mut self, document: &RawDocument, mut reason: String) {

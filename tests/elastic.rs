@@ -9,11 +9,11 @@ mod stats;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{ElasticFault, ElasticNode, ElasticProxy, Headcount, MongoDb, Product, poll_until, wait_until};
+use headcount_testkit::{ElasticNode, ElasticProxy, Headcount, MongoDb, Product, poll_until, wait_until};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::{Value, json};
 
-use stats::{Pipeline, Run, Source, program};
+use stats::{FAULTS, Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(120);
@@ -143,18 +143,9 @@ fn a_node_that_fails_in_its_ways_gets_everything_in_the_end(node: &ElasticNode) 
     let pipeline = Pipeline::new(&mongo, &proxy.sink("faults"));
     let source = Source::of(&mongo);
     source.insert_random(400, 4);
-    let some = |status| ElasticFault::Items { status, every: 2 };
-    let faults = [
-        ElasticFault::Whole(429),
-        some(429),
-        ElasticFault::Whole(503),
-        some(503),
-        ElasticFault::AnswerLost,
-        some(429),
-    ];
-    proxy.fail_next(faults);
+    proxy.fail_next(FAULTS);
     let headcount = Headcount::launch(program(), &pipeline.config());
-    wait_until("all faults", SOON, || (proxy.bulks().1 >= faults.len()).then_some(()));
+    wait_until("all faults", SOON, || (proxy.bulks().1 >= FAULTS.len()).then_some(()));
     pipeline.wait_right(node, SOON);
     // What a node does by itself where its disk is full, with 429 for each item; and what an administrator does, with 403.
     for block in ["read_only_allow_delete", "write"] {

@@ -11,7 +11,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::json;
 
-use stats::{Pipeline, Run, Source, program};
+use stats::{FAULTS, Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);
@@ -286,18 +286,9 @@ fn an_elasticsearch_that_fails_in_its_ways_gets_everything_in_the_end() {
     let pipeline = Pipeline::new(&mongo, &proxy.sink("clicks-1m"));
     let source = Source::of(&mongo);
     source.insert_random(400, 4);
-    let some = |status| ElasticFault::Items { status, every: 2 };
-    let faults = [
-        ElasticFault::Whole(429),
-        some(429),
-        ElasticFault::Whole(503),
-        some(503),
-        ElasticFault::AnswerLost,
-        some(429),
-    ];
-    proxy.fail_next(faults);
+    proxy.fail_next(FAULTS);
     let _headcount = Headcount::launch(program(), &pipeline.config());
-    wait_until("all faults", SOON, || (proxy.bulks().1 >= faults.len()).then_some(()));
+    wait_until("all faults", SOON, || (proxy.bulks().1 >= FAULTS.len()).then_some(()));
     source.insert_random(100, 5);
     pipeline.wait_right(&elastic, SOON);
     pipeline.compare(&elastic);

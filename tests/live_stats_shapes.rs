@@ -208,10 +208,7 @@ fn what_comes_later_than_is_waited_for_is_put_aside_and_what_was_there_before_is
     drop(first);
     source.insert(vec![about(9)]);
     let _second = Headcount::launch(program(), &pipeline.config());
-    wait_until("the third", SOON, || {
-        let count = |one: Document| one.get_i64("n").unwrap();
-        (pipeline.rollups().into_iter().map(count).sum::<i64>() == 3).then_some(())
-    });
+    wait_until("the third", SOON, || (pipeline.counted() == 3).then_some(()));
     assert_eq!(pipeline.dead_letters().len(), 1);
 }
 

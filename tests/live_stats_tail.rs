@@ -180,14 +180,7 @@ fn who_comes_while_parts_are_planned_is_in_one_of_them() {
     });
     // In every part. A number says nothing of when it came.
     source.insert((0..2_000).map(|n| numbered(f64::from(n) + 0.5)).collect());
-    let count = || {
-        pipeline
-            .rollups()
-            .iter()
-            .map(|rollup| rollup.get_i64("n").unwrap())
-            .sum::<i64>()
-    };
-    wait_until("all of them", SOON, || (count() == 4_000).then_some(()));
+    wait_until("all of them", SOON, || (pipeline.counted() == 4_000).then_some(()));
     pipeline.wait_right(&elastic, SOON);
 }
 
@@ -210,14 +203,7 @@ fn ids_of_many_megabytes_are_counted_and_put_aside_as_others_are() {
         source.insert(vec![document]);
     }
     source.insert(vec![numbered(4)]);
-    let count = || {
-        pipeline
-            .rollups()
-            .iter()
-            .map(|rollup| rollup.get_i64("n").unwrap())
-            .sum::<i64>()
-    };
-    wait_until("four of five", SOON, || (count() == 4).then_some(()));
+    wait_until("four of five", SOON, || (pipeline.counted() == 4).then_some(()));
     let letters = pipeline.dead_letters();
     let reasons: Vec<&str> = letters.iter().map(|letter| letter.get_str("reason").unwrap()).collect();
     assert_eq!(reasons, ["field `price`: expected a number, found a text"]);

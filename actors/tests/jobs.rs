@@ -224,32 +224,22 @@ fn what_is_sent_and_cannot_be_noted_is_not_sent_again() {
 /// The store tells of a run that is not sent, and while its answer is on the way it is sent and noted.
 #[test]
 fn an_answer_that_is_overtaken_makes_nothing_be_sent_again() {
-    live(async {
-        let lasting: Arc<Lasting> = Arc::default();
-        let door = Door::new(&lasting, "one");
-        door.fare(|name| match name {
-            "send" => Fate::IsSlow(1),
-            "adopt" => Fate::IsSlow(3),
-            _ => Fate::Works,
-        });
-        let mut often = job(&door);
-        often.plan.timing = Timing::Every(Span::from_secs(1));
-        let _life = begin(&door, often, "one");
-        pass(secs(120)).await;
-        let sent = sent_slots(&lasting);
-        assert!(sent.len() > 60 && sent.values().all(|count| *count == 1), "{sent:?}");
-    });
+    sends_each_once_where_adopting_takes(3);
 }
 
 /// The answer takes so long that the store is to be asked again before: what was noted since the first question stays noted.
 #[test]
 fn an_answer_that_is_overtaken_by_the_next_question_makes_nothing_be_sent_again() {
-    live(async {
+    sends_each_once_where_adopting_takes(12);
+}
+
+fn sends_each_once_where_adopting_takes(seconds: u64) {
+    live(async move {
         let lasting: Arc<Lasting> = Arc::default();
         let door = Door::new(&lasting, "one");
-        door.fare(|name| match name {
+        door.fare(move |name| match name {
             "send" => Fate::IsSlow(1),
-            "adopt" => Fate::IsSlow(12),
+            "adopt" => Fate::IsSlow(seconds),
             _ => Fate::Works,
         });
         let mut often = job(&door);

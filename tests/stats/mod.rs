@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use headcount_testkit::{ElasticApi, MongoDb, Process, poll_until, python, repository};
+use headcount_testkit::{ElasticApi, ElasticFault, MongoDb, Process, poll_until, python, repository};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{Client, IndexModel};
@@ -15,6 +15,16 @@ use tokio::runtime::Runtime;
 
 /// The driver's own tasks live here.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// The ways in which an Elasticsearch fails and comes round: a whole request, some of its items, an answer that is lost.
+pub(crate) const FAULTS: [ElasticFault; 6] = [
+    ElasticFault::Whole(429),
+    ElasticFault::Items { status: 429, every: 2 },
+    ElasticFault::Whole(503),
+    ElasticFault::Items { status: 503, every: 2 },
+    ElasticFault::AnswerLost,
+    ElasticFault::Items { status: 429, every: 2 },
+];
 
 /// The program under test.
 pub(crate) fn program() -> &'static str {
@@ -275,6 +285,11 @@ impl Pipeline {
 
     pub(crate) fn rollups(&self) -> Vec<Document> {
         self.all("clicks_1m", doc! {})
+    }
+
+    /// How many documents the roll-ups of the collection tell of.
+    pub(crate) fn counted(&self) -> i64 {
+        self.rollups().iter().map(|rollup| rollup.get_i64("n").unwrap()).sum()
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<Document> {

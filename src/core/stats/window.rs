@@ -347,7 +347,7 @@ mod tests {
         let measures: [(&str, Measure); 2] = [("p", "p50(x)".parse().unwrap()), ("d", "distinct(x)".parse().unwrap())];
         let plan = Plan::new(&fields, measures.iter().map(|(name, measure)| (*name, measure))).unwrap();
         let mut open = Open::with_room(10);
-        let mut fold = |open: &mut Open, minute, x: i64| {
+        let fold = |open: &mut Open, minute, x: i64| {
             let x = [Value::Int(x)];
             open.fold(&plan, at(minute), &[Value::text("a")], &x).unwrap().unwrap();
         };

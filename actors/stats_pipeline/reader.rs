@@ -153,7 +153,9 @@ async fn step(with: &Pipelining, hand: &mut Hand) -> Result<bool, StatsError> {
     if step.cut_short {
         with.meters.stats.cut_short.get_or_create(&label).inc();
     }
-    if step.documents > 0 {
+    // What comes now goes to the sinks at once. A backlog's next step changes much of what this one has, and is as well written
+    // together with it, when the publisher looks by itself.
+    if step.documents > 0 && (hand.kind == PartKind::Tail || step.next == Next::Done) {
         with.changed.notify_one();
     }
     if step.next != Next::Done {

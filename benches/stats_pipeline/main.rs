@@ -64,6 +64,11 @@ const CONTESTANTS: &[(&str, Contestant)] = &[
     ("all measures, 1 processor", Contestant::Headcount(1, Sinks::Both, ALL)),
     ("all measures, 2 processors", Contestant::Headcount(2, Sinks::Both, ALL)),
     ("all measures, 4 processors", Contestant::Headcount(4, Sinks::Both, ALL)),
+    ("all measures, 1 processor behind one Redis lock", Contestant::Locked(1)),
+    (
+        "all measures, 2 processors behind one Redis lock",
+        Contestant::Locked(2),
+    ),
     (
         "all measures, 4 processors behind one Redis lock",
         Contestant::Locked(4),
@@ -80,6 +85,10 @@ const CONTESTANTS: &[(&str, Contestant)] = &[
     (
         "plain, to MongoDB, 2 processors",
         Contestant::Headcount(2, Sinks::MongoDb, PLAIN),
+    ),
+    (
+        "plain, to MongoDB, 4 processors",
+        Contestant::Headcount(4, Sinks::MongoDb, PLAIN),
     ),
     (
         "plain, to MongoDB, `$group` and `$merge`",

@@ -2,105 +2,183 @@
 
 use std::time::Duration;
 
-use headcount_testkit::{
-    ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until,
-};
+use headcount_testkit::{ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until};
 use mongodb::bson::doc;
 
-use crate::pipelines::{Dice, Pipeline, Run, Source, program};
+use crate::pipelines::{Dice, FAULTS, Faults, Pipeline, Run, Source, program, seed};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(120);
 /// Small steps, so that there are many moments to be killed in.
 const SMALL_STEPS: &str = "lease = \"1s\"\nstep = 500";
 
+/// How often each of the commands is killed in the middle of its work.
+const KILLS: u64 = 20;
+
+/// Kills a command at a random moment, and says whether it had not ended before.
+fn kill_at_random(run: &Run, dice: &mut Dice, within_ms: u64) -> bool {
+    // Not a wait for something: the moment is what is tried.
+    let moment = Duration::from_millis(50 + dice.below(within_ms));
+    let ended = poll_until(moment, || run.process.ended());
+    run.process.sigkill();
+    assert!(
+        ended.is_none_or(|status| status.success()),
+        "{}",
+        run.process.last_lines()
+    );
+    ended.is_none()
+}
+
 #[test]
-fn killed_twenty_times_during_a_backfill_every_document_counts_once() {
-    const KILLS: usize = 20;
-    const SEED: u64 = 2_026;
+fn killed_twenty_times_during_a_backlog_every_document_counts_once() {
     let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
     let proxy = ElasticProxy::start(elastic.url());
     let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
     let source = Source::of(&mongo);
+    let seed = seed();
     // 15 groups in each of 400 minutes.
-    source.insert_past(40_000, SEED, 400 * 60);
-    let mut dice = Dice(SEED);
+    source.insert_past(40_000, seed, 400 * 60);
+    let (mut dice, mut faults) = (Dice(seed), Faults::of(&proxy));
     let (mut kills, mut in_the_middle) = (0, 0);
     while in_the_middle < KILLS {
         kills += 1;
         assert!(
             kills <= 3 * KILLS,
-            "the backfill was over before it could be killed {KILLS} times: {in_the_middle}"
+            "the backlog was over before it could be killed {KILLS} times: {in_the_middle}"
         );
+        faults.go_on();
         let run = Run::start(&pipeline, &["run"]);
-        // Not a wait for something: the moment is what is tried.
-        let moment = Duration::from_millis(100 + dice.below(700));
-        assert_eq!(
-            poll_until(moment, || run.process.ended()),
-            None,
-            "it has not ended before"
-        );
-        if dice.below(3) == 0 {
-            proxy.fail_next([ElasticFault::Items { status: 429, every: 2 }, ElasticFault::AnswerLost]);
-        }
-        run.process.sigkill();
+        assert!(kill_at_random(&run, &mut dice, 750), "it has ended before");
         if pipeline.unfinished() != (0, 0) {
             in_the_middle += 1;
         }
         if kills % 5 == 0 {
-            source.insert_random(200, kills as u64);
+            source.insert_random(200, seed + kills);
         }
     }
     Run::start(&pipeline, &["run"]).finish();
-    let said = pipeline.compare(&elastic);
-    let expected = 40_000 + 200 * (kills / 5);
-    assert_eq!(said["documents"], serde_json::json!(expected), "{said:#}");
+    pipeline.compare_whole(&elastic, 40_000 + 200 * (kills / 5));
+    assert!(faults.seen() >= FAULTS.len(), "only {} faults", faults.seen());
 }
 
 #[test]
-fn buckets_that_are_counted_anew_are_right_after_a_kill() {
+fn killed_twenty_times_while_buckets_are_counted_anew_they_are_right() {
+    const DOCUMENTS: u64 = 3_000;
+    const CYCLES: u64 = 2;
     let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
-    let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
-    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
+    let proxy = ElasticProxy::start(elastic.url());
+    let quick = "lease = \"500ms\"\nsettle = \"1s\"\nstep = 100";
+    let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), quick);
     let source = Source::of(&mongo);
-    source.insert_past(8_000, 20, 3_600);
+    let seed = seed();
+    source.insert_past(DOCUMENTS, seed, 1_800);
     Run::start(&pipeline, &["run"]).finish();
-    pipeline.compare(&elastic);
-    source.mend();
-    assert!(
-        !pipeline.both_are_right(&elastic),
-        "what was mended is not counted by itself"
-    );
+    pipeline.compare_whole(&elastic, DOCUMENTS);
+    let (mut dice, mut faults) = (Dice(seed), Faults::of(&proxy));
     let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
-    let run = Run::start(&pipeline, &backfill);
-    let rebuilt = mongodb::bson::doc! { "rebuilt": { "$exists": true } };
-    run.process.wait("a beginning", SOON, || {
-        pipeline.all("headcount_stats_pipelines", rebuilt.clone()).pop()
-    });
-    run.process.sigkill();
-    assert_ne!(pipeline.unfinished(), (0, 0), "it was over before it was killed");
-    source.insert_random(100, 21);
-    Run::start(&pipeline, &["run"]).finish();
-    let said = pipeline.compare(&elastic);
-    assert_eq!(said["documents"], serde_json::json!(8_099), "{said:#}");
+    let pipeline_has = |field: &str| {
+        let has = doc! { field: { "$exists": true } };
+        !pipeline.all("headcount_stats_pipelines", has).is_empty()
+    };
+    // Killed while it was to begin, while it counted, while it published.
+    let mut when = [0; 3];
+    for cycle in 1..=CYCLES {
+        source.mend();
+        let (mut asked, mut kills, mut runs, mut in_vain) = (false, 0, 0, 0);
+        while kills < KILLS / CYCLES || !asked {
+            runs += 1;
+            assert!(runs <= 6 * KILLS, "killed in the middle {kills} times of {runs}");
+            faults.go_on();
+            // One that has been asked for and has not begun is gone on with; another one would be refused.
+            let begins = !pipeline_has("rebuild");
+            let run = Run::start(&pipeline, if begins { &backfill[..] } else { &["run"] });
+            if begins {
+                run.process.wait("a request", SOON, || {
+                    let asked = run.process.stderr().iter().any(|line| line.contains("anew"));
+                    asked.then_some(())
+                });
+                asked = true;
+            }
+            if kill_at_random(&run, &mut dice, 1_000 + 300 * in_vain) {
+                let place = match (pipeline_has("rebuild"), pipeline.unfinished()) {
+                    (true, _) => Some(0),
+                    (false, (1.., _)) => Some(1),
+                    (false, (0, 1..)) => Some(2),
+                    (false, (0, 0)) => None,
+                };
+                if let Some(place) = place {
+                    when[place] += 1;
+                    kills += u64::from(begins);
+                    // Or a busy machine would never get on to the next one.
+                    in_vain = if begins { 0 } else { in_vain + 1 };
+                }
+            }
+        }
+        Run::start(&pipeline, &["run"]).finish();
+        pipeline.compare_whole(&elastic, DOCUMENTS - cycle);
+    }
+    println!("killed before it began, while it counted, while it published: {when:?}");
+    assert!(when.iter().all(|kills| *kills > 0), "{when:?}");
+    assert!(faults.seen() > 0);
+}
+
+#[test]
+fn killed_twenty_times_while_documents_come_every_one_counts_once() {
+    const COMING: usize = 40;
+    let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    // Documents come up to five seconds later than others with greater ids, and later still by as long as nobody reads: `settle` is a
+    // minute.
+    let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), "lease = \"500ms\"\nstep = 100");
+    let source = Source::of(&mongo);
+    let seed = seed();
+    let (mut dice, mut faults) = (Dice(seed), Faults::of(&proxy));
+    let mut headcount = Headcount::launch(program(), &pipeline.config());
+    let (mut kills, mut in_the_middle) = (0, 0);
+    while in_the_middle < KILLS {
+        kills += 1;
+        assert!(
+            kills <= 3 * KILLS,
+            "killed in the middle {in_the_middle} times of {kills}"
+        );
+        faults.go_on();
+        source.insert_random(COMING, seed + kills);
+        std::thread::sleep(Duration::from_millis(dice.below(900)));
+        headcount.sigkill();
+        // What is not in the sinks yet, has been read or not.
+        let inserted = i64::try_from(kills).unwrap() * COMING as i64;
+        if pipeline.counted() < inserted || pipeline.unfinished() != (0, 0) {
+            in_the_middle += 1;
+        }
+        headcount = Headcount::launch(program(), &pipeline.config());
+    }
+    pipeline.wait_right(&elastic, SOON);
+    pipeline.compare_whole(&elastic, kills * COMING as u64);
+    assert!(faults.seen() >= FAULTS.len(), "only {} faults", faults.seen());
 }
 
 #[test]
 fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
+    const DOCUMENTS: u64 = 30_000;
     let (mut mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
-    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
-    let source = Source::of(&mongo);
-    source.insert_past(30_000, 7, 200 * 60);
+    let proxy = ElasticProxy::start(elastic.url());
+    let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
+    Source::of(&mongo).insert_past(DOCUMENTS, 7, 200 * 60);
+    let mut faults = Faults::of(&proxy);
+    faults.go_on();
     let run = Run::start(&pipeline, &["run"]);
     let begun = |parts: usize| move |pipeline: &Pipeline| (1..=parts).contains(&pipeline.unfinished().0);
     wait_until("some parts done", SOON, || begun(14)(&pipeline).then_some(()));
+    faults.go_on();
     mongo.step_down();
     mongo.wait_primary();
     wait_until("more parts done", SOON, || begun(10)(&pipeline).then_some(()));
+    faults.go_on();
     mongo.kill();
     mongo.restart();
     run.finish();
-    pipeline.compare(&elastic);
+    pipeline.compare_whole(&elastic, DOCUMENTS);
+    assert!(faults.seen() >= 2, "only {} faults", faults.seen());
 }
 
 #[test]
@@ -326,7 +404,7 @@ fn sinks_never_have_a_part_of_what_is_counted_anew() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     let quick = "lease = \"1s\"\nsettle = \"1s\"\nstep = 100";
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), quick);
-    Source::of(&mongo).insert_past(20_000, 51, 1_200);
+    Source::of(&mongo).insert_past(8_000, 51, 1_200);
     Run::start(&pipeline, &["run"]).finish();
     pipeline.compare(&elastic);
     let numbers = || -> Vec<(String, i64)> {

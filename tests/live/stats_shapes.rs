@@ -11,7 +11,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::Value;
 
-use crate::pipelines::{Dice, Pipeline, Source, program};
+use crate::pipelines::{Dice, Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);
@@ -230,4 +230,50 @@ fn nothing_is_too_late_by_a_cursor_that_tells_no_time() {
     wait_until("all three", SOON, || (pipeline.rollups().len() == 3).then_some(()));
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(pipeline.dead_letters().len(), 0);
+}
+
+/// The most that `headcount stats backfill` may have resident at any moment: 32 MiB of open buckets (`MAX_STEP_MEMORY`), some of it
+/// once more while it is written, roll-ups on their way to the sink, and what the program takes in any case. Without that bound
+/// 302 MiB are resident here.
+const MOST_RESIDENT_KB: u64 = 160 << 10;
+
+#[test]
+fn memory_is_bounded_by_the_bytes_of_open_buckets() {
+    const DOCUMENTS: u32 = 8_000;
+    const FIELDS: u32 = 99;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let leak = |text: String| -> &'static str { text.leak() };
+    let measures: Vec<(&str, &str)> = (0..FIELDS)
+        .map(|n| (leak(format!("half{n}")), leak(format!("p50(f{n})"))))
+        .chain([("n", "count")])
+        .collect();
+    let more = "bucket = \"1m\"\nlease = \"1s\"\nsettle = \"1s\"\nstep = 100000";
+    // Only the collection: it is about what is read.
+    let index = elastic.sink("clicks-1m");
+    let pipeline = Pipeline::shaped(&mongo, &index, more, measures.leak()).moved(&format!("\", \"{index}"), "");
+    let source = Source::of(&mongo);
+    let now = DateTime::now().timestamp_millis();
+    // A minute of its own for each document, and an `_id` as old as that.
+    let one = |n: u32| {
+        let at = now - i64::from(n) * MINUTE_MS;
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&u32::try_from(at / 1_000).unwrap().to_be_bytes());
+        let mut document = doc! { "_id": ObjectId::from_bytes(id), "at": DateTime::from_millis(at) };
+        document.extend((0..FIELDS).map(|field| (format!("f{field}"), f64::from(n + field).into())));
+        document
+    };
+    source.insert((1..=DOCUMENTS).map(one).collect());
+    let run = Run::start(
+        &pipeline,
+        &["backfill", "--from", "30d", "--to", "2999-01-01T00:00:00Z"],
+    );
+    let mut peak_kb = 0;
+    let ended = run.process.wait("its end", Duration::from_secs(180), || {
+        peak_kb = run.process.peak_kb().unwrap_or(peak_kb);
+        run.process.ended()
+    });
+    assert!(ended.success(), "{}", run.process.last_lines());
+    assert_eq!(pipeline.counted(), i64::from(DOCUMENTS));
+    println!("{DOCUMENTS} open buckets of {FIELDS} quantiles: {peak_kb} KiB resident at most");
+    assert!((1..MOST_RESIDENT_KB).contains(&peak_kb), "{peak_kb} KiB");
 }

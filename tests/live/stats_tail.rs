@@ -86,7 +86,7 @@ fn an_id_a_day_ahead_is_put_aside_and_hides_nobody() {
     source.insert((10..110).map(|number| document(id(2, number, 0))).collect());
     pipeline.wait_right(&elastic, SOON);
     // It also stays aside when its time comes, whoever reads by then.
-    let soon = document(id(1, 3, 8));
+    let soon = document(id(1, 3, 6));
     source.insert(vec![soon.clone()]);
     wait_until("the other letter", SOON, || letter(&pipeline, &soon));
     drop(headcount);

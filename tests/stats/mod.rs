@@ -4,9 +4,9 @@
 use std::future::IntoFuture as _;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use headcount_testkit::{ElasticApi, ElasticFault, MongoDb, Process, poll_until, python, repository};
+use headcount_testkit::{ElasticApi, ElasticFault, ElasticProxy, MongoDb, Process, poll_until, python, repository};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{Client, IndexModel};
@@ -26,9 +26,44 @@ pub(crate) const FAULTS: [ElasticFault; 6] = [
     ElasticFault::Items { status: 429, every: 2 },
 ];
 
+/// Faults of an Elasticsearch, one kind after the other, so that there are always some to come and never many.
+pub(crate) struct Faults<'p> {
+    proxy: &'p ElasticProxy,
+    planned: usize,
+}
+
+impl<'p> Faults<'p> {
+    pub(crate) const fn of(proxy: &'p ElasticProxy) -> Self {
+        Self { proxy, planned: 0 }
+    }
+
+    /// Sees to it that the next two bulk requests fail.
+    pub(crate) fn go_on(&mut self) {
+        while self.planned < self.proxy.bulks().1 + 2 {
+            self.proxy.fail_next(FAULTS.get(self.planned % FAULTS.len()).copied());
+            self.planned += 1;
+        }
+    }
+
+    /// How many bulk requests have failed, in whole or in part.
+    pub(crate) fn seen(&self) -> usize {
+        self.proxy.bulks().1
+    }
+}
+
 /// The program under test.
 pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_headcount")
+}
+
+/// Where the dice of a test begin: at `HEADCOUNT_SEED`, or each time anew. A test that fails has printed it.
+pub(crate) fn seed() -> u64 {
+    let seed = match std::env::var("HEADCOUNT_SEED") {
+        Ok(seed) => seed.parse().expect("HEADCOUNT_SEED is a number"),
+        Err(_) => u64::try_from(DateTime::now().timestamp_millis()).unwrap(),
+    };
+    println!("HEADCOUNT_SEED={seed}");
+    seed
 }
 
 /// A generator of numbers that is the same everywhere (splitmix64).
@@ -45,6 +80,8 @@ impl Dice {
     }
 }
 
+/// Where nothing has happened, both sinks are compared again after so long: not all that matters is seen.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Long against what a busy machine may take for one run.
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
@@ -308,7 +345,7 @@ impl Pipeline {
                 elastic.url(),
                 &self.index,
             ])
-            .args(self.measures.iter().map(|(name, _)| name))
+            .args(self.measures.iter().map(|(name, measure)| format!("{name}={measure}")))
             .output()
             .unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
@@ -320,8 +357,24 @@ impl Pipeline {
     /// # Panics
     /// When they do not in time; with what differs.
     pub(crate) fn wait_right(&self, elastic: &ElasticApi, within: Duration) {
-        if poll_until(within, || self.both_are_right(elastic).then_some(())).is_none() {
+        let mut looked: Option<(Instant, Vec<Document>)> = None;
+        let right = poll_until(within, || {
+            // A recomputation takes a second of a busy machine, and is of no use before something has happened.
+            let mut parts = self.all("headcount_stats_parts", doc! {});
+            for name in ["renewed", "owner", "settled"] {
+                parts.iter_mut().for_each(|part| drop(part.remove(name)));
+            }
+            let is_old = |at: &Instant| at.elapsed() > LOOK_AGAIN;
+            if self.unfinished() != (0, 0) || looked.as_ref().is_some_and(|(at, then)| !is_old(at) && *then == parts) {
+                return None;
+            }
+            let is_right = self.both_are_right(elastic);
+            looked = Some((Instant::now(), parts));
+            is_right.then_some(())
+        });
+        if right.is_none() {
             self.compare(elastic);
+            panic!("it was not finished in time: {:?}", self.unfinished());
         }
     }
 
@@ -336,6 +389,13 @@ impl Pipeline {
         let said = self.recompute(elastic);
         assert!(said["wrong"] == serde_json::json!([]), "{said:#}");
         said
+    }
+
+    /// As [`Pipeline::compare`], where so many documents were read and none of them is bad.
+    pub(crate) fn compare_whole(&self, elastic: &ElasticApi, documents: u64) {
+        let said = self.compare(elastic);
+        let counted = (&said["documents"], &said["bad"]);
+        assert_eq!(counted, (&documents.into(), &0.into()), "{said:#}");
     }
 
     /// As [`Pipeline::both_are_right`], and exactly these documents were put aside.

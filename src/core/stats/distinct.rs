@@ -102,6 +102,14 @@ impl Distinct {
         matches!(self.0, Form::Exact(_))
     }
 
+    /// The bytes that it has on the heap.
+    pub(super) fn heap(&self) -> usize {
+        match &self.0 {
+            Form::Exact(hashes) => hashes.capacity() * size_of::<u64>(),
+            Form::Estimate(registers) => registers.len(),
+        }
+    }
+
     pub(super) fn write(&self, to: &mut Writer) {
         match &self.0 {
             Form::Exact(hashes) => {

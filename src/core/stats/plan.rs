@@ -132,6 +132,11 @@ impl Plan {
         self.fingerprint
     }
 
+    /// How many values a roll-up has: those that are grouped by, and the measures.
+    pub fn values(&self) -> usize {
+        self.group_by().len() + self.outputs().len()
+    }
+
     pub(super) fn outputs(&self) -> &[(CompactString, Output)] {
         &self.outputs
     }

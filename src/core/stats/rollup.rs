@@ -74,6 +74,11 @@ impl Rollup {
         self.documents
     }
 
+    /// About the bytes that it takes in memory, beside itself.
+    pub fn heap(&self) -> usize {
+        self.fields.iter().map(|state| size_of::<State>() + state.heap()).sum()
+    }
+
     /// Folds a document: the values of the plan's fields, in their order. One that is missing is null.
     ///
     /// # Errors
@@ -249,6 +254,10 @@ impl State {
         {
             self.distinct.add_hash(hash);
         }
+    }
+
+    fn heap(&self) -> usize {
+        self.sum.heap() + self.sketch.heap() + self.distinct.heap()
     }
 
     fn stretch(&mut self, least: Option<Extreme>, greatest: Option<Extreme>) {

@@ -138,6 +138,11 @@ impl Sketch {
         found.or(self.bins.last()).map(|(bin, _)| bin.value())
     }
 
+    /// The bytes that it has on the heap.
+    pub(super) const fn heap(&self) -> usize {
+        self.bins.capacity() * size_of::<(Bin, u64)>()
+    }
+
     pub(super) fn write(&self, to: &mut Writer) {
         to.unsigned(self.bins.len() as u64);
         let mut last = 0;

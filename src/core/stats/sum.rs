@@ -68,6 +68,11 @@ impl Sum {
         round(&parts)
     }
 
+    /// The bytes that it has on the heap.
+    pub(super) const fn heap(&self) -> usize {
+        self.parts.capacity() * size_of::<f64>()
+    }
+
     pub(super) fn write(&self, to: &mut Writer) {
         to.signed(self.whole);
         to.byte(u8::from(self.floats));

@@ -65,6 +65,8 @@ impl Window {
 pub struct Open {
     buckets: BTreeMap<Wall, FxHashMap<Group, Entry>>,
     rollups: usize,
+    /// What they take, groups and all: about so many bytes.
+    bytes: usize,
     most: usize,
     /// The key of the document that is being folded.
     key: Vec<u8>,
@@ -74,6 +76,13 @@ pub struct Open {
 struct Entry {
     rollup: Rollup,
     changed: bool,
+}
+
+/// What an entry takes in its map beside what it has on the heap. A map that grows is half empty at worst.
+const PLACE: usize = 2 * size_of::<(Group, Entry)>();
+
+fn bytes(group: &Group, rollup: &Rollup) -> usize {
+    PLACE + group.as_bytes().len() + rollup.heap()
 }
 
 /// There is no room for a group that is new: close or write out some first.
@@ -103,6 +112,7 @@ impl Open {
         Self {
             buckets: BTreeMap::new(),
             rollups: 0,
+            bytes: 0,
             most: most.min(MAX_OPEN),
             key: Vec::new(),
         }
@@ -111,6 +121,11 @@ impl Open {
     /// How many roll-ups there are.
     pub const fn len(&self) -> usize {
         self.rollups
+    }
+
+    /// About how many bytes they take in memory.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is none.
@@ -146,8 +161,10 @@ impl Open {
     ) -> Result<Result<(), Full>, Bad> {
         let known = self.buckets.get_mut(&bucket).and_then(|groups| groups.get_mut(key));
         if let Some(entry) = known {
+            let before = entry.rollup.heap();
             entry.rollup.fold(plan, values)?;
             entry.changed = true;
+            self.bytes = (self.bytes + entry.rollup.heap()).saturating_sub(before);
             return Ok(Ok(()));
         }
         if self.rollups >= self.most {
@@ -164,8 +181,10 @@ impl Open {
     pub fn merge(&mut self, placed: Placed, changed: bool) -> Result<(), Placed> {
         let known = self.buckets.get_mut(&placed.bucket);
         if let Some(entry) = known.and_then(|groups| groups.get_mut(&placed.group)) {
+            let before = entry.rollup.heap();
             entry.rollup.merge(&placed.rollup);
             entry.changed |= changed;
+            self.bytes = (self.bytes + entry.rollup.heap()).saturating_sub(before);
             return Ok(());
         }
         if self.rollups >= self.most {
@@ -176,6 +195,7 @@ impl Open {
     }
 
     fn put(&mut self, bucket: Wall, group: Group, rollup: Rollup, changed: bool) {
+        self.bytes += bytes(&group, &rollup);
         let entry = Entry { rollup, changed };
         if self.buckets.entry(bucket).or_default().insert(group, entry).is_none() {
             self.rollups += 1;
@@ -212,6 +232,11 @@ impl Open {
             })
             .collect();
         self.rollups -= closed.len();
+        let freed: usize = closed
+            .iter()
+            .map(|(placed, _)| bytes(&placed.group, &placed.rollup))
+            .sum();
+        self.bytes = self.bytes.saturating_sub(freed);
         closed
     }
 }
@@ -314,6 +339,40 @@ mod tests {
         }
         assert_eq!(open.len(), 3);
         assert_eq!(seen(&mut open).len(), 1);
+    }
+
+    #[test]
+    fn the_bytes_of_what_is_open_are_known() {
+        let fields: [Field; 1] = ["g".parse().unwrap()];
+        let measures: [(&str, Measure); 2] = [("p", "p50(x)".parse().unwrap()), ("d", "distinct(x)".parse().unwrap())];
+        let plan = Plan::new(&fields, measures.iter().map(|(name, measure)| (*name, measure))).unwrap();
+        let mut open = Open::with_room(10);
+        let fold = |open: &mut Open, minute, x: i64| {
+            let x = [Value::Int(x)];
+            open.fold(&plan, at(minute), &[Value::text("a")], &x).unwrap().unwrap();
+        };
+        fold(&mut open, 1, 1);
+        let one = open.bytes();
+        assert!((200..2_000).contains(&one), "{one}");
+        // Each value fills eight bytes, and some a bin of sixteen.
+        (0..1_000).for_each(|x| fold(&mut open, 1, x));
+        let exact = open.bytes();
+        assert!((one + 8_000..one + 40_000).contains(&exact), "{exact}");
+        // Beyond a thousand they are an estimate, of one size.
+        (1_000..1_100).for_each(|x| fold(&mut open, 1, x));
+        let estimate = open.bytes();
+        (1_100..1_200).for_each(|x| fold(&mut open, 1, x));
+        assert!(open.bytes() <= estimate + 1_000, "{} of {estimate}", open.bytes());
+        fold(&mut open, 2, 1);
+        let before = open.bytes();
+        let closed = open.close(at(2));
+        assert_eq!(open.bytes(), one);
+        for (placed, changed) in closed {
+            open.merge(placed, changed).unwrap();
+        }
+        assert_eq!(open.bytes(), before);
+        open.close(at(9));
+        assert_eq!(open.bytes(), 0);
     }
 
     #[test]

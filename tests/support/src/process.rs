@@ -236,6 +236,13 @@ impl Process {
         self.signal(Signal::HUP)
     }
 
+    /// The most memory that it has had resident so far, in KiB; none once it has ended.
+    pub fn peak_kb(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     /// What it uses now.
     ///
     /// # Panics

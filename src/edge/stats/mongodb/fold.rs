@@ -18,6 +18,9 @@ use super::parts::{Buckets, Part, date};
 /// A step ends once it has touched so many (bucket, group)s: they are in memory, and written in one transaction, which must not
 /// take a minute. Raising it costs memory (half a kilobyte each, more with sketches) and saves little.
 pub(super) const MAX_STEP_GROUPS: usize = 20_000;
+/// A step also ends once its groups take so many bytes in memory: with many measures, quantiles or different values that is long
+/// before they are too many. Written out, and in the driver's hands, they are there up to three times more.
+const MAX_STEP_MEMORY: usize = 32 << 20;
 /// The most that documents with one and the same value of the cursor field may touch beyond that: such documents cannot be told
 /// apart by a position, so one step must take them all.
 const MAX_TIED_GROUPS: usize = 100_000;
@@ -95,7 +98,7 @@ impl<'s> Fold<'s> {
 
     /// Whether the step should end at the next value of the cursor field.
     pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= MAX_STEP_GROUPS || self.bad.len() >= MAX_STEP_BAD
+        self.open.len() >= MAX_STEP_GROUPS || self.open.bytes() >= MAX_STEP_MEMORY || self.bad.len() >= MAX_STEP_BAD
     }
 
     /// Folds one document. `values` is a buffer.

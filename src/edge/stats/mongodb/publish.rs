@@ -4,13 +4,15 @@
 //! roll-up together, writes the roll-ups to every sink, and deletes the notes. Whatever is cut short is done again: writing a
 //! roll-up twice changes nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use headcount_actors::ports::stats::{Published, StatsError};
 use headcount_core::stats::group::Group;
+use headcount_core::stats::plan::Plan;
 use headcount_core::stats::rollup::Rollup as State;
+use headcount_core::time::Wall;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
@@ -25,6 +27,8 @@ use super::states::{documents, read_state};
 
 /// Roll-ups of one round of a share: enough for a bulk request that is worth its way, few enough that a lease outlives it.
 const ROUND: usize = 2_000;
+/// Values of one round of a share, those that are grouped by and the measures: with many of them it is of fewer roll-ups.
+const ROUND_VALUES: usize = 40_000;
 /// States in one answer of the server.
 const BATCH: u32 = 10_000;
 
@@ -41,13 +45,6 @@ pub(super) async fn make_leases(home: &Home, pipeline: &str, now: DateTime) -> R
             .await?;
     }
     Ok(())
-}
-
-/// A roll-up that was put together.
-struct Made {
-    rollup: Rollup,
-    /// Its key.
-    key: String,
 }
 
 impl Desk {
@@ -121,18 +118,17 @@ impl Desk {
     }
 
     async fn publish_share(&self, share: &str, token: i64) -> Result<Published, StatsError> {
-        let Noted { round, states, newest } = self.home.transact(&ReadChanged { desk: self, share }).await?;
-        let made = self.make(states)?;
+        let Noted { round, made, newest } = self.home.transact(&ReadChanged { desk: self, share }).await?;
+        let Made { keys, rollups } = made;
         let fence = Fence {
             name: format!("{} {share}", self.site.source),
             token,
             newest,
         };
-        let rollups: Vec<Rollup> = made.iter().map(|made| made.rollup.clone()).collect();
         // All at once: a sink that fails does not keep the others waiting.
         let written = join_all(self.site.sinks.iter().map(|sink| sink.write(&rollups, &fence))).await;
         let mut failed = None;
-        let mut waits = vec![false; made.len()];
+        let mut waits = vec![false; rollups.len()];
         let mut refused = Vec::new();
         for (sink, verdicts) in self.site.sinks.iter().zip(written) {
             match verdicts {
@@ -155,73 +151,31 @@ impl Desk {
                 }
             }
         }
-        self.put_aside(&made, &refused).await?;
-        let waiting: HashSet<String> = made
-            .iter()
+        self.put_aside(&rollups, &refused).await?;
+        let waiting: HashSet<String> = keys
+            .into_iter()
             .zip(&waits)
             .filter(|(_, waits)| **waits)
-            .map(|(made, _)| made.key.clone())
+            .map(|(key, _)| key)
             .collect();
         round.settle(&self.home, share, &waiting).await?;
         match failed {
             Some(error) => Err(error),
             None => Ok(Published {
-                rollups: made.len() as u64,
+                rollups: rollups.len() as u64,
                 refused: refused.len() as u64,
                 more: round.more,
             }),
         }
     }
 
-    /// Puts the states of all parts together.
-    fn make(&self, states: Vec<Document>) -> Result<Vec<Made>, Fail> {
-        let plan = &self.site.spec.plan;
-        let damaged = |what: &str| Fail::Damaged(format!("a state without its {what}"));
-        let mut by_key: BTreeMap<String, Vec<Document>> = BTreeMap::new();
-        for state in states {
-            let key = state.get_str("key").map_err(|_| damaged("key"))?.to_owned();
-            by_key.entry(key).or_default().push(state);
-        }
-        by_key
-            .into_iter()
-            .map(|(key, states)| {
-                let first = states.first().ok_or_else(|| damaged("key"))?;
-                let bucket = wall(*first.get_datetime("bucket").map_err(|_| damaged("bucket"))?);
-                let group = first.get_binary_generic("group").map_err(|_| damaged("group"))?;
-                let group = Group::from_bytes(group, plan.group_by().len())
-                    .map_err(|error| Fail::Damaged(error.to_string()))?;
-                let mut whole = State::new(plan);
-                let mut newest = 0;
-                for state in &states {
-                    whole.merge(&read_state(plan, state)?);
-                    newest = newest.max(state.get_i64("generation").unwrap_or(0));
-                }
-                let groups = plan
-                    .group_by()
-                    .iter()
-                    .map(|field| field.as_str().to_owned())
-                    .zip(group.values());
-                let measures = whole.finish(plan).map(|(name, value)| (name.to_owned(), value));
-                Ok(Made {
-                    rollup: Rollup {
-                        id: group.id(bucket),
-                        bucket,
-                        version: generation::version(newest, documents(&whole)),
-                        fields: groups.chain(measures).collect(),
-                    },
-                    key,
-                })
-            })
-            .collect()
-    }
-
     /// A roll-up that a sink will never take stops nobody.
-    async fn put_aside(&self, made: &[Made], refused: &[(String, usize, String)]) -> Result<(), StatsError> {
+    async fn put_aside(&self, rollups: &[Rollup], refused: &[(String, usize, String)]) -> Result<(), StatsError> {
         if refused.is_empty() {
             return Ok(());
         }
         let letter = |(sink, place, why): &(String, usize, String)| {
-            let rollup = &made.get(*place)?.rollup;
+            let rollup = rollups.get(*place)?;
             let set = doc! { "pipeline": &self.site.name, "rollup_id": &rollup.id, "sink": sink, "reason": why };
             Some(doc! {
                 "q": { "_id": { "pipeline": &self.site.name, "id": &rollup.id, "sink": sink } },
@@ -244,10 +198,94 @@ struct ReadChanged<'a> {
     share: &'a str,
 }
 
+/// Roll-ups that were put together.
+#[derive(Default)]
+struct Made {
+    /// The key of each.
+    keys: Vec<String>,
+    rollups: Vec<Rollup>,
+}
+
+/// The states of all parts of one roll-up, put together as they come: those of one key follow each other, so that no more than one
+/// roll-up's are in memory.
+struct Gather<'p> {
+    plan: &'p Plan,
+    open: Option<Gathered>,
+    made: Made,
+}
+
+struct Gathered {
+    key: String,
+    bucket: Wall,
+    group: Group,
+    whole: State,
+    /// The latest generation of its states.
+    newest: i64,
+}
+
+impl<'p> Gather<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            open: None,
+            made: Made::default(),
+        }
+    }
+
+    fn add(&mut self, state: &Document) -> Result<(), Fail> {
+        let damaged = |what: &str| Fail::Damaged(format!("a state without its {what}"));
+        let key = state.get_str("key").map_err(|_| damaged("key"))?;
+        let part = read_state(self.plan, state)?;
+        let generation = state.get_i64("generation").unwrap_or(0);
+        if let Some(open) = self.open.as_mut().filter(|open| open.key == key) {
+            open.whole.merge(&part);
+            open.newest = open.newest.max(generation);
+            return Ok(());
+        }
+        self.close();
+        let group = state.get_binary_generic("group").map_err(|_| damaged("group"))?;
+        let group = Group::from_bytes(group, self.plan.group_by().len());
+        self.open = Some(Gathered {
+            key: key.to_owned(),
+            bucket: wall(*state.get_datetime("bucket").map_err(|_| damaged("bucket"))?),
+            group: group.map_err(|error| Fail::Damaged(error.to_string()))?,
+            whole: part,
+            newest: generation,
+        });
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let groups = self
+            .plan
+            .group_by()
+            .iter()
+            .map(|field| field.as_str().to_owned())
+            .zip(open.group.values());
+        let measures = open
+            .whole
+            .finish(self.plan)
+            .map(|(name, value)| (name.to_owned(), value));
+        self.made.rollups.push(Rollup {
+            id: open.group.id(open.bucket),
+            bucket: open.bucket,
+            version: generation::version(open.newest, documents(&open.whole)),
+            fields: groups.chain(measures).collect(),
+        });
+        self.made.keys.push(open.key);
+    }
+
+    fn finish(mut self) -> Made {
+        self.close();
+        self.made
+    }
+}
+
 /// What was read.
 struct Noted {
     round: Round,
-    states: Vec<Document>,
+    made: Made,
     /// The pipeline's generation at that moment: no roll-up of its own is of a later one.
     newest: i64,
 }
@@ -258,14 +296,23 @@ impl Work for ReadChanged<'_> {
 
     async fn run(&self, session: &mut ClientSession) -> Result<Self::Out, Fail> {
         let home = &self.desk.home;
-        let mut round = notes::read(home, self.share, ROUND, session).await?;
+        let plan = &self.desk.site.spec.plan;
+        let most = ROUND.min(ROUND_VALUES / plan.values().max(1));
+        let mut round = notes::read(home, self.share, most, session).await?;
         round.hold_back(&self.desk.recounted(Some(&mut *session)).await?);
         let all = home.states();
-        let found = all.find(doc! { "key": { "$in": &round.keys } }).batch_size(BATCH);
+        // In the order of the index, the greatest first, and so they are written to a collection. When MongoDB looks for an `_id` that
+        // is not there yet, it goes on to the next greater one, and passes over all that other transactions have not committed,
+        // one by one: those of the next bucket, which is another share's. Whoever comes from above has its own there. (60,000
+        // roll-ups by four transactions at once: 23 s of the server's processor in rising order, 0.9 s in falling order.)
+        let found = all
+            .find(doc! { "key": { "$in": &round.keys } })
+            .sort(doc! { "key": -1 })
+            .batch_size(BATCH);
         let mut found = found.session(&mut *session).await?;
-        let mut states = Vec::new();
+        let mut gather = Gather::new(plan);
         while let Some(state) = found.next(session).await.transpose()? {
-            states.push(state);
+            gather.add(&state)?;
         }
         let pipeline = home
             .pipelines()
@@ -275,7 +322,7 @@ impl Work for ReadChanged<'_> {
         let newest = pipeline.and_then(|pipeline| pipeline.get_i64("generation").ok());
         Ok(Noted {
             round,
-            states,
+            made: gather.finish(),
             newest: newest.unwrap_or(0),
         })
     }

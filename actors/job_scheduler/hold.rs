@@ -26,7 +26,10 @@ impl JobScheduler {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "claims of jobs cannot be renewed, trying again in {RENEW_EVERY:?}");
+                    tracing::error!(
+                        %error,
+                        "the store does not renew the claims of jobs: another Headcount may take them over, trying again"
+                    );
                 }
             }
         }));

@@ -3,7 +3,7 @@
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use headcount_core::schedule::Run;
 
-use super::{JobScheduler, LEASE, RENEW_EVERY};
+use super::{JobScheduler, LEASE};
 use crate::clock::Clock;
 
 impl JobScheduler {

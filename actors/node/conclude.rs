@@ -46,7 +46,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
         let mut sent = send(&publication, tag, &mut line).await;
         if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
             tracing::warn!(
-                %error, queue = %queue,
+                %error,
                 "a task cannot be sent again by the way that it came, and goes to the node's own queue"
             );
             publication.to = queue.clone();

@@ -31,7 +31,7 @@ const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats"];
+const OUTWARD: &[&str] = &["server", "log", "store", "notify", "node", "job", "stats"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[

@@ -136,7 +136,8 @@ fn check(directive: &str) -> Result<bool, String> {
     // An `=` within the brackets belongs to a field.
     let after = directive.rfind([']', '}']).map_or(0, |bracket| bracket + 1);
     match directive.get(after..).and_then(|rest| rest.split_once('=')) {
-        Some((_, level)) if level.parse::<LevelFilter>().is_err() => {
+        // An empty one would be read as `error`.
+        Some((_, level)) if level.is_empty() || level.parse::<LevelFilter>().is_err() => {
             return Err(format!("`{level}` is no level; expected {LEVELS}"));
         }
         Some(_) => {}

@@ -159,30 +159,28 @@ impl Storm {
 
 #[cfg(test)]
 mod tests {
-    use tracing::{Level, level_enabled};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
     /// Two places in the program.
     fn places() -> [&'static Metadata<'static>; 2] {
-        use std::sync::Mutex;
+        use tracing_subscriber::layer::{Context, SubscriberExt};
 
-        use tracing_subscriber::layer::SubscriberExt;
-        static SEEN: Mutex<Vec<&'static Metadata<'static>>> = Mutex::new(Vec::new());
-        struct Keep;
-        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Keep {
-            fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-                SEEN.lock().unwrap().push(event.metadata());
+        #[derive(Clone, Default)]
+        struct Seen(Arc<Mutex<Vec<&'static Metadata<'static>>>>);
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Seen {
+            fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+                self.0.lock().unwrap().push(event.metadata());
             }
         }
-        assert!(level_enabled!(Level::ERROR) || SEEN.lock().unwrap().is_empty());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(Keep), || {
+        let seen = Seen::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(seen.clone()), || {
             tracing::error!("one");
             tracing::warn!("another");
         });
-        let seen = SEEN.lock().unwrap();
-        let [.., one, another] = seen[..] else { panic!() };
-        [one, another]
+        let seen = seen.0.lock().unwrap();
+        [seen[0], seen[1]]
     }
 
     fn secs(n: u64) -> Duration {

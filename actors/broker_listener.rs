@@ -268,7 +268,7 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
             broker = broker.name(), address = broker.address(), %error, retry_in = ?rest,
-            "the broker cannot be heard, trying again: see whether it runs, can be reached from here, and takes this user"
+            "the broker cannot be heard, trying again: does it run, can it be reached from here, is its user right?"
         );
         session.ended(error.to_string(), Clock.mono() + rest);
         tokio::time::sleep(rest).await;

@@ -70,7 +70,7 @@ fn a_flapping_broker_leaves_few_lines_and_each_says_which_broker() {
 fn what_is_logged_changes_while_it_runs() {
     let broker = Broker::redis();
     let config = broker.config(&["sms"]);
-    let headcount = Headcount::launch(HEADCOUNT, &config.clone());
+    let headcount = Headcount::launch(HEADCOUNT, &config);
     let refused = headcount.ask(&["log-level", "debug", "--token", TOKEN]);
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains("set `token` in [server]"), "{words}");
@@ -108,6 +108,12 @@ fn what_is_logged_changes_while_it_runs() {
         .process()
         .wait_line("was set for a while, which is over", WITHIN);
     assert_eq!(ask(&[]).1, "info ([log] level)\n");
+
+    // The configuration, read again.
+    headcount.reconfigure(&(config.clone() + "[log]\nlevel = \"headcount_edge=debug\"\n"));
+    headcount.process().wait("the new filter", WITHIN, || {
+        (ask(&[]).1 == "info,headcount_edge=debug ([log] level)\n").then_some(())
+    });
 
     // A storm of what that says itself: the first are there, and the rest is counted.
     for _ in 0..15 {

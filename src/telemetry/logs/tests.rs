@@ -36,8 +36,7 @@ fn logged(level: &str, what: impl FnOnce(&Logs)) -> Vec<String> {
     };
     let (layer, logs) = assemble(level, sinks, (Output::Text, sink::own(lines.clone().boxed())));
     tracing::subscriber::with_default(Registry::default().with(layer), || what(&logs));
-    let lines = lines.0.lock().unwrap().clone();
-    lines
+    lines.0.lock().unwrap().clone()
 }
 
 #[test]

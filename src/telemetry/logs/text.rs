@@ -141,8 +141,7 @@ mod tests {
         let text = std::sync::Arc::new(Mutex::new(String::new()));
         let lines = Lines(text.clone(), colours);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), trace);
-        let text = text.lock().unwrap().clone();
-        text
+        text.lock().unwrap().clone()
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl BrokerListener {
                     tracing::warn!(
                         broker = self.with.broker.name(),
                         why,
-                        "no longer heard; its fleets are unknown until it is"
+                        "the broker is not heard any more: its fleets are unknown until it is, and reconnecting goes on"
                     );
                     self.with.sight.send_replace(Sight::Blind);
                 }
@@ -227,9 +227,9 @@ impl BrokerListener {
             Some(why) if !self.hidden => tracing::warn!(
                 broker = name,
                 why,
-                "whether workers are connected is not known: a crash is found by silence alone, which takes longer"
+                "the broker does not show which workers are connected: a crash is found by silence alone, which takes longer; see `why`"
             ),
-            None if self.hidden => tracing::warn!(broker = name, "whether workers are connected is known again"),
+            None if self.hidden => tracing::info!(broker = name, "whether workers are connected is known again"),
             _ => {}
         }
         self.hidden = why.is_some();
@@ -266,7 +266,10 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
             SessionEnd::Broke(_) => backoff.after_session(stood),
         };
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
-        tracing::warn!(broker = broker.name(), address = broker.address(), %error, retry_in = ?rest, "broker not heard");
+        tracing::warn!(
+            broker = broker.name(), address = broker.address(), %error, retry_in = ?rest,
+            "the broker cannot be heard, trying again: does it run, can it be reached from here, is its user right?"
+        );
         session.ended(error.to_string(), Clock.mono() + rest);
         tokio::time::sleep(rest).await;
     }

@@ -104,7 +104,7 @@ impl Debouncer {
                     RECALL_EVERY
                 }
                 Err(error) => {
-                    tracing::error!(%error, ready = actor.ready, "cannot read what has been told, trying again");
+                    tracing::error!(%error, ready = actor.ready, "the store does not say what has been told: nothing new is told until it does, trying again");
                     RETRY
                 }
             };
@@ -185,7 +185,7 @@ impl Debouncer {
                 actor.work(context);
             }
             Err(error) => {
-                tracing::error!(%error, text = notice.text(), "cannot put a message into the outbox, trying again");
+                tracing::error!(%error, text = notice.text(), "a message cannot be put into the outbox, and is not sent until it can: trying again; see to the store");
                 actor.busy = false;
                 // Whether it is in the outbox after all, the store knows, as it knows everything that is pending.
                 actor.ready = false;

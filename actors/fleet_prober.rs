@@ -123,7 +123,10 @@ impl FleetProber {
                 actor.begin(remembered);
             }
             Err(error) => {
-                tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot read what is remembered of the fleet, trying again");
+                tracing::error!(
+                    fleet = %actor.with.spec.name, %error,
+                    "the store does not say what is remembered of the fleet: it is not judged until it does, trying again"
+                );
                 context.run_later(REMEMBER_EVERY, Self::recall);
             }
         }));
@@ -167,7 +170,10 @@ impl FleetProber {
     fn warn_if_full(&mut self) {
         let refused = self.detector.as_mut().map_or(0, FleetDetector::take_refused);
         if refused > 0 {
-            tracing::warn!(fleet = %self.with.spec.name, refused, most = MAX_WORKERS, "the fleet is full; sightings of further workers were left out");
+            tracing::error!(
+                fleet = %self.with.spec.name, refused, most = MAX_WORKERS,
+                "the fleet has more workers than one may have, and the rest is not watched: divide it into several [[fleet]]"
+            );
         }
     }
 
@@ -220,7 +226,10 @@ impl FleetProber {
         let fleet = &self.with.spec.name;
         self.with.meters.probe_failures.get_or_create(&self.label()).inc();
         if self.failed_probes == 0 {
-            tracing::warn!(%fleet, %error, "workers cannot be probed; trying again, and logged again when it works");
+            tracing::warn!(
+                %fleet, %error,
+                "workers cannot be asked, and are judged by their events alone: trying again, and logged again when it works"
+            );
         } else {
             tracing::debug!(%fleet, %error, "a probe could not be made");
         }
@@ -230,7 +239,7 @@ impl FleetProber {
     fn probing_works(&mut self) {
         let failed = std::mem::take(&mut self.failed_probes);
         if failed > 0 {
-            tracing::warn!(fleet = %self.with.spec.name, failed, "workers can be probed again");
+            tracing::info!(fleet = %self.with.spec.name, failed, "workers can be asked again");
         }
     }
 
@@ -375,7 +384,10 @@ impl FleetProber {
                     actor.kept = workers.unwrap_or_else(|| std::mem::take(&mut actor.kept));
                     actor.kept_history = history.unwrap_or_else(|| std::mem::take(&mut actor.kept_history));
                 }
-                Err(error) => tracing::warn!(fleet = %actor.with.spec.name, %error, "cannot remember the fleet's workers, trying again"),
+                Err(error) => tracing::error!(
+                    fleet = %actor.with.spec.name, %error,
+                    "the store does not take what the fleet has learned, trying again: a restart would begin with what is older"
+                ),
             }
         }));
     }

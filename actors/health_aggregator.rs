@@ -80,7 +80,7 @@ impl HealthAggregator {
                 actor.book = Some(IncidentBook::resume(incidents));
             }
             Err(error) => {
-                tracing::error!(%error, "cannot read the open incidents, trying again; nothing is told until then");
+                tracing::error!(%error, "the store does not give the open incidents: nothing is told until it does, trying again");
                 context.run_later(RETRY, Self::recall);
             }
         }));
@@ -169,7 +169,7 @@ impl HealthAggregator {
                 actor.pass_on();
             }
             Err(error) => {
-                tracing::error!(%error, "cannot write an incident down, trying again; it is told as soon as that succeeds");
+                tracing::error!(%error, "the store does not take an incident: it is told as soon as it does, trying again");
                 let newer = std::mem::replace(&mut actor.changed, changed);
                 newer.into_iter().for_each(|change| note(&mut actor.changed, change));
                 context.run_later(RETRY, |actor, _| actor.saving = false);

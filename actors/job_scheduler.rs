@@ -201,7 +201,7 @@ impl JobScheduler {
         let cleaning = async move { store.forget_runs(Clock.now().wall - KEPT_FOR, KEPT_OF_EACH).await };
         context.spawn(cleaning.into_actor(self).map(|cleaned, _, _| {
             if let Err(error) = cleaned {
-                tracing::warn!(%error, "cannot delete runs that are too old, trying again in an hour");
+                tracing::error!(%error, "the store does not delete runs of jobs that are too old: it grows, trying again in an hour");
             }
         }));
     }

@@ -182,7 +182,10 @@ impl EventLane {
         let refused = self.table.take_refused();
         if refused > 0 {
             self.counters.lost.inc_by(refused);
-            tracing::warn!(broker = %self.broker, refused, "events of more workers or fleets than one broker may have were left out");
+            tracing::error!(
+                broker = %self.broker, refused,
+                "the broker has more workers or fleets than Headcount can watch on one: the events of the rest were left out"
+            );
         }
     }
 
@@ -215,7 +218,11 @@ impl EventLane {
         let lost = self.tally.take_lost();
         if lost > 0 {
             self.counters.tasks_lost.inc_by(lost);
-            tracing::warn!(broker = %self.broker, lost, "more kinds of tasks than can be counted apart: these events were left out");
+            tracing::error!(
+                broker = %self.broker, lost,
+                "more kinds of tasks than can be counted apart: these events are missing in the counts; see whether ids are in \
+                 the names of tasks or queues"
+            );
         }
         if let Some(counts) = self.unsent_counts.take()
             && let Err(SendError::Full(counts)) = self.stats.try_send(counts)
@@ -231,7 +238,10 @@ impl EventLane {
         let first_of_many = before == 0 || before / LOG_ONE_IN != self.counters.bad_total / LOG_ONE_IN;
         if first_of_many && let Some(why) = why {
             let total = self.counters.bad_total;
-            tracing::warn!(broker = %self.broker, %why, total, "a message that is no event was left out; one in {LOG_ONE_IN} is logged");
+            tracing::warn!(
+                broker = %self.broker, %why, total,
+                "a message that is no event was left out; one in {LOG_ONE_IN} is logged: see what else sends to the event exchange"
+            );
         }
     }
 }

@@ -45,6 +45,25 @@ pub struct ActorLabel {
     pub actor: String,
 }
 
+/// One label: the level of a line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LevelLabel {
+    /// `error`, `warn` or `info`.
+    pub level: String,
+}
+
+/// Counts by level.
+#[derive(Clone, Debug, Default)]
+pub struct LevelCounter(Family<LevelLabel, Counter<u64, AtomicU64>>);
+
+impl LevelCounter {
+    /// Counts one; `level` in any case.
+    pub fn count(&self, level: &str) {
+        let level = level.to_ascii_lowercase();
+        self.0.get_or_create(&LevelLabel { level }).inc();
+    }
+}
+
 /// Bounds of the probe histogram, in seconds: an idle worker answers in 1 to 20 ms, a busy machine within a second.
 const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
@@ -71,6 +90,8 @@ pub struct Meters {
     pub notifications: Family<NotificationLabel, Counter<u64, AtomicU64>>,
     /// `headcount_actor_restarts_total{actor}`.
     pub actor_restarts: Family<ActorLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_log_suppressed_total{level}`. The log's own, which outlives these.
+    pub log_suppressed: LevelCounter,
     /// `headcount_jobs_…`.
     pub jobs: JobMeters,
     /// `headcount_node_…`.
@@ -90,6 +111,7 @@ impl Default for Meters {
             task_counts_lost: Counter::default(),
             notifications: Family::default(),
             actor_restarts: Family::default(),
+            log_suppressed: LevelCounter::default(),
             jobs: JobMeters::default(),
             node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
@@ -139,6 +161,11 @@ impl Meters {
             "headcount_actor_restarts",
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
+        );
+        registry.register(
+            "headcount_log_suppressed",
+            "Lines that were left out of the log in a storm of one message, and only counted",
+            self.log_suppressed.0.clone(),
         );
         self.jobs.register(registry);
         self.node.register(registry);

@@ -171,12 +171,12 @@ impl SlackNotifier {
                 self.failures = self.failures.saturating_add(1);
                 let wait = asked.unwrap_or(own);
                 self.rest(now + wait);
-                tracing::warn!(notifier, retry_in = ?wait, "messages wait in the outbox");
+                tracing::warn!(notifier, retry_in = ?wait, "the channel takes no messages now: they wait in the outbox, in order, trying again");
             }
             Round::Store(error) => {
                 self.rest(now + FIRST_WAIT);
                 self.grown = true;
-                tracing::error!(notifier, %error, "cannot read or write the outbox");
+                tracing::error!(notifier, %error, "the outbox in the store cannot be read or written: messages wait, trying again");
             }
         }
     }
@@ -242,7 +242,18 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
             Ok(outcome) => count(with, outcome),
             Err(Unpaid::Store(error)) => return Round::Store(error),
             Err(Unpaid::Channel(error)) => {
-                tracing::warn!(notifier, %incident, %error, text = debt.owed.notice.text(), "a message was not accepted");
+                let text = debt.owed.notice.text();
+                match &error {
+                    NotifyError::Later { .. } => tracing::warn!(
+                        notifier, %incident, %error, text,
+                        "a message was not accepted now: it stays in the outbox, trying again"
+                    ),
+                    NotifyError::Refused { .. } => tracing::error!(
+                        notifier, %incident, %error, text,
+                        "the channel refuses a message, and nobody has been told: trying again each minute; mend what `error` \
+                         says, and try it with `headcount notify test`"
+                    ),
+                }
                 if let NotifyError::Later { after: Some(after), .. } = &error {
                     shared.rest_until.set(Clock.mono() + *after);
                 }

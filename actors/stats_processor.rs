@@ -84,13 +84,13 @@ impl StatsProcessor {
                     if dropped > 0 {
                         tracing::warn!(
                             dropped,
-                            "counts of tasks are written again; so many events were lost meanwhile"
+                            "counts of tasks are written again; so many events are missing in them"
                         );
                     }
                     actor.save(context);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot write the counts of tasks, trying again");
+                    tracing::error!(%error, "the store does not take the counts of tasks: they are kept in memory, trying again");
                     actor.take(rollups);
                     context.run_later(RETRY, |actor, context| {
                         actor.saving = false;
@@ -127,7 +127,7 @@ impl StatsProcessor {
             if self.dropped == 0 {
                 tracing::error!(
                     most = MAX_WAITING,
-                    "the store has failed for long: counts of tasks are lost from now on"
+                    "the store has not taken the counts of tasks for long: further ones are lost until it does"
                 );
             }
             self.dropped += lost;
@@ -159,7 +159,7 @@ impl StatsProcessor {
         context.spawn(cleaning.into_actor(self).map(|cleaned, actor, _| {
             actor.cleaning = false;
             if let Err(error) = cleaned {
-                tracing::warn!(%error, "cannot delete what is too old, trying again in ten minutes");
+                tracing::error!(%error, "the store does not delete what is too old: it grows, trying again in ten minutes");
             }
         }));
     }

@@ -102,13 +102,16 @@ impl Supervision {
             }
         });
         if !spawned {
-            tracing::error!("an actor's thread has ended before the actor could start");
+            tracing::error!("an actor's thread has ended before the actor could start: restart Headcount");
         }
         Addr::new(sender)
     }
 
     fn give_up(&self, actor: CompactString, reason: String) {
-        tracing::error!(%actor, reason, "giving the actor up");
+        tracing::error!(
+            %actor, reason,
+            "the actor is given up, and the program ends: its supervisor should start it again; please report the reason"
+        );
         self.vitals.note(&actor, Vital::Failed, false);
         // Nobody listens any more only while the program ends anyway.
         let _ = self.given_up.send(actor);
@@ -153,14 +156,14 @@ where
         self.panics += 1;
         let (actor, reason) = (self.post.name(), reason(payload));
         if self.panics > MAX_PANICS {
-            tracing::error!(%actor, panics = self.panics, "actor panicked too often");
+            let reason = format!("it panicked {} times in a row, the last time: {reason}", self.panics);
             self.watch.give_up(actor, reason);
             return false;
         }
         let rest = FIRST_REST
             .saturating_mul(1 << (self.panics - 1).min(16))
             .min(LONGEST_REST);
-        tracing::error!(%actor, reason, ?rest, "actor panicked, restarting it");
+        tracing::error!(%actor, reason, ?rest, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
         self.watch.vitals.note(&actor, Vital::Restarting, false);
         self.rest = Some(Box::pin(tokio::time::sleep(rest)));
         true

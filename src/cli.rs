@@ -138,6 +138,17 @@ events of the workers, which must send them (`celery worker -E`)."
     /// Roll-ups: what was counted, and how long it took
     #[command(subcommand)]
     Stats(Stats),
+    /// What a running daemon logs, and changing that
+    #[command(after_help = "\
+Examples:
+  headcount log-level
+  headcount log-level info,headcount_actors=debug --for 10m
+  headcount log-level --reset
+
+A FILTER is a level (error, warn, info, debug, trace, off), or directives such as \
+info,headcount_edge::brokers=debug; who names no level for all gets info for the rest. It counts until the \
+daemon reads its configuration again, or for as long as --for says. Changing it needs the daemon's token.")]
+    LogLevel(LogLevel),
     /// Try the notifiers
     #[command(subcommand)]
     Notify(Notify),
@@ -245,6 +256,26 @@ pub struct Daemon {
     /// The daemon's token, where it has one, or env:NAME, or file:PATH
     #[arg(long, value_name = "TOKEN", env = "HEADCOUNT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+}
+
+/// `headcount log-level`.
+#[derive(Args, Debug)]
+pub struct LogLevel {
+    /// What is to be logged from now on [default: only show what is]
+    #[arg(value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// For how long, such as 10m [default: until the daemon reads its configuration again]
+    #[arg(long = "for", value_name = "SPAN", requires = "filter")]
+    pub lasts: Option<Span>,
+    /// Return to what is configured
+    #[arg(long, conflicts_with = "filter")]
+    pub reset: bool,
+    /// The running daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// Print JSON: what the daemon's API gives
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `headcount simulate`.
@@ -511,8 +542,21 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "run", "check", "probe", "status", "record", "replay", "simulate", "jobs", "import", "tasks", "run",
-                "backfill", "status", "test"
+                "run",
+                "check",
+                "probe",
+                "status",
+                "record",
+                "replay",
+                "simulate",
+                "jobs",
+                "import",
+                "tasks",
+                "run",
+                "backfill",
+                "status",
+                "log-level",
+                "test"
             ]
         );
     }

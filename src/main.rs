@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
-    telemetry::install(if matches!(cli.command, Command::Run(_)) {
+    let telemetry = telemetry::install(if matches!(cli.command, Command::Run(_)) {
         "info"
     } else {
         "warn"
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let system = actix_rt::System::new();
     let code = system.block_on(async {
         match cli.command {
-            Command::Run(run) => commands::run::run(run).await,
+            Command::Run(run) => commands::run::run(run, &telemetry).await,
             Command::Check(check) => commands::check::run(check).await,
             Command::Probe(probe) => commands::probe::run(probe).await,
             Command::Record(record) => commands::record::run(record).await,
@@ -31,12 +31,14 @@ fn main() -> ExitCode {
             Command::Simulate(simulate) => commands::simulate::run(simulate),
             Command::Jobs(jobs) => commands::jobs::run(jobs).await,
             Command::Stats(stats) => commands::stats::run(stats).await,
+            Command::LogLevel(level) => commands::log_level::run(level).await,
             Command::Notify(Notify::Test(test)) => commands::notify::run(test).await,
         }
     });
     // Not dropped: that would wait for whatever still blocks a thread, such as a name server that does not answer, and
     // the program has ten seconds to end. All that must be finished is.
     std::mem::forget(system);
+    telemetry.logs.finish();
     code.unwrap_or_else(|error| {
         // What is printed may be gone, such as a pipe into `head`; then there is nobody to tell.
         commands::to_stderr(&error);

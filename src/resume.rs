@@ -63,7 +63,7 @@ pub(crate) fn orphans(settings: &Settings, addresses: &Addresses, remembered: &R
             }
             continue;
         }
-        tracing::warn!(id = %incident.id, subject = %incident.subject, "no longer watched: its incident is closed");
+        tracing::warn!(id = %incident.id, subject = %incident.subject, "what an open incident is about is not in the configuration any more: the incident is closed, as no longer watched");
         incident.unwatched = true;
         incident.changed_at = now;
         incident.resolved_at = Some(now.max(incident.opened_at));

@@ -43,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Detect, Fleet, Origin, Problems, Settings};
+use crate::telemetry::Telemetry;
 use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
@@ -64,7 +65,7 @@ pub enum RunError {
     #[error("{0}")]
     Bind(#[from] BindError),
     /// The store could not be opened or read.
-    #[error("store: {0}")]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A broker's table is of no use.
     #[error("broker {name}: {why}")]
@@ -102,7 +103,7 @@ pub enum RunError {
     #[error("{0}")]
     System(#[from] io::Error),
     /// An actor panicked again and again.
-    #[error("the actor {0} failed too often; whoever supervises Headcount should start it again")]
+    #[error("the actor {0} failed too often, so the program ends: start it again, and report what the log says of {0}")]
     GivenUp(CompactString),
 }
 
@@ -110,18 +111,21 @@ pub enum RunError {
 ///
 /// # Errors
 /// Why it could not start, or could not go on.
-pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, RunError> {
+pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) -> Result<ExitCode, RunError> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
+    telemetry.configure(&settings);
+    actix_rt::spawn(telemetry.logs.clone().keep());
     // What ran before, until what replaces it runs.
     let mut before: Option<Settings> = None;
     loop {
-        let mut house = match (House::build(&settings).await, before.take()) {
+        let mut house = match (House::build(&settings, telemetry).await, before.take()) {
             (Ok(house), _) => house,
             (Err(error), Some(old)) => {
-                tracing::error!(%error, "the new configuration cannot be started; the old one stays");
+                tracing::error!(%error, "the new configuration cannot be started; the old one stays: mend it, and reload again");
                 settings = old;
+                telemetry.configure(&settings);
                 continue;
             }
             (Err(error), None) => return Err(error),
@@ -144,9 +148,9 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
                 read = finished(&mut reading) => match read {
                     Ok(Ok(new)) => break Some(new),
                     Ok(Err(problems)) => {
-                        tracing::error!("the configuration was read again and is refused; the old one stays\n{problems}");
+                        tracing::error!("the configuration was read again and is refused; the old one stays: mend it, and reload again\n{problems}");
                     }
-                    Err(error) => tracing::error!(%error, "reading the configuration failed; the old one stays"),
+                    Err(error) => tracing::error!(%error, "reading the configuration failed; the old one stays: reload again"),
                 },
             }
         };
@@ -157,6 +161,7 @@ pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, Run
         };
         tracing::info!("the configuration was read again; starting with the new one");
         before = Some(std::mem::replace(&mut settings, new));
+        telemetry.configure(&settings);
     }
 }
 
@@ -218,7 +223,7 @@ struct TaskEars {
 }
 
 impl House {
-    async fn build(settings: &Settings) -> Result<Self, RunError> {
+    async fn build(settings: &Settings, telemetry: &Telemetry) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
         let listens = listener.local_addr()?;
@@ -240,7 +245,11 @@ impl House {
             );
         }
 
-        let (vitals, meters) = (Vitals::default(), Meters::default());
+        let vitals = Vitals::default();
+        let meters = Meters {
+            log_suppressed: telemetry.logs.suppressed(),
+            ..Meters::default()
+        };
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
         let plan = Plan {
             settings,
@@ -306,6 +315,7 @@ impl House {
                 store: job_store,
             },
             meters: plan.meters.clone(),
+            log: Arc::new(telemetry.logs.clone()),
             token: settings.server.token.clone(),
             version: env!("CARGO_PKG_VERSION"),
             #[cfg(feature = "fault-points")]
@@ -315,7 +325,7 @@ impl House {
         let handle = server.handle();
         actix_rt::spawn(async move {
             if let Err(error) = server.await {
-                tracing::error!(%error, "the HTTP server has failed");
+                tracing::error!(%error, "the HTTP server has failed: watching and telling go on without it; restart Headcount");
             }
         });
         Ok(Self {
@@ -346,7 +356,7 @@ impl House {
             tokio::time::timeout(LEAVE_WITHIN, self.crew.finish())
         );
         if left.is_err() {
-            tracing::warn!("a node has not left its broker in time; what it had taken comes again");
+            tracing::warn!("a node has not left its broker in time: what it had taken comes again");
         }
         if finished.is_err() {
             tracing::warn!("a pipeline could not be left in time; its parts are free when their leases have run out");
@@ -361,7 +371,7 @@ impl House {
         };
         self.asking.spawn(closing);
         if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
-            tracing::warn!("a broker could not be left in time");
+            tracing::warn!("a broker could not be left in time: its own queues there end by themselves");
         }
         end(vec![self.asking]).await;
         // A message that is just being sent would otherwise be sent once more after the next start.
@@ -383,12 +393,14 @@ async fn end(arbiters: Vec<Arbiter>) {
     let joined = actix_rt::task::spawn_blocking(move || {
         for arbiter in arbiters {
             if arbiter.join().is_err() {
-                tracing::error!("an actor's thread ended by a panic");
+                tracing::error!(
+                    "an actor's thread ended by a panic, which is a mistake in Headcount: please report it"
+                );
             }
         }
     });
     if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
-        tracing::warn!("not every thread has ended in time");
+        tracing::warn!("not every thread has ended in time: the program goes on without them");
     }
 }
 

@@ -42,7 +42,8 @@ fn its_commands_exist() {
         .map(|rest| rest.split(['`', '[']).next().unwrap().split_whitespace())
         .map(|words| {
             words
-                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
                 .collect()
         })
         .collect();

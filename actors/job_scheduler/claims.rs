@@ -42,7 +42,7 @@ impl JobScheduler {
     }
 
     fn retry(&mut self, at: usize, error: &StoreError, context: &mut Context<Self>) {
-        tracing::warn!(%error, "the store has failed; jobs wait for it");
+        tracing::error!(%error, "the store does not take the claims of jobs: they run late, as soon as it does, trying again");
         context.run_later(RETRY, move |actor, _| {
             if let Some(desk) = actor.desks.get_mut(at) {
                 (desk.busy, desk.looked) = (false, false);
@@ -54,7 +54,7 @@ impl JobScheduler {
     pub(super) fn settle(&mut self, at: usize, job: Arc<Job>, due: Due, now: Wall, context: &mut Context<Self>) {
         if due.skipped > 0 {
             let name = &job.plan.job;
-            tracing::warn!(job = %name, slots = due.skipped, run = due.run.len(), "slots were missed, and are passed over");
+            tracing::warn!(job = %name, slots = due.skipped, run = due.run.len(), "slots of the job were missed and are passed over, as `missed` of the [[job]] says");
             let label = JobLabel { job: name.clone() };
             self.with
                 .meters
@@ -85,7 +85,7 @@ impl JobScheduler {
                     }
                     Ok(Claimed::Taken) => {}
                     Ok(Claimed::Full(open)) => {
-                        tracing::warn!(job = %run.job, open, "a slot is skipped: runs of the job are still under way");
+                        tracing::warn!(job = %run.job, open, "a slot of the job is skipped, as `overlap` of the [[job]] says: runs of it are still under way");
                         meters.jobs.count_skipped(&run);
                     }
                     Err(error) => {

@@ -68,7 +68,7 @@ async fn send(
                 Some(error) => format!("could not be sent in time: {error}"),
                 None => "it was too late to send it".to_owned(),
             };
-            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent");
+            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent, and will not be: the run has expired; the next slot runs as planned");
             return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
         }
         line.precedence.asked.set(true);
@@ -86,7 +86,10 @@ async fn send(
             _ => backoff.after_failure(),
         };
         let rest = rest.min(until.since(Clock.now().wall));
-        tracing::warn!(job = %run.job, broker = sender.broker(), %error, retry_in = ?rest, "a job's task cannot be sent");
+        tracing::warn!(
+            job = %run.job, broker = sender.broker(), %error, retry_in = ?rest,
+            "a job's task cannot be sent, trying again until it expires"
+        );
         failure = Some(error);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}

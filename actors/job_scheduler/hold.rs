@@ -3,7 +3,7 @@
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use headcount_core::schedule::Run;
 
-use super::{JobScheduler, LEASE, RENEW_EVERY};
+use super::{JobScheduler, LEASE};
 use crate::clock::Clock;
 
 impl JobScheduler {
@@ -26,7 +26,10 @@ impl JobScheduler {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "claims of jobs cannot be renewed, trying again in {RENEW_EVERY:?}");
+                    tracing::error!(
+                        %error,
+                        "the store does not renew the claims of jobs: another Headcount may take them over, trying again"
+                    );
                 }
             }
         }));

@@ -72,7 +72,9 @@ impl JobScheduler {
         if self.newsroom.waiting.len() >= MAX_NEWS {
             let oldest = self.newsroom.writing;
             self.newsroom.waiting.remove(oldest);
-            tracing::error!("the store has failed for long: news of jobs are lost");
+            tracing::error!(
+                "the store has not taken the news of jobs for long: the oldest are lost, and what became of some runs is not known"
+            );
         }
         self.newsroom.waiting.push_back(news);
         self.write(context);
@@ -103,7 +105,7 @@ impl JobScheduler {
                 actor.leave();
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot write what was heard of jobs, trying again");
+                tracing::error!(%error, "the store does not take what was heard of jobs: it is kept in memory, trying again");
                 context.run_later(RETRY, |actor, context| {
                     actor.newsroom.writing = 0;
                     actor.write(context);
@@ -130,7 +132,9 @@ impl JobScheduler {
                     Ok(runs) => lost.extend(runs.into_iter().map(|run| {
                         News::new(run.id, Word::Lost, now).because(format!("nothing was heard of it for {after:?}"))
                     })),
-                    Err(error) => tracing::warn!(%error, job, "cannot look for runs that are lost"),
+                    Err(error) => {
+                        tracing::error!(%error, job, "the store does not show the job's silent runs: they stay open, trying again")
+                    }
                 }
             }
             lost

@@ -23,7 +23,7 @@ pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduli
     let began = Clock.now();
     let started = News::new(run.id.clone(), Word::Started, began.wall);
     while let Err(error) = with.store.hear(vec![started.clone()]).await {
-        tracing::warn!(%error, job = %run.job, "the store has failed; a job waits for it");
+        tracing::error!(%error, job = %run.job, "the store does not take that a job begins: it waits for it, trying again");
         sleep(RETRY).await;
     }
     let spec = task.spec();
@@ -42,7 +42,14 @@ pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduli
     let now = Clock.now();
     let news = match ended {
         Ok(()) => News::new(run.id.clone(), Word::Succeeded, now.wall),
-        Err(failure) => News::new(run.id.clone(), Word::Failed, now.wall).because(in_words(&failure)),
+        Err(failure) => {
+            let why = in_words(&failure);
+            tracing::error!(
+                job = %run.job, task = job.task, id = %run.id, why,
+                "a job of Headcount's own has failed, and is not tried again before its next slot"
+            );
+            News::new(run.id.clone(), Word::Failed, now.wall).because(why)
+        }
     };
     News {
         runtime: Some(now.mono.since(began.mono).as_secs_f64()),

@@ -45,7 +45,10 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
     for mut publication in conclusion.send {
         let mut sent = send(&publication, tag, &mut line).await;
         if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
-            tracing::warn!(%error, "a task cannot be sent again by the way that it came, and goes to the node's own queue");
+            tracing::warn!(
+                %error,
+                "a task cannot be sent again by the way that it came, and goes to the node's own queue"
+            );
             publication.to = queue.clone();
             sent = send(&publication, tag, &mut line).await;
         }
@@ -70,7 +73,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
         tracing::error!(
             id = result.id,
             state = result.state.as_str(),
-            "the result of a task could not be stored, and is lost"
+            "the result of a task could not be stored, and is lost: who waits for it waits in vain; see to the result backend"
         );
     }
     let now = line.borrow().clone();
@@ -120,7 +123,7 @@ async fn send(publication: &Publication, tag: Option<Tag>, line: &mut watch::Rec
         if refusals >= REFUSALS || patience.is_zero() {
             return Sent::Never(error);
         }
-        tracing::warn!(%error, "what follows a task could not be sent; trying again");
+        tracing::warn!(%error, "what follows a task could not be sent; trying again, and the task is settled when it is");
         sleep(AGAIN).await;
     }
 }

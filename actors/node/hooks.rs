@@ -30,7 +30,7 @@ impl Hook for Log {
                     task = call.name,
                     id = call.id,
                     error = failure.repr(),
-                    "task failed"
+                    "task failed, and is not tried again"
                 );
             }
             Signal::TaskRetry { call, failure, after } => tracing::warn!(
@@ -60,10 +60,10 @@ impl Hook for Log {
                 node,
                 task = name,
                 id,
-                "a task that Headcount does not have: rejected, and its sender is told"
+                "a task that Headcount does not have: rejected, and its sender is told; send it to the queue of who has it"
             ),
             Signal::TaskRejected(refused) => tracing::error!(
-                node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task: rejected"
+                node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task of Celery's: rejected, and gone; see who else sends to the node's queue"
             ),
             Signal::TaskInternalError {
                 name,

@@ -96,7 +96,11 @@ impl Loop {
                 self.step(Input::Command(command));
             }
             Event::Heard(_, Heard::Unreadable(why)) => {
-                tracing::warn!(broker = self.with.broker.name(), why, "a command that cannot be read");
+                tracing::warn!(
+                    broker = self.with.broker.name(),
+                    why,
+                    "a remote-control command that cannot be read was left out"
+                );
             }
             Event::Ended | Event::Left => self.step(Input::Lost),
         }
@@ -172,7 +176,7 @@ impl Loop {
             Output::Shutdown => {
                 tracing::warn!(
                     broker = self.with.broker.name(),
-                    "told to shut down by a command: the node leaves until Headcount is started anew"
+                    "told to shut down by a remote-control command: the node leaves, until Headcount is started anew or reads its configuration"
                 );
                 self.told_to_go = true;
             }

@@ -79,7 +79,9 @@ impl Runs {
                     return (id, outcome);
                 }
                 // Those who watch neither panic nor are they ended while this lives.
-                Some(Err(error)) => tracing::error!(%error, "a run of a task was lost sight of"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a run of a task was lost sight of: this is a mistake in Headcount, please report it; the message comes again after a restart")
+                }
                 None => std::future::pending().await,
             }
         }

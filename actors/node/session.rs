@@ -85,7 +85,7 @@ impl Sessions {
             tracing::warn!(
                 broker = self.broker.name(),
                 most = ORDERS,
-                "the broker does not take what the node sends: joining anew"
+                "the broker does not take what the node sends: joining anew, and unsettled tasks come again"
             );
             self.close();
         }
@@ -145,7 +145,7 @@ impl Sessions {
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
             broker = self.broker.name(), address = self.broker.address(), node = self.joining.hostname, %error,
-            retry_in = ?rest, "the node has not joined"
+            retry_in = ?rest, "the node has not joined, and takes no tasks until it has: trying again"
         );
         Event::Ended
     }

@@ -91,16 +91,19 @@ impl Trouble {
         let wait = self.pause(error);
         if *error == StatsError::Fenced {
             with.meters.stats.fenced.get_or_create(&label).inc();
-            tracing::warn!(pipeline, "{error}");
+            tracing::warn!(pipeline, "another Headcount works on the pipeline's part now: {error}");
             return wait;
         }
         with.meters.stats.failures.get_or_create(&label).inc();
         let words = error.to_string();
         if self.told.as_ref() != Some(&words) {
             if matches!(error, StatsError::Refused { .. }) {
-                tracing::error!(pipeline, "the pipeline cannot work: {words}");
+                tracing::error!(
+                    pipeline,
+                    "the pipeline cannot work until this is mended, trying again: {words}"
+                );
             } else {
-                tracing::warn!(pipeline, "the pipeline waits: {words}");
+                tracing::warn!(pipeline, "the pipeline waits and tries again, nothing is lost: {words}");
             }
             self.told = Some(words);
         }

@@ -128,11 +128,15 @@ fn run_import(args: &ImportJobs) -> Outcome {
     } else {
         std::fs::File::open(&args.file).and_then(|file| file.take(MAX_IMPORT + 1).read_to_string(&mut text))
     };
-    read.map_err(|error| CommandError::Failed(format!("{shown}: {error}")))?;
+    read.map_err(|error| CommandError::Failed(format!("{shown}: cannot read it: {error}")))?;
     if text.len() as u64 > MAX_IMPORT {
         return Err(CommandError::Failed(format!("{shown}: larger than {MAX_IMPORT} bytes")));
     }
-    let json = read_json(&text).map_err(|error| CommandError::Failed(format!("{shown}: not JSON: {error}")))?;
+    let json = read_json(&text).map_err(|error| {
+        CommandError::Failed(format!(
+            "{shown}: not JSON: {error}; docs/jobs.md shows how to make the file"
+        ))
+    })?;
     let wishes = import::Wishes {
         timezone: args.timezone.clone(),
         broker: args.broker.clone(),

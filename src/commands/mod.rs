@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod jobs;
+pub mod log_level;
 pub mod notify;
 pub mod probe;
 pub mod record;

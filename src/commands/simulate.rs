@@ -107,7 +107,7 @@ impl<'a> Document<'a> {
 }
 
 fn failed(file: &Path, error: &std::io::Error) -> CommandError {
-    CommandError::Failed(format!("{}: {error}", file.display()))
+    CommandError::Failed(format!("cannot read or write {}: {error}", file.display()))
 }
 
 /// How far it is, for whoever waits at a terminal.

@@ -5,7 +5,7 @@ mod screen;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -111,10 +111,39 @@ impl Client {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, CommandError> {
+        self.ask(Method::GET, page, None).await
+    }
+
+    pub(super) async fn put<T: DeserializeOwned>(&self, page: &str, body: &Value) -> Result<T, CommandError> {
+        self.ask(Method::PUT, page, Some(body)).await
+    }
+
+    pub(super) async fn delete<T: DeserializeOwned>(&self, page: &str) -> Result<T, CommandError> {
+        self.ask(Method::DELETE, page, None).await
+    }
+
+    /// Whoever answers there is something else, or another version.
+    pub(super) fn not_an_answer(&self, page: &str, error: &dyn std::error::Error) -> CommandError {
+        CommandError::Failed(format!(
+            "{}{page}: not what a daemon answers ({}); does --url lead to a headcount of this version?",
+            self.url,
+            chain(error)
+        ))
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        page: &str,
+        body: Option<&Value>,
+    ) -> Result<T, CommandError> {
         let failed = |why: String| CommandError::Failed(format!("{}{page}: {why}", self.url));
-        let mut request = self.http.get(format!("{}{page}", self.url));
+        let mut request = self.http.request(method, format!("{}{page}", self.url));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
         }
         let response = request.send().await.map_err(|error| {
             let why = chain(&error.without_url());
@@ -130,7 +159,9 @@ impl Client {
             if status == StatusCode::UNAUTHORIZED {
                 let why = match self.token {
                     None => "the daemon wants its token: give --token, or set HEADCOUNT_TOKEN",
-                    Some(_) => "the daemon does not take this token",
+                    Some(_) => {
+                        "the daemon does not take this token; the right one is `token` under [server] in its configuration"
+                    }
                 };
                 return Err(failed(why.to_owned()));
             }
@@ -141,10 +172,8 @@ impl Client {
                 detail.map(|text| format!(": {text}")).unwrap_or_default()
             )));
         }
-        response
-            .json()
-            .await
-            .map_err(|error| failed(format!("not what a daemon answers ({})", chain(&error.without_url()))))
+        let answer = response.json().await;
+        answer.map_err(|error| self.not_an_answer(page, &error.without_url()))
     }
 }
 

@@ -8,6 +8,7 @@ mod fault;
 mod fleet;
 mod jobs;
 mod keys;
+mod log;
 mod node;
 mod overrides;
 mod problem;
@@ -28,6 +29,7 @@ use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 pub use detect::Detect;
 pub use fleet::Fleet;
 pub use jobs::Job;
+pub use log::Log;
 pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
@@ -38,6 +40,8 @@ pub use tree::Surroundings;
 pub struct Settings {
     /// `[server]`.
     pub server: Server,
+    /// `[log]`.
+    pub log: Log,
     /// `[store]`.
     pub store: store::Config,
     /// `[detect]`: for fleets that are discovered; configured fleets carry their own.

@@ -15,6 +15,7 @@ use super::fault::unknown_key;
 use super::fleet::{Company, Fleet, FleetTable};
 use super::jobs::{Job, JobTable};
 use super::keys;
+use super::log::{Log, LogTable};
 use super::node::{Node as CeleryNode, NodeTable};
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
@@ -30,17 +31,18 @@ const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats"];
+const OUTWARD: &[&str] = &["server", "log", "store", "notify", "node", "job", "stats"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
-    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
+    "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 4] {
     [
         ("server", keys::keys_of::<ServerTable>()),
+        ("log", keys::keys_of::<LogTable>()),
         ("store", keys::keys_of::<store::Config>()),
         ("detect", keys::keys_of::<DetectTable>()),
     ]
@@ -113,6 +115,7 @@ impl Reader {
     /// Everything. Where something is wrong there are mistakes, and the result is only good for finding more of them.
     fn settings(&mut self, mut root: Table, arguments: Vec<(&'static str, String)>) -> Settings {
         let server = self.server(root.take("server"));
+        let log = self.log(root.take("log"));
         let store = self.store(root.take("store"));
         let detect = self.detect(root.take("detect"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
@@ -156,6 +159,7 @@ impl Reader {
         }
         Settings {
             server,
+            log,
             store,
             detect,
             brokers,
@@ -169,6 +173,10 @@ impl Reader {
 
     fn server(&mut self, entry: Option<Entry>) -> Server {
         self.plain::<ServerTable, _>("server", entry, |table, spot| table.check(spot))
+    }
+
+    fn log(&mut self, entry: Option<Entry>) -> Log {
+        self.plain::<LogTable, _>("log", entry, |table, spot| table.check(spot))
     }
 
     fn store(&mut self, entry: Option<Entry>) -> store::Config {

@@ -38,6 +38,12 @@ impl Spot<'_> {
         self.mistakes.push((at, path, Found::Said(message)));
     }
 
+    /// Reports what is wrong in words that quote the value; `veiled` where that came from elsewhere, and must not be shown.
+    pub(super) fn say_plainly(&mut self, key: &str, message: &str, veiled: &str) {
+        let secret = self.table.get(key).is_some_and(|node| node.secret);
+        self.say(key, if secret { veiled } else { message });
+    }
+
     /// Reports a value that is not what it should be; the value is shown only where the key holds no secret.
     pub(super) fn expected(&mut self, key: &str, expected: &str, found: &impl std::fmt::Display) {
         let secret = self.table.get(key).is_some_and(|node| node.secret);

@@ -178,7 +178,7 @@ impl House {
             let _ = closed.send(());
         });
         if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
-            tracing::warn!("the broker could not be left in time");
+            tracing::warn!("the broker could not be left in time: Headcount's own queues there end by themselves");
         }
         end(vec![self.asking]).await;
     }

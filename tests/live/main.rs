@@ -11,6 +11,7 @@ mod crash;
 mod flower;
 mod frozen;
 mod jobs;
+mod log;
 mod names;
 mod node;
 #[cfg(feature = "fault-points")]

@@ -141,7 +141,9 @@ async fn finish(pipelines: &[Config], eyes: &[SharedPipeline]) -> Outcome {
         if let Some(actor) = shift.given_up() {
             // What hangs is no reason to hang.
             let _ = tokio::time::timeout(END_WITHIN, shift.end()).await;
-            return Err(CommandError::Failed(format!("the actor {actor} failed too often")));
+            return Err(CommandError::Failed(format!(
+                "the actor {actor} failed too often: what was done is kept, run this again; if it persists, report what is above"
+            )));
         }
         let (waited, mut done) = (began.elapsed(), true);
         let standings = look(eyes).await;

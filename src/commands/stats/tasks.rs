@@ -30,8 +30,11 @@ pub(super) async fn run(args: StatsTasks) -> Outcome {
     if args.json {
         to_stdout(&json(&answer))?;
     } else {
-        let stats = Stats::deserialize(&answer)
-            .map_err(|error| CommandError::Failed(format!("{page}: not what a daemon answers ({error})")))?;
+        let stats = Stats::deserialize(&answer).map_err(|error| {
+            CommandError::Failed(format!(
+                "{page}: not what a daemon answers ({error}); does --url lead to a headcount of this version?"
+            ))
+        })?;
         to_stdout(&render(&stats, colours()))?;
     }
     Ok(ExitCode::SUCCESS)

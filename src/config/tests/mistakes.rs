@@ -50,6 +50,14 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "5:14: server.public_url: expected an address such as \"https://headcount.example.org\", found \"headcount\"",
         ),
         (
+            "[log]\nlevel = \"info,headcount_actors=loud\"",
+            "5:9: log.level: the directive `headcount_actors=loud` is wrong: `loud` is no level; expected error, warn, info, debug, trace or off",
+        ),
+        (
+            "[log]\nformat = \"xml\"",
+            "5:10: log.format: expected \"auto\" or \"text\" or \"json\" or \"journald\", found \"xml\"",
+        ),
+        (
             "[[server]]\nlisten = \"127.0.0.1:1\"",
             "4:1: server: expected a table, [server], found an array",
         ),
@@ -423,7 +431,7 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
         problems_with(BROKER, &surroundings),
         [
             "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
-            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, store, detect",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect",
             "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
             "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
         ]

@@ -84,6 +84,8 @@ fn the_environment_overrides_plain_tables() {
         ("HEADCOUNT__SERVER__TOKEN", "env:TOKEN"),
         ("HEADCOUNT__STORE__URL", "sqlite:/var/lib/headcount/db"),
         ("HEADCOUNT__DETECT__DOWN_AFTER", "20s"),
+        ("HEADCOUNT__LOG__LEVEL", "headcount_edge=debug"),
+        ("HEADCOUNT__LOG__FORMAT", "text"),
         ("TOKEN", "12345678"),
         ("HEADCOUNT_URL", "not an override"),
     ]);
@@ -97,6 +99,8 @@ fn the_environment_overrides_plain_tables() {
     );
     assert_eq!(settings.store.url, "sqlite:/var/lib/headcount/db");
     assert_eq!(settings.detect.down_after, Span::from_secs(20));
+    assert_eq!(settings.log.level.to_string(), "info,headcount_edge=debug");
+    assert_eq!(settings.log.format, crate::telemetry::logs::Format::Text);
 }
 
 #[test]

@@ -26,7 +26,8 @@ pub(super) async fn fleets(shared: web::Data<Shared>) -> HttpResponse {
 pub(super) async fn fleet(shared: web::Data<Shared>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let status = shared.view.borrow().clone();
     let fleet = status.fleets.iter().find(|fleet| fleet.name == name.as_str());
-    let fleet = fleet.ok_or_else(|| Problem::not_found(format_args!("there is no fleet {name}")))?;
+    let fleet =
+        fleet.ok_or_else(|| Problem::not_found(format_args!("there is no fleet {name}; /api/v1/fleets lists them")))?;
     Ok(HttpResponse::Ok().json(FleetView::from(fleet)))
 }
 
@@ -53,7 +54,11 @@ pub(super) async fn worker(
     let worker = status.workers.iter().find(|worker| {
         worker.hostname == hostname.as_str() && query.fleet.as_ref().is_none_or(|fleet| *fleet == worker.fleet)
     });
-    let worker = worker.ok_or_else(|| Problem::not_found(format_args!("there is no worker {hostname}")))?;
+    let worker = worker.ok_or_else(|| {
+        Problem::not_found(format_args!(
+            "there is no worker {hostname} that Headcount knows; /api/v1/workers lists them"
+        ))
+    })?;
     Ok(HttpResponse::Ok().json(WorkerView::from(worker)))
 }
 
@@ -112,7 +117,11 @@ pub(super) async fn incident(shared: web::Data<Shared>, id: web::Path<String>) -
         .incident(&id)
         .await
         .map_err(|error| Problem::store(&error))?;
-    let (incident, messages) = found.ok_or_else(|| Problem::not_found(format_args!("there is no incident {id}")))?;
+    let (incident, messages) = found.ok_or_else(|| {
+        Problem::not_found(format_args!(
+            "there is no incident {id}; resolved ones are kept for 30 days, and /api/v1/incidents lists them"
+        ))
+    })?;
     Ok(HttpResponse::Ok().json(IncidentView::new(&incident, &messages)))
 }
 

@@ -13,6 +13,14 @@ pub(super) async fn healthz(shared: web::Data<Shared>) -> HttpResponse {
     let well = !report.is_empty() && report.iter().all(|actor| actor.vital == Vital::Running);
     let body = HealthView {
         status: if well { "ok" } else { "failing" },
+        detail: match (well, report.is_empty()) {
+            (true, _) => None,
+            (_, true) => Some("none of Headcount's own actors has reported yet: it is just starting"),
+            (_, false) => Some(
+                "not all of Headcount's own actors run: those that restart do so by themselves, after one that has failed \
+                 the program ends, to be started again; the log says why, at level ERROR",
+            ),
+        },
         actors: report.iter().map(Into::into).collect(),
     };
     answer(well).json(body)

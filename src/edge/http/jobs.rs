@@ -123,7 +123,7 @@ pub(super) async fn job(
     }
     let statuses = shared.jobs.view.borrow().clone();
     let job = statuses.iter().find(|job| job.name == name.as_str());
-    let job = job.ok_or_else(|| Problem::not_found(format_args!("there is no job {name}")))?;
+    let job = job.ok_or_else(|| Problem::not_found(format_args!("there is no job {name}; /api/v1/jobs lists them")))?;
     let runs = shared.jobs.store.runs(&job.name, limit).await;
     let runs = runs.map_err(|error| Problem::store(&error))?;
     let view = JobView {

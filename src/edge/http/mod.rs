@@ -1,5 +1,5 @@
-//! HTTP: health, metrics and the read API (CONTRACT, section HTTP). Reads the status model and the store, changes
-//! nothing.
+//! HTTP: health, metrics and the read API (CONTRACT, section HTTP). Reads the status model and the store, and changes
+//! nothing but what is logged.
 
 mod api;
 mod auth;
@@ -7,6 +7,7 @@ mod auth;
 mod faults;
 mod health;
 mod jobs;
+mod log_level;
 mod metrics;
 mod problem;
 mod stats;
@@ -32,6 +33,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 pub use self::jobs::Jobs;
+pub use self::log_level::{LogLevel, LogLevels};
 use self::problem::Problem;
 
 /// Everything that the HTTP server reads.
@@ -46,6 +48,8 @@ pub struct Http {
     pub jobs: Jobs,
     /// The actors' own counters.
     pub meters: Meters,
+    /// What is logged.
+    pub log: Arc<dyn LogLevels>,
     /// What a client must present as `Authorization: Bearer …`; none lets everybody read.
     pub token: Option<SecretString>,
     /// The program's version, for `headcount_build_info`.
@@ -61,6 +65,7 @@ struct Shared {
     vitals: Vitals,
     store: SharedStore,
     jobs: Jobs,
+    log: Arc<dyn LogLevels>,
     token: Option<SecretString>,
     registry: prometheus_client::registry::Registry,
     #[cfg(feature = "fault-points")]
@@ -75,10 +80,25 @@ impl From<Http> for Shared {
             vitals: http.vitals,
             store: http.store,
             jobs: http.jobs,
+            log: http.log,
             token: http.token,
             registry,
             #[cfg(feature = "fault-points")]
             provoke: http.provoke,
+        }
+    }
+}
+
+impl Shared {
+    /// Whatever changes something needs a token, also where everybody may read.
+    fn needs_token(&self, what: &str) -> Result<(), Problem> {
+        match self.token {
+            // Who comes here has presented it.
+            Some(_) => Ok(()),
+            None => Err(Problem::forbidden(format_args!(
+                "{what} needs a token, and this Headcount has none: set `token` in [server] or \
+                 HEADCOUNT__SERVER__TOKEN, and reload or restart it"
+            ))),
         }
     }
 }
@@ -172,6 +192,15 @@ fn routes(app: &mut ServiceConfig) {
             .service(read("/api/v1/jobs", jobs::jobs))
             .service(read("/api/v1/jobs/{name}", jobs::job))
             .service(read("/api/v1/stats/tasks", stats::tasks))
+            .service(
+                read("/api/v1/log-level", log_level::show)
+                    .app_data(web::PayloadConfig::new(log_level::MAX_BODY))
+                    .put(log_level::set)
+                    .delete(log_level::reset)
+                    .default_service(web::to(|method: Method| async move {
+                        Problem::method_not_allowed(&method, "GET, HEAD, PUT, DELETE")
+                    })),
+            )
             .default_service(web::to(problem::no_page)),
     );
 }
@@ -186,9 +215,9 @@ where
     let reading = guard::Any(guard::Get()).or(guard::Head());
     web::resource(path)
         .route(web::route().guard(reading).to(handler))
-        .default_service(web::to(
-            |method: Method| async move { Problem::method_not_allowed(&method) },
-        ))
+        .default_service(web::to(|method: Method| async move {
+            Problem::method_not_allowed(&method, "GET, HEAD")
+        }))
 }
 
 const INDEX: &str = "\
@@ -204,6 +233,7 @@ GET /api/v1/incidents             the newest incidents  /api/v1/incidents/{id}
 GET /api/v1/jobs                  scheduled jobs        /api/v1/jobs/{name}[?limit=20]
 GET /api/v1/stats/tasks           counts of task events, and how long tasks ran and waited
     ?from=2h &to=1h (or times) &fleet=F &task=sms.* &step=5m
+GET /api/v1/log-level             what is logged; with the token PUT and DELETE change it
 ";
 
 async fn index() -> HttpResponse {

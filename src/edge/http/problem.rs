@@ -15,6 +15,8 @@ pub(super) struct Problem {
     #[serde(serialize_with = "as_number")]
     status: StatusCode,
     detail: String,
+    #[serde(skip)]
+    allow: &'static str,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -28,6 +30,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.to_string(),
+            allow: "",
         }
     }
 
@@ -43,15 +46,25 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    pub(super) fn method_not_allowed(method: &Method) -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            format_args!("{method} is not possible here; GET and HEAD are"),
-        )
+    pub(super) fn forbidden(detail: impl fmt::Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// `allow` lists the methods that are possible, such as `GET, HEAD`.
+    pub(super) fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
+        let possible = match allow.rsplit_once(", ") {
+            Some((others, last)) => format!("{others} and {last} are"),
+            None => format!("{allow} is"),
+        };
+        let detail = format_args!("{method} is not possible here; {possible}");
+        Self {
+            allow,
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        }
     }
 
     pub(super) fn store(error: &StoreError) -> Self {
-        tracing::warn!(%error, "the store failed while a client asked");
+        tracing::error!(%error, "the store failed while a client asked, and the client was told so");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
     }
 
@@ -86,7 +99,7 @@ impl ResponseError for Problem {
                 );
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                headers.insert(header::ALLOW, HeaderValue::from_static(self.allow));
             }
             _ => {}
         }

@@ -22,7 +22,7 @@ use headcount_core::time::Wall;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{Http, Shared, headers, problem, routes};
+use super::{Http, LogLevel, LogLevels, Shared, headers, problem, routes};
 
 /// 2026-01-31T12:00:00Z.
 const NOON: Wall = Wall::from_micros(1_769_860_800_000_000);
@@ -215,6 +215,37 @@ impl Store for FakeStore {
     }
 }
 
+/// A log that takes every filter but one.
+#[derive(Default)]
+struct FakeLog(Mutex<Vec<(String, Option<std::time::Duration>)>>);
+
+impl LogLevels for FakeLog {
+    fn show(&self) -> LogLevel {
+        let set = self.0.lock().unwrap();
+        let (filter, lasts) = set.last().cloned().unwrap_or_else(|| ("info".to_owned(), None));
+        LogLevel {
+            filter,
+            until: lasts.map(|lasts| NOON + lasts),
+            then: lasts.map(|_| "info".to_owned()),
+            at_start: "info".to_owned(),
+            from_environment: false,
+        }
+    }
+
+    fn set(&self, filter: &str, lasts: Option<std::time::Duration>) -> Result<LogLevel, String> {
+        if filter == "loud" {
+            return Err("the directive `loud` is wrong".to_owned());
+        }
+        self.0.lock().unwrap().push((filter.to_owned(), lasts));
+        Ok(self.show())
+    }
+
+    fn reset(&self) -> LogLevel {
+        self.0.lock().unwrap().clear();
+        self.show()
+    }
+}
+
 pub(super) fn http(status: Status, store: SharedStore) -> Http {
     let (_, view): (_, StatusView) = tokio::sync::watch::channel(Arc::new(status));
     let vitals = Vitals::default();
@@ -225,6 +256,7 @@ pub(super) fn http(status: Status, store: SharedStore) -> Http {
         store,
         jobs: super::jobs::tests::no_jobs(),
         meters: Meters::default(),
+        log: Arc::new(FakeLog::default()),
         token: None,
         version: "1.2.3",
         #[cfg(feature = "fault-points")]
@@ -775,4 +807,67 @@ async fn jobs_show_their_next_and_last_runs() {
         let refused = get(with_jobs(), &format!("/api/v1/jobs/purge?{wrong}")).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{wrong}");
     }
+}
+
+#[actix_web::test]
+async fn what_is_logged_is_shown_and_changed_with_the_token() {
+    const PAGE: &str = "/api/v1/log-level";
+    let log: Arc<FakeLog> = Arc::default();
+    let http = |token: Option<&str>| Http {
+        token: token.map(SecretString::from),
+        log: log.clone(),
+        ..usual()
+    };
+    let with_token = |request: test::TestRequest| request.uri(PAGE).insert_header(("Authorization", "Bearer s3cret"));
+    let put = |body: &'static str| {
+        ask(
+            http(Some("s3cret")),
+            with_token(test::TestRequest::put()).set_payload(body),
+        )
+    };
+
+    let usual_level =
+        json!({"filter": "info", "until": null, "then": null, "at_start": "info", "at_start_from": "[log] level"});
+    assert_eq!(get(http(None), PAGE).await.json(), usual_level);
+    let set = put(r#"{"filter": "debug", "for": "10m"}"#).await;
+    assert_eq!(set.status, StatusCode::OK, "{}", set.body);
+    assert_eq!(set.json()["until"], "2026-01-31T12:10:00.000Z");
+    assert_eq!(put(r#"{"filter": "warn"}"#).await.json()["filter"], "warn");
+    let reset = ask(http(Some("s3cret")), with_token(test::TestRequest::delete())).await;
+    assert_eq!(reset.json(), usual_level);
+
+    for (body, words) in [
+        ("", "send JSON such as"),
+        ("{}", "missing field `filter`"),
+        (r#"{"filter": "debug", "fro": "10m"}"#, "unknown field `fro`"),
+        (r#"{"filter": "debug", "for": "soon"}"#, "expected a duration such as"),
+        (r#"{"filter": "debug", "for": "0s"}"#, "`for` is 0s"),
+        (r#"{"filter": "debug", "for": "8d"}"#, "up to 7d"),
+        (r#"{"filter": "loud"}"#, "the directive `loud` is wrong"),
+    ] {
+        let refused = put(body).await;
+        assert_eq!(
+            (refused.status, refused.content_type.as_str()),
+            (StatusCode::BAD_REQUEST, "application/problem+json")
+        );
+        assert!(
+            refused.json()["detail"].as_str().unwrap().contains(words),
+            "{body}: {}",
+            refused.body
+        );
+    }
+    let long = put(Box::leak("x".repeat(5_000).into_boxed_str())).await;
+    assert_eq!(long.status, StatusCode::BAD_REQUEST);
+    assert!(long.body.contains("4096 bytes are the most"), "{}", long.body);
+
+    // Everybody may read where there is no token, and nobody change anything.
+    for request in [test::TestRequest::put(), test::TestRequest::delete()] {
+        let refused = ask(http(None), request.uri(PAGE).set_payload(r#"{"filter": "debug"}"#)).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(refused.body.contains("set `token` in [server]"), "{}", refused.body);
+    }
+    let posted = ask(http(Some("s3cret")), with_token(test::TestRequest::post())).await;
+    assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!((posted.header)("allow").as_deref(), Some("GET, HEAD, PUT, DELETE"));
+    assert!(log.0.lock().unwrap().is_empty());
 }

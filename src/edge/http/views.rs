@@ -215,6 +215,9 @@ impl<'a> From<&'a Notification> for NotificationView<'a> {
 pub struct HealthView<'a> {
     /// `ok` or `failing`.
     pub status: &'static str,
+    /// What that means, where it is not `ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'static str>,
     /// Every actor.
     pub actors: Vec<ActorView<'a>>,
 }

@@ -47,6 +47,14 @@ impl Headcount {
         )
     }
 
+    /// The same, with variables of the environment over it.
+    pub fn launch_with(program: &str, config: &str, environment: &[(&str, &str)]) -> Self {
+        let (port, dir) = (free_port(), reaper::directory("daemon"));
+        let file = write_config(&dir, port, config);
+        let args = vec!["run".into(), "--config".into(), file.display().to_string()];
+        Self::run_with(program, args, port, dir, environment)
+    }
+
     /// Starts it as `headcount run ARGS`, without a file; port and directory come from the environment.
     pub fn start_with_args(program: &str, args: &[&str]) -> Self {
         let (port, dir) = (free_port(), reaper::directory("daemon"));
@@ -60,7 +68,17 @@ impl Headcount {
     }
 
     fn run(program: &str, args: Vec<String>, port: u16, dir: tempfile::TempDir) -> Self {
-        let process = spawn(program, &args, port, &dir);
+        Self::run_with(program, args, port, dir, &[])
+    }
+
+    fn run_with(
+        program: &str,
+        args: Vec<String>,
+        port: u16,
+        dir: tempfile::TempDir,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let process = spawn(program, &args, port, &dir, environment);
         let headcount = Headcount {
             program: program.to_owned(),
             args,
@@ -93,7 +111,7 @@ impl Headcount {
 
     /// Starts it again with the same configuration, port and store, after its end; returns when it is ready.
     pub fn restart(&mut self) {
-        self.process = spawn(&self.program, &self.args, self.port, &self.dir);
+        self.process = spawn(&self.program, &self.args, self.port, &self.dir, &[]);
         self.wait_serving();
         self.wait_ready();
     }
@@ -230,12 +248,13 @@ impl Headcount {
     }
 }
 
-fn spawn(program: &str, args: &[String], port: u16, dir: &tempfile::TempDir) -> Process {
+fn spawn(program: &str, args: &[String], port: u16, dir: &tempfile::TempDir, environment: &[(&str, &str)]) -> Process {
     let mut daemon = command(program);
     daemon
         .args(args)
         .current_dir(dir.path())
-        .env("HEADCOUNT__SERVER__LISTEN", format!("127.0.0.1:{port}"));
+        .env("HEADCOUNT__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+        .envs(environment.iter().copied());
     Process::start("headcount", &mut daemon)
 }
 

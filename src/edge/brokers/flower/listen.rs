@@ -88,7 +88,7 @@ async fn watch(flower: &Flower, lane: &mut (dyn Lane + Send), open: &mut bool) -
         if !*open {
             *open = true;
             if let Err(error) = flower.asking.know_before(&flower.http).await {
-                tracing::warn!(broker = flower.name, %error, "workers cannot be asked through Flower, only listened to");
+                tracing::warn!(broker = flower.name, %error, "workers cannot be asked through Flower, only listened to: give it --auth or FLOWER_UNAUTHENTICATED_API, and the user here");
             }
             lane.opened();
         }

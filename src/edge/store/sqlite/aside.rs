@@ -38,7 +38,7 @@ pub(super) fn keep(db: &Connection, bad: &[Bad]) -> Result<(), StoreError> {
         total,
         first = first.key,
         why = first.why,
-        "rows of the store cannot be read; they are in its table set_aside now, and the rest is used"
+        "rows of the store cannot be read: they are kept in its table set_aside, and the rest is used; nothing needs to be done"
     );
     Ok(())
 }

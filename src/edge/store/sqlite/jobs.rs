@@ -213,7 +213,9 @@ fn select(db: &Connection, which: &str, params: &[&dyn rusqlite::ToSql]) -> Resu
     while let Some(row) = found.next().map_err(failed)? {
         match read(row) {
             Ok(run) => runs.push(run),
-            Err(error) => tracing::warn!(%error, "a run of a job cannot be read, and is left out"),
+            Err(error) => {
+                tracing::error!(%error, "a run of a job cannot be read in the store, and is left out of what is shown")
+            }
         }
     }
     Ok(runs)

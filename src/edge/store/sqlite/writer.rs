@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 
 use headcount_actors::ports::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many calls may wait for the connection; who comes later waits to be let in. A call takes some milliseconds, so a
@@ -29,7 +29,7 @@ impl Writer {
                 while let Some(job) = jobs.blocking_recv() {
                     // A job that panics rolls its transaction back and fails its caller, nobody else.
                     if std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut db))).is_err() {
-                        tracing::error!("a call of the store panicked; it was rolled back");
+                        tracing::error!("a call of the store panicked, which is a mistake in Headcount: it was rolled back, and its caller tries again");
                     }
                 }
             })
@@ -68,7 +68,16 @@ fn transact<T>(db: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, 
 
 /// The database's own words: they name tables and columns at most, never a value.
 pub(super) fn failed(error: rusqlite::Error) -> StoreError {
-    StoreError::Failed(error.to_string())
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "; its disk is full: make room, nothing else needs to be done",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "; see who owns its file and directory",
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => "; see to its disk, whether it is full or broken",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; its file is damaged: stop Headcount, move it away, and start again"
+        }
+        _ => "",
+    };
+    StoreError::Failed(format!("{error}{hint}"))
 }
 
 impl Drop for Writer {

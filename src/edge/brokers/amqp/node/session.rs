@@ -92,7 +92,7 @@ impl Session {
                     Ok(confirm) => self.tell(confirm, publication.to, sent),
                     // Its own names are to blame, and nothing else: the session goes on.
                     Err(error @ BrokerError::Refused(_)) => {
-                        tracing::warn!(%error, "a message that cannot be sent");
+                        tracing::warn!(%error, "the node cannot send a message, and who wanted it sent is told: its queue or exchange has no usable name");
                         let _ = sent.map(|sent| sent.send(Err(error)));
                     }
                     Err(error) => return Err(error),

@@ -22,7 +22,7 @@ use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
-use headcount_actors::meters::Meters;
+use headcount_actors::meters::{Meters, SharedSeries};
 use headcount_actors::ports::stats::StatsError;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -240,7 +240,11 @@ impl House {
             );
         }
 
-        let (vitals, meters) = (Vitals::default(), Meters::default());
+        let vitals = Vitals::default();
+        let meters = Meters {
+            series: SharedSeries::new(settings.metrics.limits),
+            ..Meters::default()
+        };
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
         let plan = Plan {
             settings,
@@ -306,6 +310,7 @@ impl House {
                 store: job_store,
             },
             meters: plan.meters.clone(),
+            labels: settings.metrics.labels.clone(),
             token: settings.server.token.clone(),
             version: env!("CARGO_PKG_VERSION"),
             #[cfg(feature = "fault-points")]

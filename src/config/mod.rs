@@ -8,6 +8,7 @@ mod fault;
 mod fleet;
 mod jobs;
 mod keys;
+mod metrics;
 mod node;
 mod overrides;
 mod problem;
@@ -28,6 +29,7 @@ use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 pub use detect::Detect;
 pub use fleet::Fleet;
 pub use jobs::Job;
+pub use metrics::Metrics;
 pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub store: store::Config,
     /// `[detect]`: for fleets that are discovered; configured fleets carry their own.
     pub detect: Detect,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[[broker]]`, in the order of the file, each with a name of its own; at least one where there is no `[[stats]]`.
     pub brokers: Vec<Broker>,
     /// `[[fleet]]`, in the order of the file: a worker belongs to the first whose patterns match.

@@ -15,6 +15,7 @@ use super::fault::unknown_key;
 use super::fleet::{Company, Fleet, FleetTable};
 use super::jobs::{Job, JobTable};
 use super::keys;
+use super::metrics::{Metrics, MetricsTable};
 use super::node::{Node as CeleryNode, NodeTable};
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
@@ -30,19 +31,20 @@ const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats"];
+const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats", "metrics"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
-    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
+    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "metrics",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 4] {
     [
         ("server", keys::keys_of::<ServerTable>()),
         ("store", keys::keys_of::<store::Config>()),
         ("detect", keys::keys_of::<DetectTable>()),
+        ("metrics", keys::keys_of::<MetricsTable>()),
     ]
 }
 
@@ -115,6 +117,7 @@ impl Reader {
         let server = self.server(root.take("server"));
         let store = self.store(root.take("store"));
         let detect = self.detect(root.take("detect"));
+        let metrics = self.metrics(root.take("metrics"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
         let job = root.take("job");
@@ -158,6 +161,7 @@ impl Reader {
             server,
             store,
             detect,
+            metrics,
             brokers,
             fleets,
             jobs,
@@ -182,6 +186,10 @@ impl Reader {
 
     fn detect(&mut self, entry: Option<Entry>) -> Detect {
         self.plain::<DetectTable, _>("detect", entry, |table, spot| table.over(Detect::default(), spot))
+    }
+
+    fn metrics(&mut self, entry: Option<Entry>) -> Metrics {
+        self.plain::<MetricsTable, _>("metrics", entry, |table, spot| table.check(spot))
     }
 
     /// A table that may be there once, or not at all.

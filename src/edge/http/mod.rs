@@ -32,6 +32,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 pub use self::jobs::Jobs;
+pub use self::metrics::LABELS;
 use self::problem::Problem;
 
 /// Everything that the HTTP server reads.
@@ -46,6 +47,8 @@ pub struct Http {
     pub jobs: Jobs,
     /// The actors' own counters.
     pub meters: Meters,
+    /// Labels that every series bears.
+    pub labels: Vec<(String, String)>,
     /// What a client must present as `Authorization: Bearer …`; none lets everybody read.
     pub token: Option<SecretString>,
     /// The program's version, for `headcount_build_info`.
@@ -69,7 +72,7 @@ struct Shared {
 
 impl From<Http> for Shared {
     fn from(http: Http) -> Self {
-        let registry = metrics::registry(&http.meters, http.view.clone(), http.version);
+        let registry = metrics::registry(&http);
         Self {
             view: http.view,
             vitals: http.vitals,

@@ -153,9 +153,10 @@ impl TaskSeries {
         self.queues.iter().map(|(queue, cell)| (queue.as_str(), cell))
     }
 
-    /// How many such tasks the worker has and has not begun; none where none was ever counted.
+    /// How many such tasks the worker has and has not begun; none where it never received any.
     pub fn held(&self) -> Option<u64> {
-        (!self.held.is_empty()).then(|| self.held.values().copied().map(u64::from).sum())
+        let received = self.queues.values().any(|cell| cell.of(TaskKind::Received) > 0);
+        received.then(|| self.held.values().copied().map(u64::from).sum())
     }
 
     /// How many seconds the last of them waited in the worker that was begun; zero once it has ended.

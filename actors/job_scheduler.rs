@@ -215,6 +215,8 @@ impl JobScheduler {
             };
             let next = status.next.map_or(f64::NAN, |next| next.due.as_micros() as f64 / 1e6);
             self.with.meters.jobs.next.get_or_create(&label).set(next);
+            // From zero, so that the first is an increase.
+            drop(self.with.meters.jobs.slots_missed.get_or_create(&label));
         }
         self.with.view.send_replace(Arc::new(all));
     }

@@ -23,7 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::clock::Clock;
 use crate::fleets::FleetDirectory;
 use crate::messages::{Sighted, TasksCounted, TasksHeard};
-use crate::meters::{BrokerLabel, Meters};
+use crate::meters::{BrokerLabel, Meters, SharedSeries};
 use crate::ports::Lane;
 use crate::session::SharedSession;
 use ear::JobEar;
@@ -49,6 +49,7 @@ pub struct EventLane {
     fleets: Vec<FleetDoor>,
     unsent_counts: Option<TasksCounted>,
     ear: Option<JobEar>,
+    series: SharedSeries,
     counters: Counters,
     clock: Clock,
     now: Now,
@@ -132,6 +133,7 @@ impl EventLane {
                 bad: 0,
                 bad_total: 0,
             },
+            series: parts.meters.series.clone(),
             broker: parts.broker,
             clock,
             now,
@@ -203,6 +205,10 @@ impl EventLane {
 
     fn hand_over_counts(&mut self) {
         self.counted = self.now.mono;
+        // While a scrape reads the book, what was gathered stays here.
+        if let Some(mut book) = self.series.if_free() {
+            self.tally.hand_over(self.now.mono, &self.broker, &mut book);
+        }
         // What was not taken is offered again before anything newer: meanwhile the tally goes on adding up.
         if self.unsent_counts.is_none() && !self.tally.is_empty() {
             self.open_doors();
@@ -261,13 +267,16 @@ impl Lane for EventLane {
         self.messages = self.messages.wrapping_add(1);
         let (table, tally, ear, now) = (&mut self.table, &mut self.tally, &mut self.ear, self.now);
         let decoded = self.decoder.decode(message, |event| match event {
-            Event::Worker(event) => table.worker(now.mono, &event),
+            Event::Worker(event) => {
+                let seat = table.worker(now.mono, &event);
+                tally.worker(seat, &event);
+            }
             Event::Task(event) => {
                 if let Some(ear) = ear {
                     ear.hear(now.wall, &event);
                 }
-                let fleet = table.task(now.mono, &event);
-                tally.count(now.wall, fleet, &event);
+                let seat = table.task(now.mono, &event);
+                tally.count(now.wall, seat, &event);
             }
             Event::Other => {}
         });

@@ -2,6 +2,7 @@
 
 pub mod jobs;
 pub mod node;
+pub mod series;
 pub mod stats;
 
 use std::sync::atomic::AtomicU64;
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 pub use jobs::{JobLabel, JobMeters, RunLabel};
 pub use node::NodeMeters;
+pub use series::SharedSeries;
 
 /// One label: the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -98,6 +100,8 @@ pub struct Meters {
     pub node: NodeMeters,
     /// Those of pipelines.
     pub stats: stats::StatsMeters,
+    /// What lanes count of workers' tasks. Not registered: a scrape shows them beside the status model.
+    pub series: SharedSeries,
 }
 
 impl Default for Meters {
@@ -115,6 +119,7 @@ impl Default for Meters {
             jobs: JobMeters::default(),
             node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
+            series: SharedSeries::default(),
         }
     }
 }

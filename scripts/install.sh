@@ -63,6 +63,8 @@ missing_packages() {
     command -v redis-server >/dev/null || echo redis-server
     # Not the one in /usr/sbin, which changes the user and loses the environment.
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+    # With promtool, which tests ask about rules and metrics.
+    { command -v prometheus && command -v promtool; } >/dev/null || echo prometheus
     command -v cc >/dev/null || echo gcc
     [ -e /usr/include/stdlib.h ] || echo libc6-dev
     command -v make >/dev/null || echo make

@@ -22,7 +22,7 @@ use headcount_actors::fleet_prober::{FleetProber, Probing};
 use headcount_actors::fleets::{Discovered, FleetDirectory, StartProber};
 use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
-use headcount_actors::meters::Meters;
+use headcount_actors::meters::{Meters, SharedSeries};
 use headcount_actors::ports::stats::StatsError;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
@@ -248,6 +248,7 @@ impl House {
         let vitals = Vitals::default();
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),
+            series: SharedSeries::new(settings.metrics.limits),
             ..Meters::default()
         };
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
@@ -316,6 +317,7 @@ impl House {
             },
             meters: plan.meters.clone(),
             log: Arc::new(telemetry.logs.clone()),
+            labels: settings.metrics.labels.clone(),
             token: settings.server.token.clone(),
             version: env!("CARGO_PKG_VERSION"),
             #[cfg(feature = "fault-points")]

@@ -9,6 +9,7 @@ mod fleet;
 mod jobs;
 mod keys;
 mod log;
+mod metrics;
 mod node;
 mod overrides;
 mod problem;
@@ -30,6 +31,7 @@ pub use detect::Detect;
 pub use fleet::Fleet;
 pub use jobs::Job;
 pub use log::Log;
+pub use metrics::Metrics;
 pub use node::{Node, ResultBackend};
 pub use problem::{Excerpt, Place, Problem, Problems};
 pub use server::Server;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub store: store::Config,
     /// `[detect]`: for fleets that are discovered; configured fleets carry their own.
     pub detect: Detect,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[[broker]]`, in the order of the file, each with a name of its own; at least one where there is no `[[stats]]`.
     pub brokers: Vec<Broker>,
     /// `[[fleet]]`, in the order of the file: a worker belongs to the first whose patterns match.

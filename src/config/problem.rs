@@ -34,6 +34,11 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "level",
     "listen",
     "lost_after",
+    "max_exceptions",
+    "max_queues",
+    "max_series",
+    "max_tasks",
+    "max_workers",
     "minimum",
     "missed",
     "missed_within",
@@ -52,8 +57,8 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "step",
     "stuck_after",
     "task",
-    "timezone",
     "time",
+    "timezone",
 ];
 
 /// What was found where something else was expected.

@@ -16,6 +16,7 @@ use super::fleet::{Company, Fleet, FleetTable};
 use super::jobs::{Job, JobTable};
 use super::keys;
 use super::log::{Log, LogTable};
+use super::metrics::{Metrics, MetricsTable};
 use super::node::{Node as CeleryNode, NodeTable};
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
@@ -31,20 +32,21 @@ const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "log", "store", "notify", "node", "job", "stats"];
+const OUTWARD: &[&str] = &["server", "log", "store", "notify", "node", "job", "stats", "metrics"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
-    "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
+    "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "metrics",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 4] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 5] {
     [
         ("server", keys::keys_of::<ServerTable>()),
         ("log", keys::keys_of::<LogTable>()),
         ("store", keys::keys_of::<store::Config>()),
         ("detect", keys::keys_of::<DetectTable>()),
+        ("metrics", keys::keys_of::<MetricsTable>()),
     ]
 }
 
@@ -118,6 +120,7 @@ impl Reader {
         let log = self.log(root.take("log"));
         let store = self.store(root.take("store"));
         let detect = self.detect(root.take("detect"));
+        let metrics = self.metrics(root.take("metrics"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
         let job = root.take("job");
@@ -162,6 +165,7 @@ impl Reader {
             log,
             store,
             detect,
+            metrics,
             brokers,
             fleets,
             jobs,
@@ -190,6 +194,10 @@ impl Reader {
 
     fn detect(&mut self, entry: Option<Entry>) -> Detect {
         self.plain::<DetectTable, _>("detect", entry, |table, spot| table.over(Detect::default(), spot))
+    }
+
+    fn metrics(&mut self, entry: Option<Entry>) -> Metrics {
+        self.plain::<MetricsTable, _>("metrics", entry, |table, spot| table.check(spot))
     }
 
     /// A table that may be there once, or not at all.

@@ -100,6 +100,10 @@ pub struct WorkerStatus {
     pub processed: Option<u64>,
     /// Its software, such as `py-celery 5.7.0 (Linux)`.
     pub software: Option<CompactString>,
+    /// The queues that it says it consumes now; none of them where it has not said.
+    pub queues: Vec<CompactString>,
+    /// How many tasks it can run at once, where it has said.
+    pub slots: Option<u32>,
 }
 
 /// The four kinds of evidence about one worker.

@@ -36,6 +36,14 @@ def fail(why="as asked"):
     raise RuntimeError(why)
 
 
+@app.task(name="mixed")
+def mixed(fails):
+    """Takes a moment, and fails where it is told to."""
+    time.sleep(0.01)
+    if fails:
+        raise ValueError("as asked, with (words) in \"it\"")
+
+
 @app.task(name="witness", bind=True)
 def witness(self, *args, **kwargs):
     """Tells what reached it, in one line of the worker's log."""

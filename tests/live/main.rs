@@ -18,6 +18,7 @@ mod node;
 mod panic;
 #[path = "../stats/mod.rs"]
 mod pipelines;
+mod prometheus;
 mod quiet;
 mod record;
 mod reload;

@@ -6,7 +6,7 @@ use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
 use headcount_edge::{brokers, notifiers, stats, store};
 
-use super::super::{Detect, fleet, jobs, keys, read};
+use super::super::{Detect, Metrics, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
 
 const EXAMPLE: &str = include_str!("../../../config/headcount.toml");
@@ -123,6 +123,9 @@ fn the_defaults_that_it_states_are_the_defaults() {
     let (bare, full) = (as_it_is(), full_settings());
     assert_eq!(bare.server.listen, full.server.listen);
     assert_eq!(store::Config::default(), full.store);
+    assert_eq!(bare.metrics, Metrics::default());
+    assert_eq!(full.metrics.limits, Metrics::default().limits);
+    assert_eq!(full.metrics.labels, [("env".to_owned(), "production".to_owned())]);
     assert_eq!(
         (full.detect, full.fleets[0].detect),
         (Detect::default(), Detect::default())

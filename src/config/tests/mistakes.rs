@@ -94,6 +94,18 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "6:10: fleet[0].broker: there is no [[broker]] named \"mian\"; did you mean \"main\"?",
         ),
         (
+            "[metrics]\nmax_series = 0",
+            "5:14: metrics.max_series: expected 1 to 100000, found 0",
+        ),
+        (
+            "[metrics]\nlabels = { job = \"a\" }",
+            "5:18: metrics.labels.job: series of Headcount's have a label of that name already",
+        ),
+        (
+            "[metrics]\nlabels = { \"my-env\" = \"a\" }",
+            "5:23: metrics.labels.my-env: a label's name is made of letters, digits and `_`, does not begin with a digit, nor with `__`",
+        ),
+        (
             "[fleet]\nname = \"sms\"",
             "4:2: fleet: expected [[fleet]], in double brackets, found a table",
         ),
@@ -431,7 +443,7 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
         problems_with(BROKER, &surroundings),
         [
             "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
-            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect, metrics",
             "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
             "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
         ]

@@ -14,6 +14,7 @@ use common::{amqp, best, body, capture};
 use headcount_core::celery::{Decoder, Event};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::table::WorkerTable;
+use headcount_core::stats::series::{Book, Limits};
 use headcount_core::stats::tally::Tally;
 use headcount_core::time::{Mono, Wall};
 
@@ -36,6 +37,7 @@ fn measure(name: &str, bodies: &[Vec<u8>], to: To) {
     let mut decoder = Decoder::new();
     let mut table = WorkerTable::new(Roster::discovering());
     let mut tally = Tally::default();
+    let mut book = Book::new(Limits::default());
     let mut at = 0_u64;
     let mut rounds = 0_u32;
     let mut once = || {
@@ -44,11 +46,14 @@ fn measure(name: &str, bodies: &[Vec<u8>], to: To) {
             at += 1_000;
             let now = Mono::from_micros(at);
             let decoded = decoder.decode(amqp(body), |event| match event {
-                Event::Worker(event) if to != To::Nowhere => table.worker(now, &event),
+                Event::Worker(event) if to != To::Nowhere => {
+                    let seat = table.worker(now, &event);
+                    tally.worker(seat, &event);
+                }
                 Event::Task(event) if to != To::Nowhere => {
-                    let fleet = table.task(now, &event);
+                    let seat = table.task(now, &event);
                     if to == To::RowsAndRollups {
-                        tally.count(Wall::from_micros(1), fleet, &event);
+                        tally.count(Wall::from_micros(1), seat, &event);
                     }
                 }
                 event => drop(std::hint::black_box(event)),
@@ -59,6 +64,7 @@ fn measure(name: &str, bodies: &[Vec<u8>], to: To) {
         rounds += 1;
         if rounds.is_multiple_of(1_000) {
             drop(std::hint::black_box(tally.drain(|_| "sms".into())));
+            tally.hand_over(Mono::from_micros(at), "main", &mut book);
         }
         events
     };

@@ -124,11 +124,16 @@ pub struct TaskEvent<'a> {
     pub queue: Option<&'a str>,
     /// How long it ran, in seconds: only in `task-succeeded`.
     pub runtime: Option<f64>,
+    /// The class of the exception, such as `ValueError`, and nothing else of it: only in `task-failed` and `task-retried`.
+    pub exception: Option<&'a str>,
     /// Whether it waits for a time (an ETA or a countdown): only in `task-received` and `task-sent`.
     pub has_eta: bool,
     /// How many attempts at it there have been before: only in `task-received` and `task-sent`; zero elsewhere, and where it
     /// is not said.
     pub retries: u16,
+    /// The time that it waits for, in seconds since the Unix epoch: only in `task-received` and `task-sent`, and none where it
+    /// cannot be read.
+    pub eta: Option<f64>,
 }
 
 #[cfg(test)]
@@ -143,8 +148,10 @@ impl<'a> TaskEvent<'a> {
             name,
             queue: None,
             runtime: None,
+            exception: None,
             has_eta: false,
             retries: 0,
+            eta: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::event::{Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use super::json::{Json, Next, NotJson, Number};
 use super::raw::Malformed;
+use super::task::parse_iso8601;
 
 /// The longest name (of a node, a task, a queue, a task's id) in bytes. RabbitMQ's own limit is 255; Redis has none, and
 /// names are kept, so raising it lets a hostile sender take that much more memory for each worker.
@@ -50,6 +51,7 @@ pub(crate) enum Key {
     Name,
     Queue,
     Runtime,
+    Exception,
     Eta,
     Retries,
 }
@@ -76,6 +78,7 @@ impl Key {
             "name" => Key::Name,
             "queue" => Key::Queue,
             "runtime" => Key::Runtime,
+            "exception" => Key::Exception,
             "eta" => Key::Eta,
             "retries" => Key::Retries,
             _ => return None,
@@ -160,6 +163,10 @@ impl<'a> Fields<'a> {
             name: self.text(Key::Name)?,
             queue: self.text(Key::Queue)?,
             runtime: self.between(Key::Runtime, MAX_SPAN)?,
+            exception: match self.slot(Key::Exception) {
+                Scalar::Text(text) => class_of(text),
+                _ => None,
+            },
             has_eta: match self.slot(Key::Eta) {
                 Scalar::Null => false,
                 Scalar::Text(_) => true,
@@ -169,6 +176,10 @@ impl<'a> Fields<'a> {
             retries: match self.slot(Key::Retries) {
                 Scalar::Number(Number::Whole(retries)) => u16::try_from(*retries).unwrap_or(u16::MAX),
                 _ => 0,
+            },
+            eta: match self.slot(Key::Eta) {
+                Scalar::Text(eta) => parse_iso8601(eta).map(|eta| eta.as_micros() as f64 / 1e6),
+                _ => None,
             },
         }))
     }
@@ -184,8 +195,10 @@ impl<'a> Fields<'a> {
                 name: None,
                 queue: None,
                 runtime: None,
+                exception: None,
                 has_eta: false,
                 retries: 0,
+                eta: None,
             }),
             _ => Event::Other,
         }
@@ -229,6 +242,25 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The longest name of an exception's class, in bytes.
+const MAX_CLASS: usize = 100;
+
+/// The class in what Python shows of an exception (`ValueError('no')`, `<Refused: no>`). What is shown in another way may be
+/// anything, so nothing of it is taken.
+fn class_of(shown: &str) -> Option<&str> {
+    let (inner, ends): (&str, &[char]) = match shown.strip_prefix('<') {
+        Some(inner) => (inner, &[':', '(']),
+        None => (shown, &['(']),
+    };
+    let name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let end = inner.find(|c| !name(c))?;
+    let class = inner.get(..end)?;
+    let begins = class.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let sound = begins && class.len() <= MAX_CLASS && inner.get(end..)?.starts_with(ends);
+    // Without its module: Python shows that of some and not of others.
+    sound.then(|| class.rsplit('.').next().unwrap_or(class))
+}
+
 #[inline(always)]
 fn scalar<'a>(json: &mut Json<'a>) -> Result<Scalar<'a>, NotJson> {
     Ok(match json.next()? {
@@ -243,4 +275,30 @@ fn scalar<'a>(json: &mut Json<'a>) -> Result<Scalar<'a>, NotJson> {
             Scalar::Other
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class_of;
+
+    #[test]
+    fn of_an_exception_its_class_is_taken_and_nothing_else() {
+        for (shown, class) in [
+            ("ValueError('secret')", Some("ValueError")),
+            ("ValueError()", Some("ValueError")),
+            ("app.errors.Refused(1, 'x')", Some("Refused")),
+            ("<Refused: secret>", Some("Refused")),
+            ("<Refused(secret)>", Some("Refused")),
+            ("secret", None),
+            ("secret words", None),
+            ("'ValueError('", None),
+            ("1ValueError()", None),
+            ("", None),
+            ("<>", None),
+            ("<secret words>", None),
+        ] {
+            assert_eq!(class_of(shown), class, "{shown}");
+        }
+        assert_eq!(class_of(&format!("{}()", "x".repeat(101))), None);
+    }
 }

@@ -30,6 +30,8 @@ impl Worker {
             active: self.work.active(),
             processed: self.work.processed(),
             software: self.software.clone(),
+            queues: self.work.queues().map(<[_]>::to_vec).unwrap_or_default(),
+            slots: self.work.slots(),
         }
     }
 

@@ -43,6 +43,30 @@ impl FleetIndex {
     }
 }
 
+/// One worker, for as long as it has a row: a number that no other worker of this table gets, or got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(u32);
+
+impl WorkerId {
+    /// The number, under [`WorkerId::END`].
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// No number is as high as this; beyond, they begin anew. At a thousand new names a second that is after three weeks, and
+    /// then nobody remembers the first.
+    pub const END: u32 = 1 << 31;
+}
+
+/// Who sent an event, and of which fleet that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The fleet.
+    pub fleet: FleetIndex,
+    /// The worker.
+    pub worker: WorkerId,
+}
+
 /// The table. One for each broker, owned by its event lane.
 #[derive(Debug)]
 pub struct WorkerTable {
@@ -54,6 +78,7 @@ pub struct WorkerTable {
     names: TaskNames,
     refused: u64,
     swept: Mono,
+    next_id: u32,
 }
 
 /// Where a hostname's events go.
@@ -76,6 +101,7 @@ impl WorkerTable {
             names: TaskNames::default(),
             refused: 0,
             swept: Mono::default(),
+            next_id: 0,
         }
     }
 
@@ -89,22 +115,20 @@ impl WorkerTable {
         std::mem::take(&mut self.refused)
     }
 
-    /// Folds one event of a worker about itself. No allocation, but for a name that is new.
-    pub fn worker(&mut self, at: Mono, event: &WorkerEvent<'_>) {
-        let Some(place) = self.row(at, event.hostname) else {
-            return;
-        };
-        let Some(row) = self.rows.get_mut(place as usize) else {
-            return;
-        };
+    /// Folds one event of a worker about itself. Returns who it is, if it is watched. No allocation, but for a name that is
+    /// new.
+    pub fn worker(&mut self, at: Mono, event: &WorkerEvent<'_>) -> Option<Seat> {
+        let place = self.row(at, event.hostname)?;
+        let row = self.rows.get_mut(place as usize)?;
         if row.fold(at, event) && row.becomes_dirty() {
             self.dirty.push(place);
         }
+        Some(row.seat())
     }
 
-    /// Folds one event about a task: a sign of life of its worker. Returns its fleet. One that is not known yet, and
+    /// Folds one event about a task: a sign of life of its worker. Returns who that is. One that is not known yet, and
     /// takes or begins a task, is a worker: it may run without heartbeats. No allocation, but for a name that is new.
-    pub fn task(&mut self, at: Mono, event: &TaskEvent<'_>) -> Option<FleetIndex> {
+    pub fn task(&mut self, at: Mono, event: &TaskEvent<'_>) -> Option<Seat> {
         let place = match self.index.get(event.hostname) {
             Some(Place::Row(place)) => *place,
             None if matches!(event.kind, TaskKind::Received | TaskKind::Started) => self.row(at, event.hostname)?,
@@ -118,7 +142,7 @@ impl WorkerTable {
                 self.dirty.push(place);
             }
         }
-        Some(row.fleet())
+        Some(row.seat())
     }
 
     /// Marks those who have fallen silent with tasks under way, so that the next [`WorkerTable::drain`] tells of these.
@@ -171,7 +195,9 @@ impl WorkerTable {
             return None;
         };
         let place = u32::try_from(self.rows.len()).ok()?;
-        self.rows.push(Row::new(hostname, fleet, at));
+        let worker = WorkerId(self.next_id);
+        self.next_id = (self.next_id + 1) % WorkerId::END;
+        self.rows.push(Row::new(hostname, Seat { fleet, worker }, at));
         self.index.insert(hostname.to_compact_string(), Place::Row(place));
         Some(place)
     }

@@ -180,6 +180,11 @@ impl Work {
         self.now.as_deref()
     }
 
+    /// How many tasks it can run at once.
+    pub(super) fn slots(&self) -> Option<u32> {
+        self.means.slots
+    }
+
     /// The queues that it has consumed since its process began.
     pub(super) fn consumed(&self) -> &[CompactString] {
         &self.consumed

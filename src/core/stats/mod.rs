@@ -9,6 +9,7 @@
 //! | `rollup.rs`, `group.rs` | the state of one group in one bucket; the group, and the `_id` |
 //! | `bucket.rs`, `window.rs` | buckets of time, which of them are open, and what is in those |
 //! | `task.rs`, `tally.rs` | roll-ups of Celery's task events, and how the event lane counts them |
+//! | `series/` | the same events by worker, task, queue and exception, as scrapers want them |
 
 pub mod bucket;
 pub mod distinct;
@@ -17,6 +18,7 @@ pub mod group;
 pub mod measure;
 pub mod plan;
 pub mod rollup;
+pub mod series;
 pub mod sketch;
 pub mod sum;
 pub mod tally;

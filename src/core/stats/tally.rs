@@ -13,13 +13,14 @@ use compact_str::{CompactString, ToCompactString};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::bucket::Width;
+use super::series::{Book, Gather, Heard, Source};
 use super::task::{TaskKey, TaskRollup, Times};
-use crate::celery::{TaskEvent, TaskKind};
-use crate::detect::table::FleetIndex;
-use crate::time::Wall;
+use crate::celery::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::detect::table::{FleetIndex, Seat, WorkerId};
+use crate::time::{Mono, Wall};
 
 /// The most tasks that are followed until they end; of the oldest beyond it the later events count without a name, and
-/// nothing is measured of them. Each costs about 150 bytes.
+/// nothing is measured of them. Each costs about 200 bytes.
 pub const MAX_IN_FLIGHT: usize = 200_000;
 /// The most task names, and queues, that are kept apart; further ones count as [`OTHER`].
 pub const MAX_NAMES: usize = 5_000;
@@ -38,15 +39,15 @@ const MINUTE: i64 = 60_000_000;
 
 /// A name's place in [`Names`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Name(u16);
+pub(super) struct Name(u16);
 
 /// The place of the empty name: a task of which nothing was seen that carries it.
-const NAMELESS: Name = Name(0);
+pub(super) const NAMELESS: Name = Name(0);
 const _: () = assert!(MAX_NAMES + 2 < u16::MAX as usize);
 
 /// Names of one kind, each kept once.
 #[derive(Debug)]
-struct Names {
+pub(super) struct Names {
     names: Vec<CompactString>,
     index: FxHashMap<CompactString, Name>,
 }
@@ -62,7 +63,7 @@ impl Default for Names {
 
 impl Names {
     /// The place of a name. No allocation, but for one that is new.
-    fn of(&mut self, name: &str) -> Name {
+    pub(super) fn of(&mut self, name: &str) -> Name {
         let name = cut(name);
         if name.is_empty() {
             return NAMELESS;
@@ -82,6 +83,10 @@ impl Names {
 
     fn text(&self, name: Name) -> CompactString {
         self.names.get(usize::from(name.0)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn show(&self, name: Name) -> &str {
+        self.names.get(usize::from(name.0)).map_or("", CompactString::as_str)
     }
 }
 
@@ -123,6 +128,9 @@ struct Attempt {
     started: Seconds,
     /// How long it was from sent to received.
     queued: Seconds,
+    sent: Seconds,
+    /// What it waits for.
+    eta: Seconds,
 }
 
 /// When an attempt was sent that has not been received yet.
@@ -143,6 +151,8 @@ struct Flight {
     now: Attempt,
     /// An attempt whose end has not been heard, though the next has been received: by another worker, whose events came first.
     overtaken: Option<Attempt>,
+    /// Who received it last, and the how manieth of all events that was.
+    holder: Option<(WorkerId, u64)>,
 }
 
 /// What is counted together. Ordered by nothing: it is a key.
@@ -172,22 +182,55 @@ pub struct Tally {
     order: VecDeque<u64>,
     rows: FxHashMap<RowKey, Row>,
     lost: u64,
+    /// The same events, by worker: for a scraper.
+    series: Gather,
+    /// How many events there have been.
+    events: u64,
+    /// When workers last began anew, by that number: what they held before they hold no longer.
+    anew: FxHashMap<WorkerId, u64>,
+    /// How often series were handed over since it was last counted who holds how many tasks.
+    uncounted: u32,
 }
 
+/// With more tasks under way than this it is not counted each time who holds them, but once in [`RARELY`] times: looking at
+/// [`MAX_IN_FLIGHT`] takes some ten milliseconds.
+const FEW: usize = 20_000;
+/// See [`FEW`].
+const RARELY: u32 = 10;
+/// Of so many workers it is remembered when they began anew.
+const MAX_ANEW: usize = 20_000;
+
 impl Tally {
-    /// Counts one event that arrived at `now` from a worker of `fleet`. Without a fleet only a `task-sent` is of use, whose sender
-    /// is a producer: it is remembered, and not counted.
-    pub fn count(&mut self, now: Wall, fleet: Option<FleetIndex>, event: &TaskEvent<'_>) {
-        if fleet.is_none() && event.kind != TaskKind::Sent {
+    /// Takes one event of a worker about itself: whoever starts, or leaves, holds no tasks any more.
+    pub fn worker(&mut self, seat: Option<Seat>, event: &WorkerEvent<'_>) {
+        if let Some(seat) = seat
+            && event.kind != WorkerKind::Heartbeat
+        {
+            if self.anew.len() >= MAX_ANEW {
+                self.anew.clear();
+            }
+            self.anew.insert(seat.worker, self.events);
+        }
+    }
+
+    /// Counts one event that arrived at `now` from the worker in `seat`. Without one only a `task-sent` is of use, whose sender
+    /// is a producer: the task is remembered, and it is counted for scrapers alone.
+    pub fn count(&mut self, now: Wall, seat: Option<Seat>, event: &TaskEvent<'_>) {
+        if seat.is_none() && event.kind != TaskKind::Sent {
             return;
         }
+        self.events += 1;
         let id = hash(event.uuid);
         let mut times = [None; 3];
+        let mut heard = Heard::default();
         let (task, queue) = match event.kind {
-            TaskKind::Sent | TaskKind::Received => self.begin(id, event),
+            TaskKind::Sent | TaskKind::Received => self.begin(id, seat, event),
             kind if is_end(kind) => match self.in_flight.remove(&id) {
                 Some(flight) => {
                     times = flight.now.times(event);
+                    // As Flower has it: who has ended waits no more.
+                    let ran = matches!(kind, TaskKind::Succeeded | TaskKind::Failed);
+                    heard.prefetch = flight.now.started.known().filter(|_| ran).map(|_| 0.0);
                     (flight.task, flight.queue)
                 }
                 None => {
@@ -198,7 +241,11 @@ impl Tally {
             kind => match self.in_flight.get_mut(&id) {
                 Some(flight) => {
                     match kind {
-                        TaskKind::Started => flight.was_started(Seconds::of(event.timestamp)),
+                        TaskKind::Started => {
+                            let attempt = flight.was_started(Seconds::of(event.timestamp));
+                            heard.queue_wait = attempt.queue_wait();
+                            heard.prefetch = attempt.wait();
+                        }
                         TaskKind::Retried => times = flight.was_retried(event),
                         _ => {}
                     }
@@ -207,10 +254,17 @@ impl Tally {
                 None => (NAMELESS, NAMELESS),
             },
         };
-        let Some(fleet) = fleet else { return };
+        if event.kind == TaskKind::Succeeded {
+            heard.runtime = times[0];
+        }
+        let source = seat.map_or(Source::Producer(event.hostname), |seat| {
+            Source::Worker(seat.worker, event.hostname)
+        });
+        self.series.note(source, (task, queue), event, heard);
+        let Some(seat) = seat else { return };
         let key = RowKey {
             minute: now.as_micros().div_euclid(MINUTE),
-            fleet,
+            fleet: seat.fleet,
             task,
             queue,
             outcome: event.kind,
@@ -246,6 +300,29 @@ impl Tally {
         rollups.collect()
     }
 
+    /// Adds to the book what scrapers are shown of the events since the last call, heard from this broker.
+    pub fn hand_over(&mut self, now: Mono, broker: &str, book: &mut Book) {
+        self.series.hand_over(now, (&self.names, &self.queues), book);
+        self.uncounted += 1;
+        if self.in_flight.len() > FEW && self.uncounted < RARELY {
+            return;
+        }
+        self.uncounted = 0;
+        let mut held: FxHashMap<(WorkerId, Name), u32> = FxHashMap::default();
+        for flight in self.in_flight.values() {
+            if let Some((worker, since)) = flight.holder
+                && flight.now.is_held()
+                && self.anew.get(&worker).is_none_or(|anew| *anew < since)
+            {
+                *held.entry((worker, flight.task)).or_default() += 1;
+            }
+        }
+        let held = held
+            .iter()
+            .filter_map(|((worker, task), n)| Some((self.series.hostname(*worker)?, self.names.show(*task), *n)));
+        book.hold(broker, held);
+    }
+
     fn note(&mut self, mut key: RowKey, [runtime, wait, queued]: [Option<f64>; 3]) {
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
             (key.task, key.queue) = (self.names.of(OTHER), NAMELESS);
@@ -272,7 +349,7 @@ impl Tally {
     }
 
     /// A task was sent or received: it is followed from now on, if it was not.
-    fn begin(&mut self, id: u64, event: &TaskEvent<'_>) -> (Name, Name) {
+    fn begin(&mut self, id: u64, seat: Option<Seat>, event: &TaskEvent<'_>) -> (Name, Name) {
         let flight = match self.in_flight.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(room) => {
@@ -289,7 +366,8 @@ impl Tally {
         if event.kind == TaskKind::Sent {
             flight.was_sent(event.retries, Seconds::of(event.timestamp));
         } else {
-            flight.was_received(event.retries, Seconds::of(event.timestamp), event.has_eta);
+            flight.was_received(event);
+            flight.holder = seat.map(|seat| (seat.worker, self.events));
         }
         let names = (flight.task, flight.queue);
         self.make_room();
@@ -316,22 +394,26 @@ impl Flight {
         if now.received.known().is_some() && now.queued.known().is_none() && attempt == now.number {
             // It was overtaken by what it caused.
             now.queued = at.until(now.received);
+            now.sent = at;
         } else {
             let [before, _] = std::mem::take(&mut self.sent);
             self.sent = [Sent { at, attempt }, before];
         }
     }
 
-    fn was_received(&mut self, number: u16, at: Seconds, waits: bool) {
+    fn was_received(&mut self, event: &TaskEvent<'_>) {
+        let (number, at) = (event.retries, Seconds::of(event.timestamp));
         let mut attempt = Attempt {
             number,
-            waits,
+            waits: event.has_eta,
             received: at,
+            eta: Seconds::of(event.eta),
             ..Attempt::default()
         };
         let mut sent = self.sent.iter_mut();
         if let Some(sent) = sent.find(|sent| sent.attempt == number && sent.at.known().is_some()) {
-            attempt.queued = std::mem::take(sent).at.until(at);
+            attempt.sent = std::mem::take(sent).at;
+            attempt.queued = attempt.sent.until(at);
         }
         let other = self.now.received.known().is_some() && self.now.number != number;
         let late = number < self.now.number;
@@ -345,11 +427,13 @@ impl Flight {
         }
     }
 
-    fn was_started(&mut self, at: Seconds) {
-        match &mut self.overtaken {
-            Some(overtaken) if overtaken.started.known().is_none() => overtaken.started = at,
-            _ => self.now.started = at,
-        }
+    fn was_started(&mut self, at: Seconds) -> &Attempt {
+        let attempt = match &mut self.overtaken {
+            Some(overtaken) if overtaken.started.known().is_none() => overtaken,
+            _ => &mut self.now,
+        };
+        attempt.started = at;
+        attempt
     }
 
     /// An attempt has ended, and there will be another, which may have begun already.
@@ -363,12 +447,28 @@ impl Attempt {
     /// Runtime, wait, and the time in the queue, at its end.
     fn times(&self, end: &TaskEvent<'_>) -> [Option<f64>; 3] {
         let ran = self.started.until(Seconds::of(end.timestamp));
-        let wait = self.received.until(self.started);
-        [
-            end.runtime.or(ran.known()),
-            wait.known().filter(|_| !self.waits),
-            self.queued.known(),
-        ]
+        [end.runtime.or(ran.known()), self.wait(), self.queued.known()]
+    }
+
+    /// How long it waited in its worker; none if it was to.
+    fn wait(&self) -> Option<f64> {
+        self.received.until(self.started).known().filter(|_| !self.waits)
+    }
+
+    /// How long it waited from when it was sent, or from when it was to begin, as celery-exporter has it: clocks that contradict
+    /// each other make that nothing.
+    fn queue_wait(&self) -> Option<f64> {
+        if self.waits && self.eta.known().is_none() {
+            return None;
+        }
+        // The greater, and the one that is known where one is not.
+        let baseline = Seconds(self.sent.known()?).0.max(self.eta.0);
+        Seconds(self.started.0 - baseline).known().map(|wait| wait.max(0.0))
+    }
+
+    /// Whether a worker has it, and has not begun it, though it could.
+    fn is_held(&self) -> bool {
+        self.received.known().is_some() && self.started.known().is_none() && !self.waits
     }
 }
 

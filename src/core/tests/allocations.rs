@@ -54,7 +54,10 @@ fn ordinary_events_allocate_nothing() {
     let mut tally = Tally::default();
     let mut all = || {
         let mut fold = |event: Event<'_>| match event {
-            Event::Worker(event) => table.worker(at, &event),
+            Event::Worker(event) => {
+                let seat = table.worker(at, &event);
+                tally.worker(seat, &event);
+            }
             Event::Task(event) => tally.count(Wall::from_micros(1), table.task(at, &event), &event),
             Event::Other => {}
         };

@@ -1,76 +1,81 @@
 //! `/metrics`: the actors' counters, and gauges that are read from the status model at the moment of the scrape.
 
-use std::collections::BTreeMap;
+mod accept;
+mod series;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::http::header::ACCEPT;
+use actix_web::http::header::{Accept, Header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use headcount_actors::meters::Meters;
 use headcount_actors::ports::StatusView;
 use headcount_core::alert::Kind;
 use headcount_core::detect::{BrokerState, WorkerState};
-use headcount_core::status::Status;
+use headcount_core::status::{Status, WorkerStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Shared;
 use super::problem::Problem;
+use super::{Http, Shared};
+use accept::Format;
+use series::SeriesCollector;
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Every label that a series of Headcount's has of itself: no label that all series are given may be one of these.
+pub const LABELS: &[&str] = &[
+    "actor",
+    "broker",
+    "exception",
+    "fleet",
+    "hostname",
+    "job",
+    "kind",
+    "label",
+    "le",
+    "name",
+    "notifier",
+    "outcome",
+    "pipeline",
+    "queue_name",
+    "state",
+    "task",
+    "type",
+    "version",
+    "worker",
+];
 
 /// Everything that a scrape shows.
-pub(super) fn registry(meters: &Meters, view: StatusView, version: &'static str) -> Registry {
-    let mut registry = Registry::default();
-    meters.register(&mut registry);
+pub(super) fn registry(http: &Http) -> Registry {
+    let labels = http.labels.iter().cloned();
+    let mut registry = Registry::with_labels(labels.map(|(name, value)| (name.into(), value.into())));
+    http.meters.register(&mut registry);
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64());
-    registry.register_collector(Box::new(StatusCollector { view, version, started }));
+    registry.register_collector(Box::new(StatusCollector {
+        view: http.view.clone(),
+        version: http.version,
+        started,
+    }));
+    registry.register_collector(Box::new(SeriesCollector {
+        view: http.view.clone(),
+        series: http.meters.series.clone(),
+    }));
     registry
 }
 
 pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &shared.registry).map_err(Problem::internal)?;
-    let accept = request
-        .headers()
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    Ok(if accept.contains("application/openmetrics-text") {
-        HttpResponse::Ok().content_type(OPEN_METRICS).body(text)
-    } else {
-        HttpResponse::Ok()
-            .content_type(PROMETHEUS_TEXT)
-            .body(to_prometheus_text(&text))
-    })
-}
-
-/// OpenMetrics as the older text format, which differs here in two things: a counter's help and type bear the name
-/// of its series, `_total` included, and there is no end mark.
-fn to_prometheus_text(open_metrics: &str) -> String {
-    let counter = |line: &str| {
-        line.strip_prefix("# TYPE ")
-            .and_then(|rest| rest.strip_suffix(" counter"))
-            .map(str::to_owned)
+    let format = Accept::parse(&request).map_or(Format::PrometheusText, |accept| accept::best(&accept));
+    let text = match format {
+        Format::OpenMetrics => text,
+        Format::PrometheusText => text::to_prometheus(&text),
     };
-    let counters: std::collections::BTreeSet<String> = open_metrics.lines().filter_map(counter).collect();
-    let mut text = String::with_capacity(open_metrics.len() + 256);
-    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name), Some(rest)) if counters.contains(name) => {
-                text.push_str(&format!("# {what} {name}_total {rest}"));
-            }
-            _ => text.push_str(line),
-        }
-        text.push('\n');
-    }
-    text
+    Ok(HttpResponse::Ok().content_type(format.content_type()).body(text))
 }
 
 /// Turns the status model into gauges. A worker that is no longer in the model has no series any more; one that is
@@ -195,31 +200,42 @@ fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let mut up: BTreeMap<&str, bool> = BTreeMap::new();
     let mut active: BTreeMap<&str, u64> = BTreeMap::new();
     for worker in &status.workers {
-        *up.entry(&worker.hostname).or_insert(true) &= is_up(worker.state);
+        // Where nobody sees, a 0 would tell every rule that all are dead: there is no series, and a rule on the broker.
+        let Some(is_up) = is_up(worker.state) else { continue };
+        *up.entry(&worker.hostname).or_insert(true) &= is_up;
         if let Some(tasks) = worker.active {
-            *active.entry(&worker.hostname).or_default() += tasks;
+            *active.entry(&worker.hostname).or_default() += if is_up { tasks } else { 0 };
         }
     }
-    let series = up
-        .iter()
-        .map(|(hostname, up)| ([("hostname", *hostname)], u64::from(*up)));
+    let up = |label| {
+        let series = up.iter();
+        series.map(move |(hostname, up)| ([(label, *hostname)], u64::from(*up)))
+    };
+    let active = |label| {
+        let series = active.iter();
+        series.map(move |(hostname, tasks)| ([(label, *hostname)], *tasks))
+    };
+    let help = "Whether the worker is up; 0 for as long as it is expected, absent while its broker is not heard";
+    gauges(out, "celery_worker_up", help, up("hostname"))?;
+    let help = "Tasks that the worker runs";
+    gauges(out, "celery_worker_tasks_active", help, active("hostname"))?;
+    let help = "Whether the worker is up, under Flower's name";
+    gauges(out, "flower_worker_online", help, up("worker"))?;
+    let help = "Tasks that the worker runs, under Flower's name";
     gauges(
         out,
-        "celery_worker_up",
-        "Whether the worker is up; 0 for as long as it is expected",
-        series,
-    )?;
-    let series = active
-        .iter()
-        .map(|(hostname, tasks)| ([("hostname", *hostname)], *tasks));
-    gauges(out, "celery_worker_tasks_active", "Tasks that the worker runs", series)
+        "flower_worker_number_of_currently_executing_tasks",
+        help,
+        active("worker"),
+    )
 }
 
-/// Alive, whether or not it is being looked at or consumes.
-const fn is_up(state: WorkerState) -> bool {
+/// Alive, whether or not it is being looked at or consumes; none where that is not known.
+const fn is_up(state: WorkerState) -> Option<bool> {
     match state {
-        WorkerState::Starting | WorkerState::Up | WorkerState::Suspect | WorkerState::Stalled => true,
-        WorkerState::Down | WorkerState::Offline | WorkerState::Unknown => false,
+        WorkerState::Starting | WorkerState::Up | WorkerState::Suspect | WorkerState::Stalled => Some(true),
+        WorkerState::Down | WorkerState::Offline => Some(false),
+        WorkerState::Unknown => None,
     }
 }
 
@@ -239,13 +255,40 @@ fn queues(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
             *consumers.entry(name).or_default() += u64::from(listening);
         }
     }
+    // A queue that nobody consumes any more has none, rather than no series.
+    let mut workers: BTreeMap<&str, (u64, u64)> = lengths.keys().map(|name| (*name, (0, 0))).collect();
+    let takes = |worker: &&WorkerStatus| is_up(worker.state) == Some(true);
+    for worker in status.workers.iter().filter(takes) {
+        for queue in worker.queues.iter().collect::<BTreeSet<_>>() {
+            let (count, processes) = workers.entry(queue).or_default();
+            *count += 1;
+            *processes += worker.slots.map_or(0, u64::from);
+        }
+    }
     let series = lengths.iter().map(|(name, n)| ([("queue_name", *name)], *n));
     gauges(out, "celery_queue_length", "Messages that wait in the queue", series)?;
     let series = consumers.iter().map(|(name, n)| ([("queue_name", *name)], *n));
-    gauges(
-        out,
-        "celery_active_consumer_count",
-        "Consumers of the queue, where the broker can tell",
-        series,
-    )
+    let help = "Consumers of the queue, where the broker can tell";
+    counts(out, "celery_active_consumer_count", help, series)?;
+    let series = workers.iter().map(|(name, (n, _))| ([("queue_name", *name)], *n));
+    let help = "Workers that are up and consume the queue";
+    counts(out, "celery_active_worker_count", help, series)?;
+    let series = workers.iter().map(|(name, (_, n))| ([("queue_name", *name)], *n));
+    let help = "Tasks that the workers which consume the queue can run at once: their processes, or threads";
+    counts(out, "celery_active_process_count", help, series)
+}
+
+/// Writes one family of gauges whose name ends in `_count`. That is a part of a histogram wherever a type is given, and
+/// `promtool check metrics` says so; the names are other programs', so it is the type that is left open.
+fn counts<L: EncodeLabelSet>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, &format!("{help}."), None, MetricType::Unknown)?;
+    for (labels, value) in series {
+        family.encode_family(&labels)?.encode_gauge(&value)?;
+    }
+    Ok(())
 }

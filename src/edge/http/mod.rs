@@ -34,6 +34,7 @@ use thiserror::Error;
 
 pub use self::jobs::Jobs;
 pub use self::log_level::{LogLevel, LogLevels};
+pub use self::metrics::LABELS;
 use self::problem::Problem;
 
 /// Everything that the HTTP server reads.
@@ -50,6 +51,8 @@ pub struct Http {
     pub meters: Meters,
     /// What is logged.
     pub log: Arc<dyn LogLevels>,
+    /// Labels that every series bears.
+    pub labels: Vec<(String, String)>,
     /// What a client must present as `Authorization: Bearer …`; none lets everybody read.
     pub token: Option<SecretString>,
     /// The program's version, for `headcount_build_info`.
@@ -74,7 +77,7 @@ struct Shared {
 
 impl From<Http> for Shared {
     fn from(http: Http) -> Self {
-        let registry = metrics::registry(&http.meters, http.view.clone(), http.version);
+        let registry = metrics::registry(&http);
         Self {
             view: http.view,
             vitals: http.vitals,

@@ -15,10 +15,14 @@ use headcount_actors::ports::{
 };
 use headcount_actors::vitals::{Vital, Vitals};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Notification, Scene, Severity, Told};
+use headcount_core::celery::{TaskEvent, TaskKind};
+use headcount_core::detect::roster::Roster;
+use headcount_core::detect::table::WorkerTable;
 use headcount_core::detect::{BrokerState, Diagnosis, FleetHistory, FleetState, Signal, WorkerMemory, WorkerState};
+use headcount_core::stats::tally::Tally;
 use headcount_core::stats::task::TaskRollup;
 use headcount_core::status::{BrokerStatus, FleetStatus, QueueStatus, SignalStatus, Signals, Status, WorkerStatus};
-use headcount_core::time::Wall;
+use headcount_core::time::{Mono, Wall};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -83,6 +87,8 @@ fn worker(hostname: &str, fleet: &str, state: WorkerState) -> WorkerStatus {
         active: Some(2),
         processed: Some(40),
         software: Some("py-celery 5.7.0 (Linux)".into()),
+        queues: vec!["sms".into()],
+        slots: Some(4),
     }
 }
 
@@ -257,6 +263,7 @@ pub(super) fn http(status: Status, store: SharedStore) -> Http {
         jobs: super::jobs::tests::no_jobs(),
         meters: Meters::default(),
         log: Arc::new(FakeLog::default()),
+        labels: Vec::new(),
         token: None,
         version: "1.2.3",
         #[cfg(feature = "fault-points")]
@@ -631,6 +638,7 @@ async fn metrics_show_the_status_and_the_counters() {
         "headcount_broker_up{broker=\"main\"} 1",
         "headcount_broker_up{broker=\"other\"} 0",
         "headcount_build_info{version=\"1.2.3\"} 1",
+        "# TYPE celery_active_worker_count untyped",
         "celery_worker_up{hostname=\"sms@host1\"} 1",
         "celery_worker_up{hostname=\"sms@host2\"} 0",
         "celery_worker_up{hostname=\"odd\\\"name\\n\\\\@h\"} 1",
@@ -660,6 +668,94 @@ async fn metrics_show_the_status_and_the_counters() {
         all,
         "a series is there twice, and Prometheus refuses the whole scrape"
     );
+}
+
+/// A lane's counts of one task at `sms@host1`, and of one that is sent by `web1`.
+fn count_tasks(http: &Http) {
+    let mut table = WorkerTable::new(Roster::discovering());
+    let mut tally = Tally::default();
+    let event = |kind, hostname, at| TaskEvent {
+        kind,
+        hostname,
+        timestamp: Some(at),
+        uuid: "u",
+        name: Some("sms.send"),
+        queue: Some("sms"),
+        runtime: (kind == TaskKind::Succeeded).then_some(0.3),
+        exception: (kind == TaskKind::Failed).then_some("ValueError"),
+        has_eta: false,
+        retries: 0,
+        eta: None,
+    };
+    for (kind, hostname, at) in [
+        (TaskKind::Sent, "gen7@web1", 1.0),
+        (TaskKind::Received, "sms@host1", 2.0),
+        (TaskKind::Started, "sms@host1", 3.5),
+        (TaskKind::Succeeded, "sms@host1", 4.0),
+        (TaskKind::Received, "sms@host1", 5.0),
+        (TaskKind::Failed, "sms@host1", 6.0),
+        (TaskKind::Received, "sms@host1", 7.0),
+    ] {
+        let event = event(kind, hostname, at);
+        tally.count(NOON, table.task(Mono::default(), &event), &event);
+    }
+    let mut book = http.meters.series.read(&status());
+    tally.hand_over(Mono::default(), "main", &mut book);
+}
+
+#[actix_web::test]
+async fn metrics_show_tasks_as_other_exporters_do() {
+    let http = Http {
+        labels: vec![("env".into(), "test".into())],
+        ..usual()
+    };
+    count_tasks(&http);
+    let answer = get(http, "/metrics").await;
+    let of_task = "name=\"sms.send\",hostname=\"sms@host1\",queue_name=\"sms\"";
+    for line in [
+        "celery_task_sent_total{env=\"test\",name=\"sms.send\",hostname=\"web1\",queue_name=\"sms\"} 1".to_owned(),
+        format!("celery_task_received_total{{env=\"test\",{of_task}}} 3"),
+        format!("celery_task_revoked_total{{env=\"test\",{of_task}}} 0"),
+        format!("celery_task_failed_total{{env=\"test\",{of_task},exception=\"\"}} 0"),
+        format!("celery_task_failed_total{{env=\"test\",{of_task},exception=\"ValueError\"}} 1"),
+        format!("celery_task_runtime_bucket{{env=\"test\",le=\"0.25\",{of_task}}} 0"),
+        format!("celery_task_runtime_bucket{{env=\"test\",le=\"0.5\",{of_task}}} 1"),
+        format!("celery_task_runtime_bucket{{env=\"test\",le=\"+Inf\",{of_task}}} 1"),
+        format!("celery_task_runtime_sum{{env=\"test\",{of_task}}} 0.3"),
+        format!("celery_task_queue_wait_time_sum{{env=\"test\",{of_task}}} 2.5"),
+        "flower_events_total{env=\"test\",worker=\"sms@host1\",type=\"task-received\",task=\"sms.send\"} 3".to_owned(),
+        "flower_events_total{env=\"test\",worker=\"web1\",type=\"task-sent\",task=\"sms.send\"} 1".to_owned(),
+        "flower_task_runtime_seconds_count{env=\"test\",worker=\"sms@host1\",task=\"sms.send\"} 1".to_owned(),
+        "flower_worker_prefetched_tasks{env=\"test\",worker=\"sms@host1\",task=\"sms.send\"} 1".to_owned(),
+        "flower_task_prefetch_time_seconds{env=\"test\",worker=\"sms@host1\",task=\"sms.send\"} 0.0".to_owned(),
+        "flower_worker_online{env=\"test\",worker=\"sms@host2\"} 0".to_owned(),
+        "flower_worker_number_of_currently_executing_tasks{env=\"test\",worker=\"sms@host2\"} 0".to_owned(),
+        "headcount_metrics_series_folded_total{env=\"test\",label=\"hostname\"} 0".to_owned(),
+    ] {
+        assert!(
+            answer.body.lines().any(|found| found == line),
+            "{line} is not in\n{}",
+            answer.body
+        );
+    }
+    assert!(
+        !answer
+            .body
+            .contains("celery_task_received_total{env=\"test\",name=\"sms.send\",hostname=\"web1\"")
+    );
+    // What a user may not name a label of all series is whatever is a label already.
+    let labels = answer
+        .body
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('{'));
+    let names = labels.flat_map(|(_, rest)| rest.split("=\"").filter_map(|part| part.rsplit([',', '{', '"']).next()));
+    for name in names.filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && *name != "env") {
+        assert!(
+            name.is_empty() || super::LABELS.contains(&name),
+            "{name} is not in LABELS"
+        );
+    }
 }
 
 #[actix_web::test]

@@ -192,8 +192,10 @@ impl World {
             name: None,
             queue: None,
             runtime: Some(1.0),
+            exception: None,
             has_eta: false,
             retries: 0,
+            eta: None,
         };
         for watcher in watchers.iter_mut() {
             watcher.task(now, &event);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::{CompactString, ToCompactString, format_compact};
 
 use super::namesake::Namesake;
-use super::{FleetIndex, LATE_AT_MOST};
+use super::{FleetIndex, LATE_AT_MOST, Seat};
 use crate::celery::{TaskEvent, WorkerEvent, WorkerKind};
 use crate::detect::age::Transit;
 use crate::detect::rules::DEFAULT_INTERVAL;
@@ -23,7 +23,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     hostname: CompactString,
-    fleet: FleetIndex,
+    seat: Seat,
     pid: Option<u32>,
     /// Another process has taken its place under the same pid since the last flush.
     anew: bool,
@@ -59,10 +59,10 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(hostname: &str, fleet: FleetIndex, at: Mono) -> Self {
+    pub(super) fn new(hostname: &str, seat: Seat, at: Mono) -> Self {
         Self {
             hostname: hostname.to_compact_string(),
-            fleet,
+            seat,
             pid: None,
             anew: false,
             clock: None,
@@ -198,7 +198,11 @@ impl Row {
     }
 
     pub(super) const fn fleet(&self) -> FleetIndex {
-        self.fleet
+        self.seat.fleet
+    }
+
+    pub(super) const fn seat(&self) -> Seat {
+        self.seat
     }
 
     fn freshen(&mut self, sent: Mono) {

@@ -15,8 +15,10 @@ fn event<'a>(kind: TaskKind, uuid: &'a str, at: f64) -> TaskEvent<'a> {
         name: None,
         queue: None,
         runtime: None,
+        exception: None,
         has_eta: false,
         retries: 0,
+        eta: None,
     }
 }
 
@@ -36,7 +38,7 @@ fn sent<'a>(uuid: &'a str, name: &'a str, queue: &'a str, at: f64) -> TaskEvent<
     }
 }
 
-fn fleet() -> FleetIndex {
+fn fleet() -> Seat {
     let mut table = WorkerTable::new(Roster::discovering());
     table.task(Mono::default(), &event(Started, "u", 0.0)).unwrap()
 }

@@ -1,0 +1,414 @@
+//! A real Prometheus scrapes Headcount while real workers work: counts are those of the workers, the rules give the right
+//! answers, and whatever the rules, the dashboard and the documentation name is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use headcount_testkit::{
+    Broker, Headcount, Process, Prometheus, Worker, WorkerOptions, finish_script, promtool, repository, send_tasks,
+    start_script,
+};
+use serde_json::{Value, json};
+
+const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long tasks are sent: five minutes in a soak.
+const SECONDS: u32 = 15;
+const SECONDS_SOAK: u32 = 300;
+/// The jobs that scrape: celery-exporter's rules ask for a name such as the first, Headcount's for the second.
+const JOBS: [&str; 2] = ["celery-exporter", "headcount"];
+
+/// The expressions of celery-exporter's rules, as it publishes them.
+const FAIL_RATE: &str = r#"
+    sum(increase(celery_task_failed_total{job=~".*celery.*", queue_name!~"None", name!~"None"}[10m]))
+        by (job, namespace, queue_name, name)
+    / (
+        sum(increase(celery_task_failed_total{job=~".*celery.*", queue_name!~"None", name!~"None"}[10m]))
+            by (job, namespace, queue_name, name)
+        +
+        sum(increase(celery_task_succeeded_total{job=~".*celery.*", queue_name!~"None", name!~"None"}[10m]))
+            by (job, namespace, queue_name, name)
+    ) * 100 > 5"#;
+const QUEUE_LENGTH: &str =
+    r#"sum(celery_queue_length{job=~".*celery.*", queue_name!~"None"}) by (job, namespace, queue_name) > 100"#;
+const WORKER_DOWN: &str = r#"celery_worker_up{job=~".*celery.*"} == 0"#;
+
+#[test]
+fn on_redis() {
+    scraped(&Broker::redis());
+}
+
+#[test]
+fn on_rabbitmq() {
+    scraped(&Broker::rabbitmq());
+}
+
+fn scraped(broker: &Broker) {
+    let soak = std::env::var_os("HEADCOUNT_SOAK").is_some();
+    let seconds = if soak { SECONDS_SOAK } else { SECONDS };
+    let url = broker.url();
+    let config = broker.config(&["sms", "tracker"]) + "[metrics]\nlabels = { env = \"test\" }\n";
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    let prometheus = Prometheus::start(headcount.url().trim_start_matches("http://"), &JOBS);
+    let names = ["sms@h1", "sms@h2", "tracker@h1"];
+    let workers = Worker::start_all(&url, &names, &WorkerOptions::default());
+    for name in names {
+        headcount.wait_worker(name, "up", PATIENCE);
+    }
+
+    let load = start_script(&url, "load.py", &[&seconds.to_string(), "3"]);
+    let totals = finish_load(&load, seconds);
+    counts_are_the_workers(&prometheus, &totals);
+    failures_are_seen(&prometheus);
+    gauges_are_right(&prometheus);
+    let text = headcount.get_text("/metrics");
+    assert_eq!(promtool(&repository(), &["check", "metrics"], &text), Ok(String::new()));
+    assert!(
+        text.lines()
+            .all(|line| line.starts_with('#') || line.contains("env=\"test\""))
+    );
+    everything_named_exists(&prometheus, &text, matches!(broker, Broker::RabbitMq(_)));
+
+    assert_eq!(hostnames(&prometheus, WORKER_DOWN), BTreeSet::new());
+    workers[1].sigkill();
+    headcount.wait_worker("sms@h2", "down", PATIENCE);
+    prometheus.wait("the worker that died", PATIENCE, || {
+        (hostnames(&prometheus, WORKER_DOWN) == BTreeSet::from(["sms@h2".to_owned()])).then_some(())
+    });
+    // Its series stay, as they were.
+    counts_are_the_workers(&prometheus, &totals);
+
+    assert!(prometheus.query(QUEUE_LENGTH).is_empty());
+    workers[2].warm_shutdown(PATIENCE);
+    let many: Vec<(&str, &str, Value)> = (0..120).map(|n| ("tracker", "add", json!([n, 1]))).collect();
+    send_tasks(&url, &many);
+    prometheus.wait("the queue that is long", PATIENCE, || {
+        let long = prometheus.query(QUEUE_LENGTH);
+        (long.len() == 1 && long[0].label("queue_name") == "tracker").then_some(())
+    });
+}
+
+/// What the workers say they have begun, and how many were sent to fail.
+fn finish_load(load: &Process, seconds: u32) -> Value {
+    load.wait_exit(Duration::from_secs(u64::from(seconds)) + PATIENCE);
+    finish_script(load)
+}
+
+fn counts_are_the_workers(prometheus: &Prometheus, load: &Value) {
+    let sums = |metric: &str| -> BTreeMap<(String, String), u64> {
+        let query = format!("sum by (hostname, name) ({metric}{{job=\"celery-exporter\"}}) > 0");
+        let samples = prometheus.query(&query);
+        let each = samples.iter().map(|sample| {
+            let key = (sample.label("hostname").to_owned(), sample.label("name").to_owned());
+            (key, sample.value as u64)
+        });
+        each.collect()
+    };
+    let totals: BTreeMap<(String, String), u64> = load["totals"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(worker, of)| of.as_object().unwrap().iter().map(move |(task, n)| (worker, task, n)))
+        .map(|(worker, task, n)| ((worker.clone(), task.clone()), n.as_u64().unwrap()))
+        .collect();
+    assert!(totals.len() >= 6, "{totals:?}");
+    println!("begun, by the workers' own account: {totals:?}");
+    prometheus.wait("the ends of all tasks", PATIENCE, || {
+        let ended: u64 = [
+            "celery_task_succeeded_total",
+            "celery_task_failed_total",
+            "celery_task_retried_total",
+        ]
+        .iter()
+        .flat_map(|metric| sums(metric).into_values())
+        .sum();
+        (ended >= totals.values().sum()).then_some(())
+    });
+    assert_eq!(sums("celery_task_started_total"), totals);
+    assert_eq!(sums("celery_task_received_total"), totals);
+    let failed = sums("celery_task_failed_total");
+    assert_eq!(failed.values().sum::<u64>(), load["failing"].as_u64().unwrap());
+    let sum = |query: &str| {
+        prometheus
+            .query(query)
+            .iter()
+            .map(|sample| sample.value as u64)
+            .sum::<u64>()
+    };
+    let retried = totals[&("tracker@h1".to_owned(), "flaky".to_owned())] / 2;
+    assert_eq!(sum("sum(celery_task_retried_total{job=\"headcount\"})"), retried);
+    assert_eq!(
+        sum("sum(celery_task_sent_total{job=\"headcount\", env=\"test\"})"),
+        load["sent"].as_u64().unwrap() + retried
+    );
+    let exceptions = prometheus.query("sum by (name, exception) (celery_task_failed_total{job=\"headcount\"}) > 0");
+    let exceptions: BTreeSet<(&str, &str)> = exceptions
+        .iter()
+        .map(|sample| (sample.label("name"), sample.label("exception")))
+        .collect();
+    assert_eq!(
+        exceptions,
+        BTreeSet::from([("fail", "RuntimeError"), ("mixed", "ValueError")])
+    );
+    // Flower's are of the same events.
+    let flower = |kind: &str| {
+        sum(&format!(
+            "sum(flower_events_total{{job=\"headcount\", type=\"task-{kind}\"}})"
+        ))
+    };
+    assert_eq!(flower("started"), totals.values().sum::<u64>());
+    assert_eq!(flower("failed"), load["failing"].as_u64().unwrap());
+    let succeeded = sum("sum(celery_task_succeeded_total{job=\"headcount\"})");
+    assert_eq!(sum("sum(celery_task_runtime_count{job=\"headcount\"})"), succeeded);
+    assert_eq!(
+        sum("sum(flower_task_runtime_seconds_count{job=\"headcount\"})"),
+        succeeded
+    );
+    assert!(sum("sum(celery_task_queue_wait_time_count{job=\"headcount\"})") > succeeded / 2);
+    assert_eq!(sum("sum(flower_worker_prefetched_tasks{job=\"headcount\"})"), 0);
+}
+
+/// One of ten of one task failed, all of another, and none of the others.
+fn failures_are_seen(prometheus: &Prometheus) {
+    let failing = prometheus.query(FAIL_RATE);
+    let names: BTreeSet<&str> = failing.iter().map(|sample| sample.label("name")).collect();
+    assert_eq!(names, BTreeSet::from(["fail", "mixed"]), "{failing:?}");
+    let mixed = failing.iter().filter(|sample| sample.label("name") == "mixed");
+    // A task whose `task-sent` came after its `task-received` counts under celery's default queue: there may be two.
+    assert!(
+        mixed.clone().any(|sample| (7.0..13.0).contains(&sample.value)),
+        "{failing:?}"
+    );
+    let none = FAIL_RATE.replace("> 5", "> 50");
+    assert!(
+        prometheus
+            .query(&none)
+            .iter()
+            .all(|sample| sample.label("name") == "fail")
+    );
+}
+
+fn gauges_are_right(prometheus: &Prometheus) {
+    let value = |query: &str| prometheus.query(query).first().map(|sample| sample.value);
+    prometheus.wait("what workers say of their queues", PATIENCE, || {
+        let processes = value("celery_active_process_count{job=\"headcount\", queue_name=\"sms\"}");
+        (processes == Some(4.0)).then_some(())
+    });
+    assert_eq!(
+        value("celery_active_worker_count{job=\"headcount\", queue_name=\"sms\"}"),
+        Some(2.0)
+    );
+    assert_eq!(value("sum(celery_worker_up{job=\"headcount\"})"), Some(3.0));
+    assert_eq!(value("sum(flower_worker_online{job=\"headcount\"})"), Some(3.0));
+    assert_eq!(value("sum(celery_worker_tasks_active{job=\"headcount\"})"), Some(0.0));
+    assert_eq!(
+        value("sum(headcount_metrics_series_folded_total{job=\"headcount\"})"),
+        Some(0.0)
+    );
+}
+
+fn hostnames(prometheus: &Prometheus, query: &str) -> BTreeSet<String> {
+    prometheus
+        .query(query)
+        .iter()
+        .map(|sample| sample.label("hostname").to_owned())
+        .collect()
+}
+
+// ---------------------------------------------------------------- what is named exists
+
+fn read(path: &str) -> String {
+    let path = repository().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names of metrics in a text: words that begin as they do.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let begins = ["celery_", "flower_", "headcount_", "process_"];
+    words
+        .filter(|word| {
+            begins
+                .iter()
+                .any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The metric that a series is of.
+fn family(series: &str) -> &str {
+    let ends = ["_total", "_bucket", "_sum"];
+    ends.iter().find_map(|end| series.strip_suffix(end)).unwrap_or(series)
+}
+
+/// The metrics in the table of `docs/metrics.md`, without `_total`.
+fn documented() -> BTreeSet<String> {
+    let text = read("docs/metrics.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(['`', '{']).next())
+        .map(|name| family(name).to_owned())
+        .collect()
+}
+
+/// Metrics of what this test does not have: jobs, nodes, pipelines.
+fn of_more(name: &str) -> bool {
+    ["headcount_jobs_", "headcount_node_", "headcount_stats_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn everything_named_exists(prometheus: &Prometheus, text: &str, counts_consumers: bool) {
+    let scraped: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(|name| family(name).to_owned())
+        .collect();
+    let documented = documented();
+    let missing: Vec<_> = scraped.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    let gone: Vec<_> = documented.difference(&scraped).filter(|name| !of_more(name)).collect();
+    assert!(gone.is_empty(), "in docs/metrics.md, and not served: {gone:?}");
+
+    let mut known = prometheus.names();
+    if !counts_consumers {
+        known.push("celery_active_consumer_count".to_owned());
+    }
+    for query in dashboard_queries().into_iter().chain(rule_queries()) {
+        let series = prometheus.query(&query);
+        if !series.is_empty() {
+            continue;
+        }
+        for name in metrics_in(&query) {
+            let exists = known.contains(&name) || (of_more(&name) && documented.contains(family(&name)));
+            assert!(
+                exists || family_of_histogram(&name, &documented),
+                "{name} is not served: {query}"
+            );
+        }
+    }
+}
+
+fn family_of_histogram(name: &str, documented: &BTreeSet<String>) -> bool {
+    let histogram = name.strip_suffix("_count").unwrap_or(family(name));
+    of_more(name) && documented.contains(histogram)
+}
+
+/// Every query of the dashboard, with what Grafana puts into it.
+fn dashboard_queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/headcount.json")).unwrap();
+    let mut queries = Vec::new();
+    collect(&dashboard, &mut queries);
+    assert!(queries.len() >= 20, "{queries:?}");
+    queries.iter().map(|query| fill_in(query)).collect()
+}
+
+/// All texts under the key `expr`, and the queries of variables.
+fn collect(value: &Value, queries: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, inner) in object {
+                match (key.as_str(), inner.as_str()) {
+                    ("expr", Some(query)) => queries.push(query.to_owned()),
+                    ("definition", Some(query)) => {
+                        let inside = query
+                            .strip_prefix("label_values(")
+                            .and_then(|rest| rest.split_once(", "));
+                        queries.push(inside.expect("label_values(metric, label)").0.to_owned());
+                    }
+                    _ => collect(inner, queries),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, queries)),
+        _ => {}
+    }
+}
+
+fn fill_in(query: &str) -> String {
+    let variables = [
+        ("$__rate_interval", "1m"),
+        ("$__range", "5m"),
+        ("$job", "headcount"),
+        ("$fleet", ".+"),
+        ("$queue", ".+"),
+        ("$task", ".+"),
+        ("$worker", ".+"),
+    ];
+    let filled = variables.iter().fold(query.to_owned(), |query, (variable, value)| {
+        query.replace(variable, value)
+    });
+    assert!(
+        !filled.contains('$'),
+        "a variable that this test does not know: {filled}"
+    );
+    filled
+}
+
+/// Every expression of the rules.
+fn rule_queries() -> Vec<String> {
+    let rules = read("config/prometheus/headcount.rules.yml");
+    let mut queries = Vec::new();
+    let mut lines = rules.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(expression) = line.trim().strip_prefix("expr:") else {
+            continue;
+        };
+        let indent = line.len() - line.trim_start().len();
+        let mut expression = expression.trim().trim_start_matches('|').to_owned();
+        while let Some(more) = lines.next_if(|more| more.len() - more.trim_start().len() > indent) {
+            expression += "\n";
+            expression += more;
+        }
+        queries.push(expression);
+    }
+    assert_eq!(queries.len(), alerts(&rules).len());
+    queries
+}
+
+// ---------------------------------------------------------------- the rules
+
+fn alerts(rules: &str) -> BTreeSet<&str> {
+    rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect()
+}
+
+#[test]
+fn the_rules_fire_where_they_should_and_nowhere_else() {
+    let directory = repository().join("config/prometheus");
+    let check = |arguments: &[&str]| promtool(&directory, arguments, "").unwrap_or_else(|said| panic!("{said}"));
+    check(&["check", "config", "prometheus.yml"]);
+    check(&["test", "rules", "headcount.rules.test.yml"]);
+    // Each is expected to fire, and to stay quiet.
+    let rules = read("config/prometheus/headcount.rules.yml");
+    let tests = read("config/prometheus/headcount.rules.test.yml");
+    let lines: Vec<&str> = tests.lines().collect();
+    for alert in alerts(&rules) {
+        let after = |place: usize| lines.get(place + 1).is_some_and(|line| line.trim() == "exp_alerts:");
+        let wanted = format!("alertname: {alert}");
+        let expected: Vec<bool> = (0..lines.len())
+            .filter(|place| lines[*place].trim() == wanted)
+            .map(after)
+            .collect();
+        assert!(expected.contains(&true), "{alert}: nothing shows that it fires");
+        assert!(expected.contains(&false), "{alert}: nothing shows that it stays quiet");
+    }
+}
+
+#[test]
+fn a_rule_that_does_not_hold_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = |name: &str, change: &dyn Fn(String) -> String| {
+        let text = change(read(&format!("config/prometheus/{name}")));
+        std::fs::write(Path::new(directory.path()).join(name), text).unwrap();
+    };
+    copy("headcount.rules.test.yml", &|text| text);
+    copy("headcount.rules.yml", &|text| {
+        text.replace("celery_worker_up == 0", "celery_worker_up == 2")
+    });
+    let tested = promtool(directory.path(), &["test", "rules", "headcount.rules.test.yml"], "");
+    assert!(tested.unwrap_err().contains("CeleryWorkerDown"));
+}

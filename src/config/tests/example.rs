@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
-use headcount_edge::{brokers, notifiers, stats, store};
+use headcount_edge::{brokers, notifiers, sentry, stats, store};
 
 use super::super::{Detect, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
@@ -29,6 +29,7 @@ fn full_settings() -> Settings {
         ("HEADCOUNT_TOKEN", "correct-horse"),
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/x"),
         ("SLACK_BOT_TOKEN", "xoxb-1-2-3"),
+        ("SENTRY_DSN", "https://0123456789abcdef@o1.ingest.sentry.io/7"),
     ]);
     read_with(&in_full(), &secrets).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -123,6 +124,13 @@ fn the_defaults_that_it_states_are_the_defaults() {
     let (bare, full) = (as_it_is(), full_settings());
     assert_eq!(bare.server.listen, full.server.listen);
     assert_eq!(store::Config::default(), full.store);
+    assert_eq!(bare.sentry, None);
+    let sentry = full.sentry.as_ref().unwrap();
+    assert_eq!(
+        (&*sentry.environment, sentry.traces_sample_rate, sentry.error_window),
+        ("production", 0.0, sentry::DEFAULT_WINDOW)
+    );
+    assert_eq!(sentry.release, sentry::DEFAULT_RELEASE);
     assert_eq!(
         (full.detect, full.fleets[0].detect),
         (Detect::default(), Detect::default())

@@ -124,6 +124,8 @@ pub struct TaskEvent<'a> {
     pub queue: Option<&'a str>,
     /// How long it ran, in seconds: only in `task-succeeded`.
     pub runtime: Option<f64>,
+    /// The class of the exception, such as `ValueError`, and nothing else of it: only in `task-failed` and `task-retried`.
+    pub exception: Option<&'a str>,
     /// Whether it waits for a time (an ETA or a countdown): only in `task-received` and `task-sent`.
     pub has_eta: bool,
     /// How many attempts at it there have been before: only in `task-received` and `task-sent`; zero elsewhere, and where it
@@ -143,6 +145,7 @@ impl<'a> TaskEvent<'a> {
             name,
             queue: None,
             runtime: None,
+            exception: None,
             has_eta: false,
             retries: 0,
         }

@@ -50,6 +50,7 @@ pub(crate) enum Key {
     Name,
     Queue,
     Runtime,
+    Exception,
     Eta,
     Retries,
 }
@@ -76,6 +77,7 @@ impl Key {
             "name" => Key::Name,
             "queue" => Key::Queue,
             "runtime" => Key::Runtime,
+            "exception" => Key::Exception,
             "eta" => Key::Eta,
             "retries" => Key::Retries,
             _ => return None,
@@ -160,6 +162,10 @@ impl<'a> Fields<'a> {
             name: self.text(Key::Name)?,
             queue: self.text(Key::Queue)?,
             runtime: self.between(Key::Runtime, MAX_SPAN)?,
+            exception: match self.slot(Key::Exception) {
+                Scalar::Text(text) => class_of(text),
+                _ => None,
+            },
             has_eta: match self.slot(Key::Eta) {
                 Scalar::Null => false,
                 Scalar::Text(_) => true,
@@ -184,6 +190,7 @@ impl<'a> Fields<'a> {
                 name: None,
                 queue: None,
                 runtime: None,
+                exception: None,
                 has_eta: false,
                 retries: 0,
             }),
@@ -229,6 +236,25 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The longest name of an exception's class, in bytes.
+const MAX_CLASS: usize = 100;
+
+/// The class in what Python shows of an exception (`ValueError('no')`, `<Refused: no>`). What is shown in another way may be
+/// anything, so nothing of it is taken.
+fn class_of(shown: &str) -> Option<&str> {
+    let (inner, ends): (&str, &[char]) = match shown.strip_prefix('<') {
+        Some(inner) => (inner, &[':', '(']),
+        None => (shown, &['(']),
+    };
+    let name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let end = inner.find(|c| !name(c))?;
+    let class = inner.get(..end)?;
+    let begins = class.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let sound = begins && class.len() <= MAX_CLASS && inner.get(end..)?.starts_with(ends);
+    // Without its module: Python shows that of some and not of others.
+    sound.then(|| class.rsplit('.').next().unwrap_or(class))
+}
+
 #[inline(always)]
 fn scalar<'a>(json: &mut Json<'a>) -> Result<Scalar<'a>, NotJson> {
     Ok(match json.next()? {
@@ -243,4 +269,30 @@ fn scalar<'a>(json: &mut Json<'a>) -> Result<Scalar<'a>, NotJson> {
             Scalar::Other
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class_of;
+
+    #[test]
+    fn of_an_exception_its_class_is_taken_and_nothing_else() {
+        for (shown, class) in [
+            ("ValueError('secret')", Some("ValueError")),
+            ("ValueError()", Some("ValueError")),
+            ("app.errors.Refused(1, 'x')", Some("Refused")),
+            ("<Refused: secret>", Some("Refused")),
+            ("<Refused(secret)>", Some("Refused")),
+            ("secret", None),
+            ("secret words", None),
+            ("'ValueError('", None),
+            ("1ValueError()", None),
+            ("", None),
+            ("<>", None),
+            ("<secret words>", None),
+        ] {
+            assert_eq!(class_of(shown), class, "{shown}");
+        }
+        assert_eq!(class_of(&format!("{}()", "x".repeat(101))), None);
+    }
 }

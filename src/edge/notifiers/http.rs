@@ -31,7 +31,7 @@ pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Errors
 /// Where TLS cannot be set up.
-pub(super) fn client(to: &Url) -> Result<Client, OpenError> {
+pub(crate) fn client(to: &Url) -> Result<Client, OpenError> {
     let failed = |error: &dyn Error| OpenError {
         key: None,
         why: format!("cannot make an HTTP client: {error}"),

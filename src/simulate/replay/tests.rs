@@ -330,6 +330,7 @@ fn what_a_silent_worker_left_behind_is_told() {
                     name: Some("sms.send"),
                     queue: None,
                     runtime: None,
+                    exception: None,
                     has_eta: false,
                     retries: 0,
                 }),

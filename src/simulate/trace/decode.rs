@@ -237,6 +237,7 @@ impl State {
             name: task_name,
             queue,
             runtime: runtime.map(f64::from_bits),
+            exception: None,
             has_eta: flags & bit::TASK_ETA != 0,
             // No verdict depends on it, so a trace does not hold it.
             retries: 0,

@@ -90,6 +90,7 @@ impl Made {
                 name: made.name.as_deref(),
                 queue: made.queue.as_deref(),
                 runtime: made.runtime,
+                exception: None,
                 has_eta: made.has_eta,
                 retries: 0,
             }),

@@ -192,6 +192,7 @@ impl World {
             name: None,
             queue: None,
             runtime: Some(1.0),
+            exception: None,
             has_eta: false,
             retries: 0,
         };

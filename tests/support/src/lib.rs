@@ -19,6 +19,7 @@ mod proxy;
 mod rabbitmq;
 pub mod reaper;
 mod redis;
+mod sentry;
 mod slack;
 mod wait;
 
@@ -37,5 +38,6 @@ pub use process::{Process, Usage};
 pub use proxy::Proxy;
 pub use rabbitmq::{Queue, RabbitMq};
 pub use redis::Redis;
+pub use sentry::{Mood, SentryStandIn};
 pub use slack::{Answer, Call, Message, SlackStandIn};
 pub use wait::{poll_until, wait_until};

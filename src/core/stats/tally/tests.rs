@@ -15,6 +15,7 @@ fn event<'a>(kind: TaskKind, uuid: &'a str, at: f64) -> TaskEvent<'a> {
         name: None,
         queue: None,
         runtime: None,
+        exception: None,
         has_eta: false,
         retries: 0,
     }

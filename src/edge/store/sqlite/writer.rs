@@ -29,7 +29,7 @@ impl Writer {
                 while let Some(job) = jobs.blocking_recv() {
                     // A job that panics rolls its transaction back and fails its caller, nobody else.
                     if std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut db))).is_err() {
-                        tracing::error!("a call of the store panicked; it was rolled back");
+                        tracing::error!(panic = true, "a call of the store panicked; it was rolled back");
                     }
                 }
             })

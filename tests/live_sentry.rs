@@ -124,10 +124,7 @@ fn a_bad_day() {
                 .take(400)
                 .collect::<String>()
         );
-        let title = event["logentry"]["formatted"]
-            .as_str()
-            .or(event["exception"]["values"][0]["type"].as_str());
-        let sum = sums.entry(title.unwrap().to_owned()).or_default();
+        let sum = sums.entry(title(event).to_owned()).or_default();
         sum.0 += 1;
         sum.1 += event["extra"]["times"].as_u64().unwrap();
     }
@@ -140,14 +137,14 @@ fn a_bad_day() {
     assert_eq!(sums, expected.map(|(title, sum)| (title.to_owned(), sum)).into());
 
     let tags = |title: &str| -> BTreeMap<String, String> {
-        let event = events.iter().find(|event| event.to_string().contains(title)).unwrap();
+        let event = events.iter().find(|event| self::title(event) == title).unwrap();
         serde_json::from_value::<Vec<(String, String)>>(event["tags"].clone())
             .unwrap()
             .into_iter()
             .collect()
     };
     let of = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let panic = tags("\"panic\"");
+    let panic = tags("panic");
     assert_eq!(panic["actor"], "FleetProber");
     assert!(["sms", "mail"].contains(&panic["fleet"].as_str()), "{panic:?}");
     let node: BTreeMap<String, String> = tags("task failed");
@@ -163,7 +160,7 @@ fn a_bad_day() {
         ("server_name", "here"),
         ("task", "fail"),
     ]);
-    assert_eq!(tags("fail failed"), watched);
+    assert_eq!(tags("fail failed: RuntimeError"), watched);
     assert_eq!(tags("a job has failed")["job"], "bad");
     for event in &events {
         assert_eq!(
@@ -206,6 +203,12 @@ fn a_sentry_that_hangs_and_one_that_is_turned_off() {
     assert!(headcount.sigterm().success());
     assert_eq!(sentry.requests(), before);
     read(&sentry, &["arg-secret", sentry.key()]);
+}
+
+/// What an issue is called by.
+fn title(event: &Value) -> &str {
+    let message = event["logentry"]["formatted"].as_str();
+    message.or(event["exception"]["values"][0]["type"].as_str()).unwrap()
 }
 
 /// The events as Sentry's Relay reads them; none of them may have a fault, and none of the bytes a secret.

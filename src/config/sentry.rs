@@ -75,7 +75,7 @@ impl SentryTable {
         let task_failures = task_failures
             .filter_map(|(place, text)| {
                 let key = format!("task_failures.[{place}]");
-                let glob = match Glob::parse(text) {
+                let glob = match Glob::of_any(text) {
                     Ok(glob) => glob,
                     Err(why) => {
                         spot.say(&key, why.to_string());

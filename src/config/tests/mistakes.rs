@@ -273,7 +273,7 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[sentry]\nenvironment = \"staging\"",
-            "4:2: sentry.dsn: this key is required: the project's DSN, from its settings in Sentry",
+            "4:1: sentry.dsn: this key is required: the project's DSN, from its settings in Sentry",
         ),
         (
             "[sentry]\ndsn = \"\"\ntraces_sample_rate = 1.5",
@@ -443,7 +443,7 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
         problems_with(BROKER, &surroundings),
         [
             "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
-            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, store, detect",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, store, detect, sentry",
             "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
             "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
         ]

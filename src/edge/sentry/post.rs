@@ -31,7 +31,9 @@ impl Post {
     /// Where TLS cannot be set up, or the address cannot be spoken to.
     pub(super) fn open(config: &Config) -> Result<Self, OpenError> {
         let url: Url = config.dsn.envelope_api_url();
-        let client = notifiers::http::client(&url)?;
+        // A connection for each: nobody looks at one that is idle, because the thread sleeps between two events, and the next
+        // would be lost on one that the other end has closed meanwhile.
+        let client = notifiers::http::client_with(&url, |client| client.pool_max_idle_per_host(0))?;
         let auth = config.dsn.to_auth(Some(AGENT)).to_string();
         let send = move |envelope: Envelope, mut limits: RateLimiter| {
             let mut body = Vec::new();

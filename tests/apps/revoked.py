@@ -1,11 +1,14 @@
-"""Revokes a task and sends it to be run a little later, when every worker knows: queue, task."""
+"""Revokes a task, and sends it when its worker has said that it knows: node name, queue, task."""
 
 import sys
 import uuid
 
 from app import app
 
-queue, task = sys.argv[1:]
+hostname, queue, task = sys.argv[1:]
 name = str(uuid.uuid4())
-app.control.revoke(name)
-app.send_task(task, args=[0], queue=queue, countdown=2, task_id=name)
+known = app.control.broadcast(
+    "revoke", arguments={"task_id": name}, destination=[hostname], reply=True, timeout=60, limit=1
+)
+assert known, f"{hostname} does not answer"
+app.send_task(task, args=[0], queue=queue, task_id=name)

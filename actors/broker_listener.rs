@@ -22,7 +22,7 @@ use crate::fleets::FleetDirectory;
 use crate::lane::{EventLane, LaneParts};
 use crate::messages::{BrokerReported, TasksCounted, TasksHeard};
 use crate::meters::Meters;
-use crate::ports::{BrokerError, SessionEnd, SharedBroker};
+use crate::ports::{BrokerError, SessionEnd, SharedBroker, SharedFailureBook};
 use crate::session::{Hearing, SharedSession};
 
 /// When all workers are asked for the first time: those that beat are known by then.
@@ -47,6 +47,8 @@ pub struct Listening {
     pub stats: Recipient<TasksCounted>,
     /// Where news of the runs of jobs go, if there are jobs.
     pub jobs: Option<Recipient<TasksHeard>>,
+    /// Who wants to know of tasks that fail, if anybody does.
+    pub failures: Option<SharedFailureBook>,
     /// Whom it reports to.
     pub aggregator: Recipient<BrokerReported>,
     /// The program's metrics.
@@ -248,6 +250,7 @@ impl BrokerListener {
             directory: self.with.directory.clone(),
             stats: self.with.stats.clone(),
             jobs: self.with.jobs.clone(),
+            failures: self.with.failures.clone(),
             meters: self.with.meters.clone(),
         })
     }

@@ -2,6 +2,7 @@
 //! clones or formats for an event; only what a verdict needs leaves it, as one sighting for each worker that changed.
 
 mod ear;
+mod failures;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use actix::Recipient;
 use actix::prelude::SendError;
 use compact_str::CompactString;
 use headcount_core::celery::decode::Decoder;
-use headcount_core::celery::{Event, Malformed, RawMessage};
+use headcount_core::celery::{Event, Malformed, RawMessage, TaskKind};
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::periods::TELL_EVERY;
 use headcount_core::detect::table::{FleetIndex, WorkerTable};
@@ -24,9 +25,10 @@ use crate::clock::Clock;
 use crate::fleets::FleetDirectory;
 use crate::messages::{Sighted, TasksCounted, TasksHeard};
 use crate::meters::{BrokerLabel, Meters, SharedSeries};
-use crate::ports::Lane;
+use crate::ports::{Lane, SharedFailureBook};
 use crate::session::SharedSession;
 use ear::JobEar;
+use failures::FailureEar;
 
 /// How often counts of tasks are handed over, at most.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -50,6 +52,7 @@ pub struct EventLane {
     unsent_counts: Option<TasksCounted>,
     ear: Option<JobEar>,
     series: SharedSeries,
+    failures: Option<FailureEar>,
     counters: Counters,
     clock: Clock,
     now: Now,
@@ -63,6 +66,8 @@ struct FleetDoor {
     name: CompactString,
     prober: Recipient<Sighted>,
     outgoing: Vec<Sighting>,
+    /// The failures of its tasks are wanted.
+    tells_failures: bool,
 }
 
 /// Added to once a batch.
@@ -101,6 +106,8 @@ pub struct LaneParts {
     pub stats: Recipient<TasksCounted>,
     /// Where news of the runs of jobs go, if there are jobs.
     pub jobs: Option<Recipient<TasksHeard>>,
+    /// Who wants to know of tasks that fail, if anybody does.
+    pub failures: Option<SharedFailureBook>,
     /// The program's metrics.
     pub meters: Meters,
 }
@@ -124,6 +131,7 @@ impl EventLane {
             fleets: Vec::new(),
             unsent_counts: None,
             ear: parts.jobs.map(JobEar::new),
+            failures: parts.failures.map(FailureEar::new),
             counters: Counters {
                 received: parts.meters.events_received.get_or_create(&label).clone(),
                 malformed: parts.meters.events_malformed.get_or_create(&label).clone(),
@@ -195,7 +203,9 @@ impl EventLane {
     fn open_doors(&mut self) {
         for name in self.table.fleets().iter().skip(self.fleets.len()) {
             let (name, prober) = self.directory.of(&self.broker, name);
+            let tells_failures = self.failures.as_ref().is_some_and(|failures| failures.wants(&name));
             self.fleets.push(FleetDoor {
+                tells_failures,
                 name,
                 prober,
                 outgoing: Vec::new(),
@@ -220,6 +230,13 @@ impl EventLane {
                     .unwrap_or_default()
             };
             self.unsent_counts = Some(TasksCounted(self.tally.drain(name)));
+        }
+        if self.failures.is_some() {
+            self.open_doors();
+        }
+        if let Some(failures) = &mut self.failures {
+            let fleets = &self.fleets;
+            failures.hand_over(&self.broker, |fleet| Some(fleets.get(fleet.get())?.name.as_str()));
         }
         let lost = self.tally.take_lost();
         if lost > 0 {
@@ -266,6 +283,7 @@ impl Lane for EventLane {
         }
         self.messages = self.messages.wrapping_add(1);
         let (table, tally, ear, now) = (&mut self.table, &mut self.tally, &mut self.ear, self.now);
+        let (failures, fleets) = (&mut self.failures, &self.fleets);
         let decoded = self.decoder.decode(message, |event| match event {
             Event::Worker(event) => {
                 let seat = table.worker(now.mono, &event);
@@ -276,6 +294,13 @@ impl Lane for EventLane {
                     ear.hear(now.wall, &event);
                 }
                 let seat = table.task(now.mono, &event);
+                if event.kind == TaskKind::Failed
+                    && let (Some(failures), Some(seat)) = (&mut *failures, seat)
+                    // Of a fleet that is new it is not known yet; then it is looked at when it is handed over.
+                    && fleets.get(seat.fleet.get()).is_none_or(|door| door.tells_failures)
+                {
+                    failures.hear(seat.fleet, tally.name_of(event.uuid), event.exception);
+                }
                 tally.count(now.wall, seat, &event);
             }
             Event::Other => {}

@@ -436,3 +436,30 @@ pub type SharedNotifier = Arc<dyn Notifier>;
 
 /// The status model as everybody reads it: a new whole one after each change, never half of one.
 pub type StatusView = tokio::sync::watch::Receiver<Arc<headcount_core::status::Status>>;
+
+// ---------------------------------------------------------------- failures of watched tasks
+
+/// Failures of one kind, of the tasks that a fleet's workers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFailures {
+    /// The fleet.
+    pub fleet: CompactString,
+    /// The task's name; empty where nothing that tells it was seen.
+    pub task: CompactString,
+    /// The class of the exception, such as `ValueError`; empty where that was not told.
+    pub exception: CompactString,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// Whoever is told of the failures of watched tasks. Called by the event lane: it must not wait for anything.
+pub trait FailureBook: std::fmt::Debug + Send + Sync {
+    /// Whether those of a fleet are wanted.
+    fn wants(&self, fleet: &str) -> bool;
+
+    /// What failed on a broker since it was told last.
+    fn failed(&self, broker: &str, failures: Vec<TaskFailures>);
+}
+
+/// Shared by all lanes.
+pub type SharedFailureBook = Arc<dyn FailureBook>;

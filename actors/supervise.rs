@@ -9,6 +9,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio::time::Sleep;
 
 use crate::clock::Clock;
 use crate::meters::{ActorLabel, Meters};
-use crate::vitals::{Vital, Vitals};
+use crate::vitals::{self, Duty, Vital, Vitals};
 
 /// The rest after the first panic; it doubles with each that follows.
 const FIRST_REST: Duration = Duration::from_millis(100);
@@ -125,6 +126,7 @@ where
 {
     future: ContextFut<A, Context<A>>,
     post: Post,
+    duty: Rc<Duty>,
     watch: Supervision,
     rest: Option<Pin<Box<Sleep>>>,
     panics: u32,
@@ -138,6 +140,10 @@ where
     fn new(future: ContextFut<A, Context<A>>, post: Post, watch: Supervision) -> Self {
         Self {
             future,
+            duty: Rc::new(Duty {
+                kind: post.kind,
+                of: post.of.clone(),
+            }),
             post,
             watch,
             rest: None,
@@ -163,7 +169,7 @@ where
         let rest = FIRST_REST
             .saturating_mul(1 << (self.panics - 1).min(16))
             .min(LONGEST_REST);
-        tracing::error!(%actor, reason, ?rest, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
+        tracing::error!(%actor, reason, ?rest, panic = true, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
         self.watch.vitals.note(&actor, Vital::Restarting, false);
         self.rest = Some(Box::pin(tokio::time::sleep(rest)));
         true
@@ -186,6 +192,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let _duty = vitals::on_duty(this.duty.clone());
         loop {
             if let Some(rest) = &mut this.rest {
                 ready!(rest.as_mut().poll(cx));

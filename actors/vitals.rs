@@ -1,7 +1,12 @@
 //! Whether the program's own actors live: kept outside of them, so that a dead one cannot hide it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use compact_str::CompactString;
 
@@ -71,5 +76,56 @@ impl Vitals {
     fn register(&self) -> MutexGuard<'_, BTreeMap<CompactString, (Vital, u64)>> {
         // A panic cannot leave the map half written: each call makes one change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The kind of duty of a task that runs for a node or a job.
+pub const TASK: &str = "task";
+
+/// Who is at work on a thread: whoever tells of a panic there knows it by this alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duty {
+    /// The kind of an actor, such as `FleetProber`, or [`TASK`].
+    pub kind: &'static str,
+    /// Which of that kind: the name of its fleet, its broker, or the task.
+    pub of: Option<CompactString>,
+}
+
+thread_local! {
+    static ON_DUTY: RefCell<Option<Rc<Duty>>> = const { RefCell::new(None) };
+}
+
+/// Who is at work on this thread.
+pub fn duty() -> Option<Rc<Duty>> {
+    ON_DUTY.try_with(|duty| duty.try_borrow().ok()?.clone()).ok().flatten()
+}
+
+/// Puts somebody to work on this thread, until what is returned is dropped.
+pub(crate) fn on_duty(duty: Rc<Duty>) -> OnDuty {
+    OnDuty(ON_DUTY.with(|now| now.replace(Some(duty))))
+}
+
+/// Ends a duty when it is dropped; whoever was at work before is again.
+pub(crate) struct OnDuty(Option<Rc<Duty>>);
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        ON_DUTY.with(|now| now.replace(before));
+    }
+}
+
+/// A future that is somebody's duty.
+pub(crate) struct OfDuty<F> {
+    pub(crate) duty: Rc<Duty>,
+    pub(crate) future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for OfDuty<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _duty = on_duty(self.duty.clone());
+        self.future.as_mut().poll(context)
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Addr, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -24,7 +24,9 @@ use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::{Meters, SharedSeries};
 use headcount_actors::ports::stats::StatsError;
-use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
+use headcount_actors::ports::{
+    Remembered, SharedBroker, SharedFailureBook, SharedNotifier, SharedStore, StatusView, StoreError,
+};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
 use headcount_actors::supervise::{Post, Supervision};
@@ -57,6 +59,10 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(1_800);
 
 /// How long notifiers may take for the message that they are just sending, before the threads are told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the whole of stopping takes at most, a little under what the contract gives it: what is sent elsewhere gets what is
+/// left of it.
+const WHOLE_STOP: Duration = Duration::from_millis(9_800);
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, Error)]
@@ -111,11 +117,30 @@ pub enum RunError {
 ///
 /// # Errors
 /// Why it could not start, or could not go on.
-pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) -> Result<ExitCode, RunError> {
+pub async fn run(settings: Settings, origin: Origin, telemetry: &Telemetry) -> Result<ExitCode, RunError> {
+    let mut stopping = None;
+    let ended = keep_running(settings, origin, telemetry, &mut stopping).await;
+    match &ended {
+        // Whoever gave it up has said so.
+        Err(RunError::GivenUp(_)) | Ok(_) => {}
+        Err(error) => telemetry.sentry().fatal(&error.to_string()),
+    }
+    let left = stopping.map_or(WHOLE_STOP, |began: Instant| WHOLE_STOP.saturating_sub(began.elapsed()));
+    telemetry.close(left).await;
+    ended
+}
+
+/// `stopping` is when it began to stop.
+async fn keep_running(
+    mut settings: Settings,
+    origin: Origin,
+    telemetry: &Telemetry,
+    stopping: &mut Option<Instant>,
+) -> Result<ExitCode, RunError> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
-    telemetry.configure(&settings);
+    telemetry.configure(&settings).await;
     actix_rt::spawn(telemetry.logs.clone().keep());
     // What ran before, until what replaces it runs.
     let mut before: Option<Settings> = None;
@@ -125,7 +150,7 @@ pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) 
             (Err(error), Some(old)) => {
                 tracing::error!(%error, "the new configuration cannot be started; the old one stays: mend it, and reload again");
                 settings = old;
-                telemetry.configure(&settings);
+                telemetry.configure(&settings).await;
                 continue;
             }
             (Err(error), None) => return Err(error),
@@ -138,6 +163,7 @@ pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) 
                 _ = stop.recv() => break None,
                 _ = interrupt.recv() => break None,
                 Some(actor) = house.given_up.recv() => {
+                    *stopping = Some(Instant::now());
                     house.stop().await;
                     return Err(RunError::GivenUp(actor));
                 }
@@ -154,6 +180,9 @@ pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) 
                 },
             }
         };
+        if new.is_none() {
+            *stopping = Some(Instant::now());
+        }
         house.stop().await;
         let Some(new) = new else {
             tracing::info!("stopped");
@@ -161,7 +190,7 @@ pub async fn run(mut settings: Settings, origin: Origin, telemetry: &Telemetry) 
         };
         tracing::info!("the configuration was read again; starting with the new one");
         before = Some(std::mem::replace(&mut settings, new));
-        telemetry.configure(&settings);
+        telemetry.configure(&settings).await;
     }
 }
 
@@ -220,6 +249,7 @@ struct BrokerSite {
 struct TaskEars {
     stats: Recipient<TasksCounted>,
     jobs: Option<Recipient<TasksHeard>>,
+    failures: Option<SharedFailureBook>,
 }
 
 impl House {
@@ -297,6 +327,7 @@ impl House {
                 TaskEars {
                     stats: stats.clone().recipient(),
                     jobs: scheduler.as_ref().map(|scheduler| scheduler.heard.clone()),
+                    failures: telemetry.sentry().failures(settings.sentry.as_ref()),
                 },
                 aggregator.clone().recipient(),
                 was_down,
@@ -396,6 +427,7 @@ async fn end(arbiters: Vec<Arbiter>) {
         for arbiter in arbiters {
             if arbiter.join().is_err() {
                 tracing::error!(
+                    panic = true,
                     "an actor's thread ended by a panic, which is a mistake in Headcount: please report it"
                 );
             }
@@ -582,6 +614,7 @@ impl Plan<'_> {
             ledger: site.ledger.clone(),
             stats: tasks.stats,
             jobs: tasks.jobs,
+            failures: tasks.failures,
             aggregator,
             meters: self.meters.clone(),
             was_down,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::schedule::{News, Word};
+use headcount_core::schedule::{News, Run, RunState, Word};
 use headcount_core::time::Wall;
 
 use super::{JobScheduler, RETRY};
@@ -99,7 +99,7 @@ impl JobScheduler {
                 actor.newsroom.written();
                 for run in &changed {
                     actor.with.meters.jobs.count(run);
-                    tracing::info!(job = %run.job, id = %run.id, state = run.state.as_str(), why = run.why.as_deref(), "run");
+                    tell(run);
                 }
                 actor.write(context);
                 actor.leave();
@@ -144,6 +144,20 @@ impl JobScheduler {
                 actor.heard(news, context);
             }
         }));
+    }
+}
+
+/// Says what has become of a run. One that has failed for good, or of which nothing is known, somebody has to look at.
+fn tell(run: &Run) {
+    let (job, id, state, why) = (&run.job, &run.id, run.state.as_str(), run.why.as_deref());
+    match run.state {
+        RunState::Failed => {
+            // `TypeError: …`: the class alone, because the words may be what the task was given.
+            let exception = why.and_then(|why| why.split_once(": ")).map(|(class, _)| class);
+            tracing::error!(%job, %id, state, why, exception, "a job has failed");
+        }
+        RunState::Lost => tracing::error!(%job, %id, state, why, "a job's run is lost sight of"),
+        _ => tracing::info!(%job, %id, state, why, "run"),
     }
 }
 

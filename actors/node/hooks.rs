@@ -30,6 +30,8 @@ impl Hook for Log {
                     task = call.name,
                     id = call.id,
                     error = failure.repr(),
+                    exception = failure.exc_type,
+                    panic = failure.is_panic(),
                     "task failed, and is not tried again"
                 );
             }

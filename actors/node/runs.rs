@@ -1,6 +1,7 @@
 //! Tasks while they run.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use headcount_core::celery::result::Failure;
 use headcount_core::node::{CallInfo, Outcome, RunId};
@@ -10,6 +11,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::Instrument;
 
 use crate::ports::node::{Arguments, Call, SharedTask};
+use crate::vitals::{Duty, OfDuty, TASK};
 
 /// The runs that are under way.
 #[derive(Default)]
@@ -32,13 +34,19 @@ impl Runs {
         let heeds = task.heeds_hurry();
         // What a task logs says whose it is; a tracer sees it as one piece of work.
         let span = tracing::info_span!("task", name = info.name, id = info.id, root_id = info.root_id);
+        let name = info.name.as_str().into();
         let call = Call {
             info,
             arguments: Arguments { args, kwargs },
             hurry,
         };
         // A task of its own, so that a panic in it ends nothing else.
-        let mut running = actix::spawn(async move { task.run(call).await }.instrument(span));
+        let duty = Rc::new(Duty {
+            kind: TASK,
+            of: Some(name),
+        });
+        let future = Box::pin(async move { task.run(call).await });
+        let mut running = actix::spawn(OfDuty { duty, future }.instrument(span));
         self.known.insert(id, (running.abort_handle(), hurry_in));
         self.watched.spawn_local(async move {
             let over = async {
@@ -103,8 +111,5 @@ fn broken(error: JoinError) -> Failure {
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned());
-    Failure::builtin(
-        "RuntimeError",
-        format!("the task panicked: {}", text.unwrap_or_default()),
-    )
+    Failure::panicked(&text.unwrap_or_default())
 }

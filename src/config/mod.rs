@@ -14,6 +14,8 @@ mod node;
 mod overrides;
 mod problem;
 mod read;
+mod secrets;
+mod sentry;
 mod server;
 mod spot;
 mod stats;
@@ -25,7 +27,8 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headcount_edge::{brokers, notifiers, stats as pipelines, store};
+use headcount_edge::{brokers, notifiers, sentry as errors, stats as pipelines, store};
+use secrecy::SecretString;
 
 pub use detect::Detect;
 pub use fleet::Fleet;
@@ -62,6 +65,10 @@ pub struct Settings {
     pub nodes: Vec<Node>,
     /// `[[stats]]`, in the order of the file, each with a name of its own.
     pub stats: Vec<pipelines::Config>,
+    /// `[sentry]`, where it is wanted.
+    pub sentry: Option<errors::Config>,
+    /// Every secret in it, for those who send something elsewhere.
+    pub secrets: Vec<SecretString>,
 }
 
 /// One `[[broker]]`.

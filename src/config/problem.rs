@@ -14,6 +14,8 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "cron",
     "cursor",
     "down_after",
+    "environment",
+    "error_window",
     "event_exchange",
     "event_queue_prefix",
     "every",
@@ -52,13 +54,17 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "public_url",
     "queue",
     "queues",
+    "release",
+    "server_name",
     "settle",
     "stalled_after",
     "step",
     "stuck_after",
     "task",
+    "task_failures",
     "time",
     "timezone",
+    "traces_sample_rate",
 ];
 
 /// What was found where something else was expected.

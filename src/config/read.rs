@@ -20,6 +20,8 @@ use super::metrics::{Metrics, MetricsTable};
 use super::node::{Node as CeleryNode, NodeTable};
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
+use super::secrets;
+use super::sentry::SentryTable;
 use super::server::{Server, ServerTable};
 use super::spot::Spot;
 use super::stats;
@@ -27,26 +29,29 @@ use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER,
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
+const LATER: &[&str] = &["rule", "otlp", "deadman"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "log", "store", "notify", "node", "job", "stats", "metrics"];
+const OUTWARD: &[&str] = &[
+    "server", "log", "store", "notify", "node", "job", "stats", "metrics", "sentry",
+];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
-    "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "metrics",
+    "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "metrics", "sentry",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 5] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 6] {
     [
         ("server", keys::keys_of::<ServerTable>()),
         ("log", keys::keys_of::<LogTable>()),
         ("store", keys::keys_of::<store::Config>()),
         ("detect", keys::keys_of::<DetectTable>()),
         ("metrics", keys::keys_of::<MetricsTable>()),
+        ("sentry", keys::keys_of::<SentryTable>()),
     ]
 }
 
@@ -116,6 +121,7 @@ impl Reader {
 
     /// Everything. Where something is wrong there are mistakes, and the result is only good for finding more of them.
     fn settings(&mut self, mut root: Table, arguments: Vec<(&'static str, String)>) -> Settings {
+        let mut secrets = secrets::of(&root);
         let server = self.server(root.take("server"));
         let log = self.log(root.take("log"));
         let store = self.store(root.take("store"));
@@ -123,6 +129,7 @@ impl Reader {
         let metrics = self.metrics(root.take("metrics"));
         let (mut brokers, names) = self.brokers(root.take("broker"));
         let fleets = self.fleets(root.take("fleet"), &names, detect);
+        let sentry = root.take("sentry");
         let job = root.take("job");
         let notifiers = self.notifiers(root.take("notify"));
         let nodes = self.nodes(root.take("node"), &brokers, &names);
@@ -139,15 +146,20 @@ impl Reader {
         }
         for (kind, url) in arguments {
             let name = overrides::unused_name(kind, |name| brokers.iter().any(|broker| broker.config.name == name));
+            let url_text = url.clone();
             let config = brokers::Config::new(name, url);
             if let Some(why) = again(&config, &brokers) {
                 self.say(&At::Argument("--broker"), Vec::new(), why);
             }
+            secrets.extend(secrets::sign_in(&url_text).map(|secret| secret.to_owned().into()));
             brokers.push(Broker { config, discover: true });
         }
         for broker in &mut brokers {
             broker.discover = !fleets.iter().any(|fleet| fleet.broker == broker.config.name);
         }
+        let discovers = brokers.iter().any(|broker| broker.discover);
+        let sentry =
+            self.plain::<SentryTable, _>("sentry", sentry, |table, spot| table.check(discovers, &fleets, spot));
         let jobs = self.jobs(job, &brokers, has_pipelines);
         if brokers.is_empty()
             && names.is_empty()
@@ -172,6 +184,8 @@ impl Reader {
             notifiers,
             nodes,
             stats,
+            sentry,
+            secrets,
         }
     }
 

@@ -5,5 +5,6 @@ pub mod brokers;
 pub mod http;
 pub mod notifiers;
 pub mod results;
+pub mod sentry;
 pub mod stats;
 pub mod store;

@@ -3,30 +3,54 @@
 
 pub mod logs;
 
+use std::time::Duration;
+
+use headcount_edge::sentry::Sentry;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::logs::Logs;
 use crate::config::Settings;
 
+/// How long what has not been sent yet may take when it is closed, or changed.
+const FLUSH_WITHIN: Duration = Duration::from_millis(900);
+
 /// What can be changed of it while the program runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Telemetry {
     /// The log.
     pub logs: Logs,
+    sentry: Sentry,
 }
 
 /// Installs the subscriber; `level` is how much is logged where neither `RUST_LOG` nor the configuration says it.
 pub fn install(level: &str) -> Telemetry {
     let (layer, logs) = logs::layer(level);
-    tracing_subscriber::registry().with(layer).init();
+    let sentry = Sentry::new();
+    sentry.install();
+    tracing_subscriber::registry().with(layer).with(sentry.layer()).init();
     logs.tell_wrong_environment();
-    Telemetry { logs }
+    Telemetry { logs, sentry }
 }
 
 impl Telemetry {
-    /// Takes what the configuration says, at the start and whenever it is read again.
-    pub fn configure(&self, settings: &Settings) {
+    /// Takes what the settings say, at the start and whenever they are read again: opens what they ask for, changes what is
+    /// open to that, and closes the rest.
+    pub async fn configure(&self, settings: &Settings) {
         self.logs.configure(&settings.log.level, settings.log.format);
+        let sentry = settings.sentry.clone();
+        if let Err(error) = self.sentry.open(sentry, &settings.secrets, FLUSH_WITHIN).await {
+            tracing::warn!(%error, "errors cannot be sent to Sentry, and are only logged");
+        }
+    }
+
+    /// What other rooms tell Sentry themselves.
+    pub(crate) fn sentry(&self) -> &Sentry {
+        &self.sentry
+    }
+
+    /// Sends what is left, for so long at most.
+    pub async fn close(&self, within: Duration) {
+        self.sentry.close(within.min(FLUSH_WITHIN)).await;
     }
 }

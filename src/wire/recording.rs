@@ -160,6 +160,7 @@ impl House {
             TaskEars {
                 stats: nobody.clone().recipient(),
                 jobs: None,
+                failures: None,
             },
             nobody.recipient(),
             false,

@@ -23,6 +23,8 @@ mod quiet;
 mod record;
 mod reload;
 mod restart;
+#[cfg(feature = "fault-points")]
+mod sentry;
 mod signals;
 mod stalled;
 mod stats;

@@ -83,6 +83,7 @@ impl Site {
             ledger,
             stats: to_stats.recipient(),
             jobs: None,
+            failures: None,
             aggregator: to_brokers.recipient(),
             meters: watch.meters.clone(),
             was_down: false,

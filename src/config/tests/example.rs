@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headcount_core::celery::{FanoutPrefix, WireSettings};
 use headcount_core::detect::Expected;
-use headcount_edge::{brokers, notifiers, stats, store};
+use headcount_edge::{brokers, notifiers, sentry, stats, store};
 
 use super::super::{Detect, Metrics, fleet, jobs, keys, read};
 use super::{Settings, read_with, variables};
@@ -29,6 +29,7 @@ fn full_settings() -> Settings {
         ("HEADCOUNT_TOKEN", "correct-horse"),
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/x"),
         ("SLACK_BOT_TOKEN", "xoxb-1-2-3"),
+        ("SENTRY_DSN", "https://0123456789abcdef@o1.ingest.sentry.io/7"),
     ]);
     read_with(&in_full(), &secrets).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -126,6 +127,13 @@ fn the_defaults_that_it_states_are_the_defaults() {
     assert_eq!(bare.metrics, Metrics::default());
     assert_eq!(full.metrics.limits, Metrics::default().limits);
     assert_eq!(full.metrics.labels, [("env".to_owned(), "production".to_owned())]);
+    assert_eq!(bare.sentry, None);
+    let sentry = full.sentry.as_ref().unwrap();
+    assert_eq!(
+        (&*sentry.environment, sentry.traces_sample_rate, sentry.error_window),
+        ("production", 0.0, sentry::DEFAULT_WINDOW)
+    );
+    assert_eq!(sentry.release, sentry::DEFAULT_RELEASE);
     assert_eq!(
         (full.detect, full.fleets[0].detect),
         (Detect::default(), Detect::default())

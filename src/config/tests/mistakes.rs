@@ -288,8 +288,28 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "9:15: fleet[0].detect.probe_every: down_after (20s) must be at least twice probe_every (11s): one unanswered probe means nothing",
         ),
         (
-            "[sentry]\ndsn = \"x\"",
-            "4:2: sentry: this version of headcount does not have it yet",
+            "[sentry]\ndsn = \"https://o1.ingest.sentry.io/7\"",
+            "5:7: sentry.dsn: expected a DSN such as \"https://KEY@o1.ingest.sentry.io/7\", found a string",
+        ),
+        (
+            "[sentry]\nenvironment = \"staging\"",
+            "4:1: sentry.dsn: this key is required: the project's DSN, from its settings in Sentry",
+        ),
+        (
+            "[sentry]\ndsn = \"\"\ntraces_sample_rate = 1.5",
+            "6:22: sentry.traces_sample_rate: expected a number from 0 to 1, found \"1.5\"",
+        ),
+        (
+            "[sentry]\ndsn = \"\"\nerror_window = \"1s\"",
+            "6:16: sentry.error_window: expected a duration from 10s to 1d, found \"1s\"",
+        ),
+        (
+            "[[fleet]]\nname = \"a\"\n[sentry]\ndsn = \"\"\ntask_failures = [\"a\", \"sms\"]",
+            "8:23: sentry.task_failures[1]: there is no fleet named \"sms\"",
+        ),
+        (
+            "[deadman]\nurl = \"x\"",
+            "4:2: deadman: this version of headcount does not have it yet",
         ),
         (
             "[[rule]]\nkind = \"backlog\"",
@@ -443,7 +463,7 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
         problems_with(BROKER, &surroundings),
         [
             "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
-            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect, metrics",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect, metrics, sentry",
             "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
             "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
         ]

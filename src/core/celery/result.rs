@@ -33,6 +33,9 @@ impl State {
     }
 }
 
+/// How the words of a panic begin.
+const PANICKED: &str = "the task panicked: ";
+
 /// An exception, as Python is told of it: where the class is known there, it is raised again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
@@ -57,6 +60,17 @@ impl Failure {
     /// The arguments are not what the task takes.
     pub fn arguments(message: impl Into<String>) -> Self {
         Self::builtin("TypeError", message)
+    }
+
+    /// A task of Headcount's own panicked. Python knows no such thing.
+    pub fn panicked(message: &str) -> Self {
+        Self::builtin("RuntimeError", format!("{PANICKED}{message}"))
+    }
+
+    /// Whether it is one.
+    pub fn is_panic(&self) -> bool {
+        let message = self.exc_message.first().and_then(Value::as_str);
+        message.is_some_and(|message| message.starts_with(PANICKED))
     }
 
     /// `celery.exceptions.NotRegistered`.

@@ -272,6 +272,14 @@ impl Tally {
         self.note(key, times);
     }
 
+    /// The name of a task that is under way; empty where nothing was seen that carries it.
+    pub fn name_of(&self, uuid: &str) -> &str {
+        let flight = self.in_flight.get(&hash(uuid));
+        flight
+            .and_then(|flight| self.names.names.get(usize::from(flight.task.0)))
+            .map_or("", CompactString::as_str)
+    }
+
     /// Whether nothing has been counted since the last drain.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headcount_actors::ports::NotifyError;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, redirect};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
@@ -32,6 +32,14 @@ pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// Where TLS cannot be set up.
 pub(super) fn client(to: &Url) -> Result<Client, OpenError> {
+    client_with(to, |client| client)
+}
+
+/// The same, with something changed.
+///
+/// # Errors
+/// Where TLS cannot be set up.
+pub(crate) fn client_with(to: &Url, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client, OpenError> {
     let failed = |error: &dyn Error| OpenError {
         key: None,
         why: format!("cannot make an HTTP client: {error}"),
@@ -46,7 +54,7 @@ pub(super) fn client(to: &Url) -> Result<Client, OpenError> {
         // A proxy from the environment cannot reach what listens on this machine only.
         client = client.no_proxy();
     }
-    client.build().map_err(|error| failed(&error))
+    change(client).build().map_err(|error| failed(&error))
 }
 
 /// Mozilla's roots, built in, so that a container without certificates works; and the system's own beside them, for a

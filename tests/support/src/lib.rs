@@ -20,6 +20,7 @@ mod proxy;
 mod rabbitmq;
 pub mod reaper;
 mod redis;
+mod sentry;
 mod slack;
 mod wait;
 
@@ -39,5 +40,6 @@ pub use prometheus::{Prometheus, Sample, promtool};
 pub use proxy::Proxy;
 pub use rabbitmq::{Queue, RabbitMq};
 pub use redis::Redis;
+pub use sentry::{Mood, SentryStandIn};
 pub use slack::{Answer, Call, Message, SlackStandIn};
 pub use wait::{poll_until, wait_until};

@@ -29,7 +29,10 @@ impl Writer {
                 while let Some(job) = jobs.blocking_recv() {
                     // A job that panics rolls its transaction back and fails its caller, nobody else.
                     if std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut db))).is_err() {
-                        tracing::error!("a call of the store panicked, which is a mistake in Headcount: it was rolled back, and its caller tries again");
+                        tracing::error!(
+                            panic = true,
+                            "a call of the store panicked, which is a mistake in Headcount: it was rolled back, and its caller tries again"
+                        );
                     }
                 }
             })

@@ -2,6 +2,7 @@
 
 pub mod jobs;
 pub mod node;
+pub mod otlp;
 pub mod stats;
 
 use std::sync::atomic::AtomicU64;
@@ -77,6 +78,8 @@ pub struct Meters {
     pub node: NodeMeters,
     /// Those of pipelines.
     pub stats: stats::StatsMeters,
+    /// `headcount_otlp_…`.
+    pub otlp: otlp::OtlpMeters,
 }
 
 impl Default for Meters {
@@ -93,6 +96,7 @@ impl Default for Meters {
             jobs: JobMeters::default(),
             node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
+            otlp: otlp::OtlpMeters::default(),
         }
     }
 }
@@ -143,5 +147,6 @@ impl Meters {
         self.jobs.register(registry);
         self.node.register(registry);
         self.stats.register(registry);
+        self.otlp.register(registry);
     }
 }

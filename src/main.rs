@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
-    telemetry::install(if matches!(cli.command, Command::Run(_)) {
+    let telemetry = telemetry::install(if matches!(cli.command, Command::Run(_)) {
         "info"
     } else {
         "warn"
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let system = actix_rt::System::new();
     let code = system.block_on(async {
         match cli.command {
-            Command::Run(run) => commands::run::run(run).await,
+            Command::Run(run) => commands::run::run(run, telemetry).await,
             Command::Check(check) => commands::check::run(check).await,
             Command::Probe(probe) => commands::probe::run(probe).await,
             Command::Record(record) => commands::record::run(record).await,

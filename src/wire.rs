@@ -24,6 +24,7 @@ use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::stats::StatsError;
+use headcount_actors::ports::traces::SharedTracer;
 use headcount_actors::ports::{Remembered, SharedBroker, SharedNotifier, SharedStore, StatusView, StoreError};
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
@@ -37,12 +38,14 @@ use headcount_core::detect::{
 };
 use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
+use headcount_edge::otlp::Exporting;
 use headcount_edge::{brokers, notifiers, store};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Detect, Fleet, Origin, Problems, Settings};
+use crate::telemetry::Telemetry;
 use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
@@ -98,6 +101,9 @@ pub enum RunError {
         /// What is wrong.
         why: StatsError,
     },
+    /// Nothing can be sent by OTLP.
+    #[error("[otlp]: {0}")]
+    Otlp(String),
     /// The system refused something.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -110,14 +116,14 @@ pub enum RunError {
 ///
 /// # Errors
 /// Why it could not start, or could not go on.
-pub async fn run(mut settings: Settings, origin: Origin) -> Result<ExitCode, RunError> {
+pub async fn run(mut settings: Settings, origin: Origin, telemetry: Telemetry) -> Result<ExitCode, RunError> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
     // What ran before, until what replaces it runs.
     let mut before: Option<Settings> = None;
     loop {
-        let mut house = match (House::build(&settings).await, before.take()) {
+        let mut house = match (House::build(&settings, &telemetry).await, before.take()) {
             (Ok(house), _) => house,
             (Err(error), Some(old)) => {
                 tracing::error!(%error, "the new configuration cannot be started; the old one stays");
@@ -191,6 +197,8 @@ struct House {
     asking: Arbiter,
     lanes: Vec<Arbiter>,
     crew: stats::Crew,
+    /// Sends what the program tells of itself; stopped last.
+    exporting: Option<Exporting>,
 }
 
 /// What the rooms share while the house is built.
@@ -201,6 +209,7 @@ struct Plan<'a> {
     meters: Meters,
     store: SharedStore,
     faults: Faults,
+    tracer: SharedTracer,
 }
 
 /// Where a broker's actors meet.
@@ -218,7 +227,7 @@ struct TaskEars {
 }
 
 impl House {
-    async fn build(settings: &Settings) -> Result<Self, RunError> {
+    async fn build(settings: &Settings, telemetry: &Telemetry) -> Result<Self, RunError> {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
         let listens = listener.local_addr()?;
@@ -249,6 +258,7 @@ impl House {
             meters,
             store,
             faults: Faults::default(),
+            tracer: Arc::new(telemetry.otlp.clone()),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
         let brokers: BTreeMap<CompactString, SharedBroker> = sites
@@ -256,6 +266,9 @@ impl House {
             .map(|(name, site)| (name.clone(), site.broker.clone()))
             .collect();
         let nodes = plan.prepare_nodes(&brokers, &view)?;
+
+        // Before anybody begins, so that nothing is missed.
+        let exporting = plan.exporting(telemetry, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -331,6 +344,7 @@ impl House {
             asking,
             lanes,
             crew,
+            exporting,
         })
     }
 
@@ -371,7 +385,13 @@ impl House {
                 "a message or a task was being sent and not answered; it may be sent again after the next start"
             );
         }
-        end(self.scheduling.into_iter().chain([self.judging]).collect()).await;
+        // Nobody begins anything any more: what there is to tell of it is there.
+        let told = async {
+            if let Some(exporting) = self.exporting {
+                exporting.close().await;
+            }
+        };
+        tokio::join!(end(self.scheduling.into_iter().chain([self.judging]).collect()), told);
     }
 }
 
@@ -393,6 +413,18 @@ async fn end(arbiters: Vec<Arbiter>) {
 }
 
 impl Plan<'_> {
+    /// Begins to send what the program tells of itself, if it is to.
+    fn exporting(&self, telemetry: &Telemetry, view: &StatusView) -> Result<Option<Exporting>, RunError> {
+        let Some(config) = &self.settings.otlp else {
+            return Ok(None);
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let metrics = http::exposition(&self.meters, view.clone(), version);
+        let who = (version, jobs::OWNER.clone());
+        let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, Box::new(metrics));
+        exporting.map(Some).map_err(RunError::Otlp)
+    }
+
     fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> (Addressee, Recipient<Finish>) {
         let name = CompactString::from(channel.name());
         let has_threads = channel.has_threads();
@@ -400,6 +432,7 @@ impl Plan<'_> {
             notifier: channel,
             store: self.store.clone(),
             meters: self.meters.clone(),
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "SlackNotifier",
@@ -429,6 +462,7 @@ impl Plan<'_> {
             store: self.store.clone(),
             notifiers,
             public_url,
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "Debouncer",
@@ -458,6 +492,7 @@ impl Plan<'_> {
                 .iter()
                 .map(|broker| broker.config.name.as_str().into())
                 .collect(),
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "HealthAggregator",
@@ -496,6 +531,7 @@ impl Plan<'_> {
         let (supervision, meters, store) = (self.supervision.clone(), self.meters.clone(), self.store.clone());
         let known = sites;
         let (arbiter, sites, faults) = (arbiter.clone(), sites.clone(), self.faults.clone());
+        let tracer = self.tracer.clone();
         let memories: BTreeMap<CompactString, Vec<WorkerMemory>> = remembered.workers.iter().cloned().collect();
         let histories: BTreeMap<CompactString, FleetHistory> = remembered.histories.iter().cloned().collect();
         let start: StartProber = Arc::new(move |spec: FleetSpec| {
@@ -510,6 +546,7 @@ impl Plan<'_> {
                 mailbox: MAILBOX,
             };
             let (aggregator, meters, store) = (aggregator.clone(), meters.clone(), store.clone());
+            let tracer = tracer.clone();
             // The configuration was checked: a fleet's broker is one of those that were opened.
             let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
             // Workers of another broker, which had this fleet before, are not missed on this one.
@@ -527,6 +564,7 @@ impl Plan<'_> {
                     aggregator,
                     store,
                     meters,
+                    tracer,
                 };
                 FleetProber::new(probing, remembered)
             });

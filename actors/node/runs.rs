@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use headcount_core::celery::result::Failure;
 use headcount_core::node::{CallInfo, Outcome, RunId};
+use headcount_core::trace::TRACEPARENT;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::ports::node::{Arguments, Call, SharedTask};
 
@@ -31,14 +33,29 @@ impl Runs {
         let mut impatient = hurry.clone();
         let heeds = task.heeds_hurry();
         // What a task logs says whose it is; a tracer sees it as one piece of work.
-        let span = tracing::info_span!("task", name = info.name, id = info.id, root_id = info.root_id);
+        let traceparent = info.headers.get(TRACEPARENT).and_then(Value::as_str);
+        let span = tracing::info_span!(
+            "task",
+            name = info.name,
+            id = info.id,
+            root_id = info.root_id,
+            parent_id = info.parent_id,
+            retries = info.retries,
+            traceparent,
+            state = Empty
+        );
         let call = Call {
             info,
             arguments: Arguments { args, kwargs },
             hurry,
         };
         // A task of its own, so that a panic in it ends nothing else.
-        let mut running = actix::spawn(async move { task.run(call).await }.instrument(span));
+        let running = async move {
+            let outcome = task.run(call).await;
+            tracing::Span::current().record("state", state(&outcome));
+            outcome
+        };
+        let mut running = actix::spawn(running.instrument(span));
         self.known.insert(id, (running.abort_handle(), hurry_in));
         self.watched.spawn_local(async move {
             let over = async {
@@ -89,6 +106,15 @@ impl Runs {
 impl Drop for Runs {
     fn drop(&mut self) {
         self.known.values().for_each(|(running, _)| running.abort());
+    }
+}
+
+/// In Celery's word.
+const fn state(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success(_) => "SUCCESS",
+        Outcome::Failure(_) => "FAILURE",
+        Outcome::Retry { .. } => "RETRY",
     }
 }
 

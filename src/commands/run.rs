@@ -2,6 +2,7 @@
 
 use crate::cli::Run;
 use crate::config::Origin;
+use crate::telemetry::Telemetry;
 use crate::wire;
 
 use super::{CommandError, Outcome, refuse};
@@ -10,7 +11,7 @@ use super::{CommandError, Outcome, refuse};
 ///
 /// # Errors
 /// What the daemon could not do.
-pub async fn run(args: Run) -> Outcome {
+pub async fn run(args: Run, telemetry: Telemetry) -> Outcome {
     let origin = Origin {
         config: args.config,
         brokers: args.brokers,
@@ -19,7 +20,7 @@ pub async fn run(args: Run) -> Outcome {
         Ok(settings) => settings,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    wire::run(settings, origin)
+    wire::run(settings, origin, telemetry)
         .await
         .map_err(|why| CommandError::Failed(why.to_string()))
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod jobs;
 mod keys;
 mod node;
+mod otlp;
 mod overrides;
 mod problem;
 mod read;
@@ -23,6 +24,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headcount_edge::otlp as telemetry;
 use headcount_edge::{brokers, notifiers, stats as pipelines, store};
 
 pub use detect::Detect;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub nodes: Vec<Node>,
     /// `[[stats]]`, in the order of the file, each with a name of its own.
     pub stats: Vec<pipelines::Config>,
+    /// `[otlp]`; none where the file has none.
+    pub otlp: Option<telemetry::Config>,
 }
 
 /// One `[[broker]]`.

@@ -31,7 +31,9 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "late",
     "lease",
     "listen",
+    "logs",
     "lost_after",
+    "metrics_every",
     "minimum",
     "missed",
     "missed_within",
@@ -45,6 +47,7 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "public_url",
     "queue",
     "queues",
+    "service_name",
     "settle",
     "stalled_after",
     "step",
@@ -52,6 +55,7 @@ pub(super) const PLAIN_KEYS: &[&str] = &[
     "task",
     "timezone",
     "time",
+    "traces_sample_rate",
 ];
 
 /// What was found where something else was expected.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use headcount_edge::{brokers, notifiers, stats as pipelines, store};
+use headcount_edge::{brokers, notifiers, otlp, stats as pipelines, store};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
 use toml::de::DeTable;
@@ -16,6 +16,7 @@ use super::fleet::{Company, Fleet, FleetTable};
 use super::jobs::{Job, JobTable};
 use super::keys;
 use super::node::{Node as CeleryNode, NodeTable};
+use super::otlp::OtlpTable;
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::server::{Server, ServerTable};
@@ -25,24 +26,25 @@ use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER,
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "sentry", "otlp", "deadman"];
+const LATER: &[&str] = &["rule", "sentry", "deadman"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
-const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats"];
+const OUTWARD: &[&str] = &["server", "store", "notify", "node", "job", "stats", "otlp"];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
-    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats",
+    "server", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "otlp",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 3] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 4] {
     [
         ("server", keys::keys_of::<ServerTable>()),
         ("store", keys::keys_of::<store::Config>()),
         ("detect", keys::keys_of::<DetectTable>()),
+        ("otlp", keys::keys_of::<OtlpTable>()),
     ]
 }
 
@@ -123,6 +125,7 @@ impl Reader {
         let pipelines = root.take("stats");
         let has_pipelines = pipelines.is_some();
         let stats = self.stats(pipelines);
+        let otlp = self.otlp(root.take("otlp"));
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
                 "this version of headcount does not have it yet".to_owned()
@@ -164,6 +167,7 @@ impl Reader {
             notifiers,
             nodes,
             stats,
+            otlp,
         }
     }
 
@@ -182,6 +186,11 @@ impl Reader {
 
     fn detect(&mut self, entry: Option<Entry>) -> Detect {
         self.plain::<DetectTable, _>("detect", entry, |table, spot| table.over(Detect::default(), spot))
+    }
+
+    fn otlp(&mut self, entry: Option<Entry>) -> Option<otlp::Config> {
+        let present = entry.is_some();
+        self.plain::<OtlpTable, _>("otlp", entry, |table, spot| table.check(present, spot))
     }
 
     /// A table that may be there once, or not at all.

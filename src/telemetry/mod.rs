@@ -3,10 +3,23 @@
 
 mod logs;
 
+use headcount_edge::otlp::Otlp;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// The layers that a configuration opens.
+#[derive(Clone, Default)]
+pub struct Telemetry {
+    /// Traces and logs on their way to an OTLP collector.
+    pub otlp: Otlp,
+}
+
 /// Installs the subscriber; `level` is how much is logged where `RUST_LOG` says nothing.
-pub fn install(level: &str) {
-    tracing_subscriber::registry().with(logs::layer(level)).init();
+pub fn install(level: &str) -> Telemetry {
+    let telemetry = Telemetry::default();
+    tracing_subscriber::registry()
+        .with(logs::layer(level))
+        .with(telemetry.otlp.layer())
+        .init();
+    telemetry
 }

@@ -33,6 +33,20 @@ pub(super) fn registry(meters: &Meters, view: StatusView, version: &'static str)
     registry
 }
 
+/// The same as a scrape shows, in OpenMetrics, for whoever sends it elsewhere.
+pub fn exposition(
+    meters: &Meters,
+    view: StatusView,
+    version: &'static str,
+) -> impl Fn() -> Result<String, fmt::Error> + Send + 'static {
+    let registry = registry(meters, view, version);
+    move || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
 pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &shared.registry).map_err(Problem::internal)?;

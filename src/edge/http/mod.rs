@@ -85,6 +85,7 @@ impl From<Http> for Shared {
 
 #[cfg(feature = "fault-points")]
 pub use faults::Provoke;
+pub use metrics::exposition;
 
 /// A request head must be complete by then: a slow sender may not hold a connection for ever.
 const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);

@@ -12,9 +12,11 @@ use headcount_core::alert::debounce::{self, Decision};
 use headcount_core::alert::{Incident, IncidentId, Notice, Told, Turn};
 use headcount_core::detect::periods::JUDGE_EVERY;
 use headcount_core::time::Mono;
+use headcount_core::trace::incident as story;
 
 use crate::clock::Clock;
 use crate::messages::{IncidentChanged, OutboxGrew};
+use crate::ports::traces::SharedTracer;
 use crate::ports::{Act, Owed, SharedStore};
 
 /// How long after a failure of the store it is tried again.
@@ -42,6 +44,8 @@ pub struct Debouncing {
     pub notifiers: Vec<Addressee>,
     /// Headcount's own address, for links; without a slash at its end.
     pub public_url: Option<String>,
+    /// Who is told what was decided, and when.
+    pub tracer: SharedTracer,
 }
 
 /// An incident of which something may have to be told.
@@ -136,14 +140,19 @@ impl Debouncer {
     fn tell_due(&mut self, context: &mut Context<Self>) {
         let now = Clock.now();
         let mut due = None;
-        let told = &self.told;
+        let (told, tracer) = (&self.told, &self.with.tracer);
         self.pending.retain(|id, pending| {
             pending.incident.told = told.get(id).cloned();
             if pending.incident.told.as_ref().is_some_and(|told| told.recovered) {
                 return false;
             }
             match debounce::decide(now.mono, &pending.incident, pending.unsettled, pending.since) {
-                Decision::Nothing => false,
+                Decision::Nothing => {
+                    if let (Some(over), None) = (pending.incident.resolved_at, &pending.incident.told) {
+                        tracer.take(story::root(&pending.incident, over, false));
+                    }
+                    false
+                }
                 Decision::Hold => true,
                 Decision::Tell(turn) => {
                     due.get_or_insert_with(|| (pending.incident.clone(), turn));
@@ -181,6 +190,7 @@ impl Debouncer {
         context.spawn(telling.into_actor(self).map(|(done, notice, told), actor, context| match done {
             Ok(()) => {
                 actor.busy = false;
+                actor.trace(&notice);
                 actor.was_told(notice.incident.id, told);
                 actor.work(context);
             }
@@ -193,6 +203,20 @@ impl Debouncer {
                 actor.recall_at = Clock.mono() + RETRY;
             }
         }));
+    }
+
+    /// Tells the tracer what is in the outbox. The first time, the root: all other spans of the incident hang on it.
+    fn trace(&self, notice: &Notice) {
+        if !self.with.tracer.is_open() {
+            return;
+        }
+        let written = Clock.now().wall;
+        if notice.incident.told.is_none() {
+            self.with.tracer.take(story::root(&notice.incident, written, true));
+        }
+        for span in story::told(notice, written) {
+            self.with.tracer.take(span);
+        }
     }
 
     /// What each notifier owes for a notice: what is no news to whoever read the worst is told only

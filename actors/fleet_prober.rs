@@ -13,13 +13,16 @@ use headcount_core::detect::{
     FleetDetector, FleetHistory, FleetMemory, FleetSpec, Input, Output, Probed, Sight, Target, WorkerMemory,
 };
 use headcount_core::status::QueueStatus;
-use headcount_core::time::Mono;
+use headcount_core::time::{Mono, Now};
+use headcount_core::trace::incident::Check;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::falls::Falls;
 use crate::inspection;
 use crate::messages::{FleetReported, Found, Sighted};
 use crate::meters::{FleetLabel, Meters};
+use crate::ports::traces::SharedTracer;
 use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
 
 /// How often what it knows of its workers is written down, if that has changed.
@@ -46,6 +49,8 @@ pub struct Probing {
     pub store: SharedStore,
     /// The program's metrics.
     pub meters: Meters,
+    /// Whether it is to be told how workers went down.
+    pub tracer: SharedTracer,
 }
 
 /// The actor.
@@ -58,6 +63,7 @@ pub struct FleetProber {
     kept_history: FleetHistory,
     saving: bool,
     probes: usize,
+    falls: Falls,
     /// Probes that could not be made since one was.
     failed_probes: u64,
     learning: bool,
@@ -88,6 +94,7 @@ impl FleetProber {
             kept_history: FleetHistory::default(),
             saving: false,
             probes: 0,
+            falls: Falls::default(),
             failed_probes: 0,
             learning: false,
             looking_at_work: false,
@@ -185,8 +192,13 @@ impl FleetProber {
         if let Some(why) = self.with.broker.hides_presence() {
             report.explain_presence(why);
         }
+        let falls = if self.with.tracer.is_open() {
+            self.falls.note(&report)
+        } else {
+            Vec::new()
+        };
         // What the aggregator does not take now is due again at the next tick.
-        self.report_due = self.with.aggregator.try_send(FleetReported(report)).is_err();
+        self.report_due = self.with.aggregator.try_send(FleetReported { report, falls }).is_err();
     }
 
     // ------------------------------------------------------------ asking
@@ -197,6 +209,7 @@ impl FleetProber {
         }
         self.probes += 1;
         let broker = self.with.broker.clone();
+        let began = Clock.now();
         let probing = async move {
             let hostnames: Vec<CompactString> = targets.iter().map(|target| target.hostname.clone()).collect();
             (
@@ -204,14 +217,14 @@ impl FleetProber {
                 targets,
             )
         };
-        context.spawn(probing.into_actor(self).map(|(probed, targets), actor, context| {
+        context.spawn(probing.into_actor(self).map(move |(probed, targets), actor, context| {
             actor.probes -= 1;
             match probed {
                 // Nobody was asked, so nothing was shown to work either.
                 Ok(probes) if probes.is_empty() => {}
                 Ok(probes) => {
                     actor.probing_works();
-                    actor.probed(&targets, &probes, context);
+                    actor.probed(&targets, &probes, began, context);
                 }
                 Err(error) => {
                     actor.probing_failed(&error);
@@ -249,8 +262,9 @@ impl FleetProber {
         }
     }
 
-    fn probed(&mut self, targets: &[Target], probes: &[Probe], context: &mut Context<Self>) {
+    fn probed(&mut self, targets: &[Target], probes: &[Probe], began: Now, context: &mut Context<Self>) {
         let at = Clock.mono();
+        let traced = self.with.tracer.is_open();
         let seconds = self.with.meters.probe_seconds.get_or_create(&self.label()).clone();
         let mut results = Vec::with_capacity(probes.len());
         let hidden = self.with.broker.hides_presence().is_some();
@@ -272,6 +286,19 @@ impl FleetProber {
                     Presence::Unknown if hidden => None,
                     Presence::Unknown => ledger.presence(at, target, probe.answer.is_some()),
                 };
+                if traced {
+                    match probe.answer {
+                        Some(_) => self.falls.answered(&probe.hostname),
+                        None => {
+                            let check = Check {
+                                began: began.wall,
+                                ended: began.wall + at.since(began.mono),
+                                present,
+                            };
+                            self.falls.unanswered(&probe.hostname, check);
+                        }
+                    }
+                }
                 results.push((
                     probe.hostname.clone(),
                     Probed {

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::messages::{BrokerReported, FleetReported, IncidentChanged};
 use crate::ports::SharedStore;
+use crate::ports::traces::SharedTracer;
+use crate::story::Story;
 
 /// What the aggregator is connected to.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub struct Aggregating {
     pub view: Arc<watch::Sender<Arc<Status>>>,
     /// The brokers, in the order of the configuration.
     pub brokers: Vec<CompactString>,
+    /// Who is told how an incident came about.
+    pub tracer: SharedTracer,
 }
 
 /// The actor.
@@ -37,6 +41,7 @@ pub struct HealthAggregator {
     correlator: Correlator,
     brokers: BTreeMap<CompactString, (BrokerStatus, bool)>,
     fleets: BTreeMap<CompactString, FleetReport>,
+    story: Story,
     /// Fleets of which more may be found within moments.
     unsettled: BTreeSet<CompactString>,
     /// Incidents that have changed and are not in the store yet, in the order of the changes.
@@ -51,6 +56,7 @@ impl HealthAggregator {
     /// An aggregator that knows nothing yet.
     pub fn new(with: Aggregating) -> Self {
         Self {
+            story: Story::new(with.tracer.clone()),
             with,
             book: None,
             correlator: Correlator::default(),
@@ -69,6 +75,7 @@ impl HealthAggregator {
         let reading = async move { store.load_incidents().await };
         context.spawn(reading.into_actor(self).map(|loaded, actor, context| match loaded {
             Ok(incidents) => {
+                actor.story.resume(&incidents);
                 // One that was written down just before a panic may not have been passed on, and more may be found.
                 for incident in &incidents {
                     let change = IncidentChanged {
@@ -109,6 +116,7 @@ impl HealthAggregator {
             let fleets: Vec<_> = of_it.map(|fleet| fleet.verdict.fleet.name.clone()).collect();
             if let Some(incident) = book.broker(now.wall, broker, *down, &fleets) {
                 log(&incident);
+                self.story.changed(&incident, &self.fleets);
                 let unsettled = false;
                 note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
@@ -128,6 +136,7 @@ impl HealthAggregator {
                 .collect();
             for Change { incident, unsettled } in self.correlator.judge(now, book, &broker.name, &fleets) {
                 log(&incident);
+                self.story.changed(&incident, &self.fleets);
                 note(&mut self.changed, IncidentChanged { incident, unsettled });
                 self.stale = true;
             }
@@ -165,6 +174,7 @@ impl HealthAggregator {
         context.spawn(saving.into_actor(self).map(|(saved, changed), actor, context| match saved {
             Ok(()) => {
                 actor.saving = false;
+                actor.story.stored(changed.iter().map(|change| &change.incident));
                 changed.into_iter().for_each(|change| note(&mut actor.unheard, change));
                 actor.pass_on();
             }
@@ -227,10 +237,10 @@ fn log(incident: &Incident) {
     let (id, subject) = (&incident.id, &incident.subject);
     let headline = incident.severity.headline();
     match incident.resolved_at {
-        Some(_) => tracing::info!(%id, %subject, "incident resolved"),
+        Some(_) => tracing::info!(incident = %id, %subject, "incident resolved"),
         None => {
             let (up, expected) = (incident.scene.up, incident.scene.expected);
-            tracing::warn!(%id, %subject, headline, up, expected, "incident");
+            tracing::warn!(incident = %id, %subject, headline, up, expected, "incident");
         }
     }
 }
@@ -258,7 +268,8 @@ impl Handler<FleetReported> for HealthAggregator {
     type Result = ();
 
     fn handle(&mut self, message: FleetReported, _: &mut Context<Self>) {
-        let report = message.0;
+        let FleetReported { report, falls } = message;
+        self.story.heard(&report.verdict.fleet.name, falls);
         self.fleets.insert(report.verdict.fleet.name.clone(), report);
         self.stale = true;
     }

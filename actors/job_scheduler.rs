@@ -19,12 +19,15 @@ use actix::{
 use compact_str::CompactString;
 use headcount_core::schedule::{Run, Slot};
 use headcount_core::time::Wall;
+use headcount_core::trace::{self, TRACEPARENT, TraceId};
+use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::messages::Finish;
 use crate::meters::{JobLabel, Meters};
 use crate::ports::jobs::{JobStatus, SharedJobStore};
+use crate::ports::traces::SharedTracer;
 pub use job::{Job, Way};
 use news::Newsroom;
 
@@ -59,6 +62,20 @@ pub struct Scheduling {
     pub owner: String,
     /// What tasks say they come from, such as `gen42@host1`.
     pub origin: String,
+    /// Who is told how runs went.
+    pub tracer: SharedTracer,
+}
+
+impl Scheduling {
+    /// What a run's task is sent with, so that whoever traces it goes on from the run's own span.
+    fn trace_headers(&self, run: &str) -> Map<String, Value> {
+        let mut headers = Map::new();
+        if self.tracer.is_open() {
+            let context = trace::run::context(run, self.tracer.keeps(TraceId::of_task(run)));
+            headers.insert(TRACEPARENT.to_owned(), context.header().into());
+        }
+        headers
+    }
 }
 
 /// The actor.

@@ -7,6 +7,7 @@ pub mod celery_node;
 pub mod clock;
 pub mod debouncer;
 mod discovery;
+mod falls;
 #[cfg(feature = "fault-points")]
 pub mod faults;
 pub mod fleet_prober;
@@ -24,6 +25,7 @@ pub mod session;
 pub mod slack_notifier;
 pub mod stats_pipeline;
 pub mod stats_processor;
+mod story;
 pub mod supervise;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use headcount_core::detect::{FleetReport, Sighting};
 use headcount_core::schedule::News;
 use headcount_core::stats::task::TaskRollup;
 use headcount_core::status::BrokerStatus;
+use headcount_core::trace::incident::Fall;
 
 /// Broker listener → fleet prober: these workers have been heard of.
 #[derive(Debug, Message)]
@@ -44,7 +45,12 @@ pub struct TasksHeard(pub Vec<News>);
 /// Fleet prober → health aggregator: how the fleet stands.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct FleetReported(pub FleetReport);
+pub struct FleetReported {
+    /// How.
+    pub report: FleetReport,
+    /// How those of its workers that are down came to be; empty while nobody wants to be told.
+    pub falls: Vec<Fall>,
+}
 
 /// Health aggregator → debouncer: an incident was opened, has changed or was resolved, and is in the store.
 #[derive(Debug, Message)]

@@ -2,6 +2,7 @@
 
 pub mod jobs;
 pub mod node;
+pub mod otlp;
 pub mod series;
 pub mod stats;
 
@@ -102,6 +103,8 @@ pub struct Meters {
     pub stats: stats::StatsMeters,
     /// What lanes count of workers' tasks. Not registered: a scrape shows them beside the status model.
     pub series: SharedSeries,
+    /// `headcount_otlp_…`.
+    pub otlp: otlp::OtlpMeters,
 }
 
 impl Default for Meters {
@@ -120,6 +123,7 @@ impl Default for Meters {
             node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
             series: SharedSeries::default(),
+            otlp: otlp::OtlpMeters::default(),
         }
     }
 }
@@ -175,5 +179,6 @@ impl Meters {
         self.jobs.register(registry);
         self.node.register(registry);
         self.stats.register(registry);
+        self.otlp.register(registry);
     }
 }

@@ -3,6 +3,7 @@
 pub mod jobs;
 pub mod node;
 pub mod stats;
+pub mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use headcount_core::alert::{IncidentId, Notice, Turn};
 use headcount_core::time::{Mono, Wall};
+use headcount_core::trace::incident as story;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::messages::{Finish, OutboxGrew};
 use crate::meters::{Meters, NotificationLabel};
 use crate::outbox::{self, Tidying};
+use crate::ports::traces::SharedTracer;
 use crate::ports::{Act, Debt, DebtId, NotifyError, Owed, Receipt, SharedNotifier, SharedStore, StoreError};
 
 /// How often the outbox is looked at without being woken.
@@ -46,6 +48,8 @@ pub struct Notifying {
     pub store: SharedStore,
     /// The program's metrics.
     pub meters: Meters,
+    /// Who is told of each attempt.
+    pub tracer: SharedTracer,
 }
 
 /// The actor. All that it must not forget is in the store.
@@ -72,6 +76,30 @@ struct Shared {
     rest_until: Rc<Cell<Mono>>,
     /// Nothing more is to be begun.
     finishing: Rc<Cell<bool>>,
+    /// The debt that was last tried, and how often: it is tried again before any other of its incident is.
+    tried: Rc<RefCell<BTreeMap<IncidentId, (DebtId, u32)>>>,
+}
+
+impl Shared {
+    /// Which attempt at this debt this was. Of each incident only the debt that is tried is kept, and none once it is paid.
+    fn count_attempt(&self, incident: &IncidentId, debt: DebtId, paid: bool) -> u32 {
+        let mut tried = self.tried.borrow_mut();
+        let before = tried
+            .get(incident)
+            .filter(|(last, _)| *last == debt)
+            .map_or(0, |(_, n)| *n);
+        let number = before.saturating_add(1);
+        if paid {
+            tried.remove(incident);
+        } else {
+            // What was waived meanwhile is never paid; to begin to count anew harms nobody.
+            if tried.len() >= MOST {
+                tried.clear();
+            }
+            tried.insert(incident.clone(), (debt, number));
+        }
+        number
+    }
 }
 
 #[derive(Clone)]
@@ -294,16 +322,16 @@ async fn pay(with: &Notifying, shared: &Shared, debt: &Debt) -> Result<&'static 
     let (store, notifier) = (&with.store, &with.notifier);
     let first = store.receipt(&notice.incident.id, notifier.name()).await?;
     let receipt = match (act, &first) {
-        (Act::Post, Some(first)) => Some(patiently(notifier.post(notice, Some(first))).await?),
+        (Act::Post, Some(first)) => Some(attempt(with, shared, debt, notifier.post(notice, Some(first))).await?),
         (Act::Post, None) => match first_notice(notice) {
-            Some(notice) => Some(patiently(notifier.post(&notice, None)).await?),
+            Some(notice) => Some(attempt(with, shared, debt, notifier.post(&notice, None)).await?),
             None => {
                 store.waive(vec![debt.id]).await?;
                 return Ok("waived");
             }
         },
         (Act::Refresh, Some(first)) => {
-            patiently(notifier.refresh(notice, first)).await?;
+            attempt(with, shared, debt, notifier.refresh(notice, first)).await?;
             None
         }
         // This channel has had no message of the incident: there is nothing to refresh.
@@ -330,6 +358,41 @@ fn first_notice(notice: &Notice) -> Option<Notice> {
         }),
         Turn::Opened | Turn::OpenedAndRecovered | Turn::Test => Some(notice.clone()),
     }
+}
+
+/// Tries once to tell a channel something, and tells the tracer how that went.
+async fn attempt<T>(
+    with: &Notifying,
+    shared: &Shared,
+    debt: &Debt,
+    telling: impl Future<Output = Result<T, NotifyError>>,
+) -> Result<T, Unpaid> {
+    let Owed { act, notice, .. } = &debt.owed;
+    let began = Clock.now().wall;
+    let told = patiently(telling).await;
+    let ended = Clock.now().wall;
+    let number = shared.count_attempt(&notice.incident.id, debt.id, told.is_ok());
+    if with.tracer.is_open() {
+        let errand = story::Errand {
+            notifier: with.notifier.name(),
+            debt: debt.id.0,
+            act: match act {
+                Act::Post => "post",
+                Act::Refresh => "refresh",
+            },
+        };
+        let failed = match &told {
+            Err(Unpaid::Channel(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        let accepted = failed.is_none();
+        let span = story::attempt(notice, errand, number, (began, ended), failed);
+        with.tracer.take(span);
+        if accepted {
+            with.tracer.take(story::waited(notice, errand, ended));
+        }
+    }
+    told
 }
 
 /// Waits for the channel, but not for ever.

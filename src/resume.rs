@@ -120,6 +120,7 @@ mod tests {
             changed_at: Wall::default(),
             resolved_at: None,
             unwatched: false,
+            began: None,
             scene: headcount_core::alert::Scene::default(),
             evidence: Vec::new(),
             told: None,

@@ -24,6 +24,7 @@ use headcount_actors::health_aggregator::{Aggregating, HealthAggregator};
 use headcount_actors::messages::{BrokerReported, Finish, FleetReported, LeaveBroker, TasksCounted, TasksHeard};
 use headcount_actors::meters::{Meters, SharedSeries};
 use headcount_actors::ports::stats::StatsError;
+use headcount_actors::ports::traces::SharedTracer;
 use headcount_actors::ports::{
     Remembered, SharedBroker, SharedFailureBook, SharedNotifier, SharedStore, StatusView, StoreError,
 };
@@ -39,6 +40,7 @@ use headcount_core::detect::{
 };
 use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
+use headcount_edge::otlp::Exporting;
 use headcount_edge::{brokers, notifiers, store};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,6 +107,9 @@ pub enum RunError {
         /// What is wrong.
         why: StatsError,
     },
+    /// Nothing can be sent by OTLP.
+    #[error("[otlp]: {0}")]
+    Otlp(String),
     /// The system refused something.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -225,6 +230,8 @@ struct House {
     asking: Arbiter,
     lanes: Vec<Arbiter>,
     crew: stats::Crew,
+    /// Sends what the program tells of itself; stopped last.
+    exporting: Option<Exporting>,
 }
 
 /// What the rooms share while the house is built.
@@ -235,6 +242,7 @@ struct Plan<'a> {
     meters: Meters,
     store: SharedStore,
     faults: Faults,
+    tracer: SharedTracer,
 }
 
 /// Where a broker's actors meet.
@@ -289,6 +297,7 @@ impl House {
             meters,
             store,
             faults: Faults::default(),
+            tracer: Arc::new(telemetry.otlp.clone()),
         };
         let (view_in, view) = watch::channel(Arc::new(first_status(&sites)));
         let brokers: BTreeMap<CompactString, SharedBroker> = sites
@@ -296,6 +305,9 @@ impl House {
             .map(|(name, site)| (name.clone(), site.broker.clone()))
             .collect();
         let nodes = plan.prepare_nodes(&brokers, &view)?;
+
+        // Before anybody begins, so that nothing is missed.
+        let exporting = plan.exporting(telemetry, &view)?;
 
         // Judging has a thread, asking has one, and each broker's event lane has one.
         let judging = Arbiter::new();
@@ -374,6 +386,7 @@ impl House {
             asking,
             lanes,
             crew,
+            exporting,
         })
     }
 
@@ -414,7 +427,13 @@ impl House {
                 "a message or a task was being sent and not answered; it may be sent again after the next start"
             );
         }
-        end(self.scheduling.into_iter().chain([self.judging]).collect()).await;
+        // Nobody begins anything any more: what there is to tell of it is there.
+        let told = async {
+            if let Some(exporting) = self.exporting {
+                exporting.close().await;
+            }
+        };
+        tokio::join!(end(self.scheduling.into_iter().chain([self.judging]).collect()), told);
     }
 }
 
@@ -439,6 +458,18 @@ async fn end(arbiters: Vec<Arbiter>) {
 }
 
 impl Plan<'_> {
+    /// Begins to send what the program tells of itself, if it is to.
+    fn exporting(&self, telemetry: &Telemetry, view: &StatusView) -> Result<Option<Exporting>, RunError> {
+        let Some(config) = &self.settings.otlp else {
+            return Ok(None);
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let metrics = http::exposition(&self.meters, view, &self.settings.metrics.labels, version);
+        let who = (version, jobs::OWNER.clone());
+        let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, Box::new(metrics));
+        exporting.map(Some).map_err(RunError::Otlp)
+    }
+
     fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> (Addressee, Recipient<Finish>) {
         let name = CompactString::from(channel.name());
         let has_threads = channel.has_threads();
@@ -446,6 +477,7 @@ impl Plan<'_> {
             notifier: channel,
             store: self.store.clone(),
             meters: self.meters.clone(),
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "SlackNotifier",
@@ -475,6 +507,7 @@ impl Plan<'_> {
             store: self.store.clone(),
             notifiers,
             public_url,
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "Debouncer",
@@ -504,6 +537,7 @@ impl Plan<'_> {
                 .iter()
                 .map(|broker| broker.config.name.as_str().into())
                 .collect(),
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "HealthAggregator",
@@ -542,6 +576,7 @@ impl Plan<'_> {
         let (supervision, meters, store) = (self.supervision.clone(), self.meters.clone(), self.store.clone());
         let known = sites;
         let (arbiter, sites, faults) = (arbiter.clone(), sites.clone(), self.faults.clone());
+        let tracer = self.tracer.clone();
         let memories: BTreeMap<CompactString, Vec<WorkerMemory>> = remembered.workers.iter().cloned().collect();
         let histories: BTreeMap<CompactString, FleetHistory> = remembered.histories.iter().cloned().collect();
         let start: StartProber = Arc::new(move |spec: FleetSpec| {
@@ -556,6 +591,7 @@ impl Plan<'_> {
                 mailbox: MAILBOX,
             };
             let (aggregator, meters, store) = (aggregator.clone(), meters.clone(), store.clone());
+            let tracer = tracer.clone();
             // The configuration was checked: a fleet's broker is one of those that were opened.
             let site = site.unwrap_or_else(|| unreachable!("a fleet on a broker that is not configured"));
             // Workers of another broker, which had this fleet before, are not missed on this one.
@@ -573,6 +609,7 @@ impl Plan<'_> {
                     aggregator,
                     store,
                     meters,
+                    tracer,
                 };
                 FleetProber::new(probing, remembered)
             });

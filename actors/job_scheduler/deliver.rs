@@ -36,7 +36,8 @@ pub(super) async fn deliver(job: Arc<Job>, run: Run, with: Scheduling, mut line:
     match &job.way {
         Way::Broker { sender, to } => {
             let until = job.expires_at(&run).unwrap_or(run.claimed_at + SEND_FOR);
-            let message = job.message(&run, &with.origin);
+            let mut message = job.message(&run, &with.origin);
+            message.others = with.trace_headers(&run.id);
             send(&run, until, sender, (&message, to), line).await
         }
         Way::Own(task) => {

@@ -1,14 +1,16 @@
 //! What is heard of runs, on its way into the store.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use compact_str::CompactString;
 use headcount_core::schedule::{News, Run, RunState, Word};
 use headcount_core::time::Wall;
+use headcount_core::trace;
 
-use super::{JobScheduler, RETRY};
+use super::{Job, JobScheduler, RETRY};
 use crate::clock::Clock;
 use crate::messages::TasksHeard;
 
@@ -99,6 +101,7 @@ impl JobScheduler {
                 actor.newsroom.written();
                 for run in &changed {
                     actor.with.meters.jobs.count(run);
+                    actor.trace(run);
                     tell(run);
                 }
                 actor.write(context);
@@ -112,6 +115,19 @@ impl JobScheduler {
                 });
             }
         }));
+    }
+
+    /// Tells the tracer of a run that has ended.
+    fn trace(&self, run: &Run) {
+        if !self.with.tracer.is_open() {
+            return;
+        }
+        let of_run = |job: &&Arc<Job>| job.plan.job.as_str() == run.job;
+        let job = self.with.jobs.iter().find(of_run);
+        let task = job.map(|job| job.task.as_str());
+        for span in trace::run::spans(run, task) {
+            self.with.tracer.take(span);
+        }
     }
 
     /// Gives up runs of which nothing has been heard for too long.

@@ -29,7 +29,7 @@ pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduli
     let spec = task.spec();
     let mut retries = 0;
     let ended = loop {
-        match attempt(task, job, run, &spec, retries).await {
+        match attempt(task, job, run, &spec, retries, with).await {
             Outcome::Success(_) => break Ok(()),
             Outcome::Failure(failure) => break Err(failure),
             Outcome::Retry { failure, .. } if retries >= spec.retries.most => break Err(failure),
@@ -57,7 +57,7 @@ pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduli
     }
 }
 
-async fn attempt(task: &SharedTask, job: &Job, run: &Run, spec: &TaskSpec, retries: u32) -> Outcome {
+async fn attempt(task: &SharedTask, job: &Job, run: &Run, spec: &TaskSpec, retries: u32, with: &Scheduling) -> Outcome {
     let info = Box::new(CallInfo {
         id: run.id.to_string(),
         name: job.task.clone(),
@@ -67,7 +67,7 @@ async fn attempt(task: &SharedTask, job: &Job, run: &Run, spec: &TaskSpec, retri
         root_id: run.id.to_string(),
         parent_id: None,
         redelivered: false,
-        headers: serde_json::Map::new(),
+        headers: with.trace_headers(&run.id),
     });
     let mut runs = Runs::default();
     runs.start(ONLY, task.clone(), info, job.args.clone(), job.kwargs.clone());

@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use headcount_core::celery::result::Failure;
 use headcount_core::node::{CallInfo, Outcome, RunId};
+use headcount_core::trace::TRACEPARENT;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::ports::node::{Arguments, Call, SharedTask};
 use crate::vitals::{Duty, OfDuty, TASK};
@@ -33,7 +35,17 @@ impl Runs {
         let mut impatient = hurry.clone();
         let heeds = task.heeds_hurry();
         // What a task logs says whose it is; a tracer sees it as one piece of work.
-        let span = tracing::info_span!("task", name = info.name, id = info.id, root_id = info.root_id);
+        let traceparent = info.headers.get(TRACEPARENT).and_then(Value::as_str);
+        let span = tracing::info_span!(
+            "task",
+            name = info.name,
+            id = info.id,
+            root_id = info.root_id,
+            parent_id = info.parent_id,
+            retries = info.retries,
+            traceparent,
+            state = Empty
+        );
         let name = info.name.as_str().into();
         let call = Call {
             info,
@@ -45,7 +57,11 @@ impl Runs {
             kind: TASK,
             of: Some(name),
         });
-        let future = Box::pin(async move { task.run(call).await });
+        let future = Box::pin(async move {
+            let outcome = task.run(call).await;
+            tracing::Span::current().record("state", state(&outcome));
+            outcome
+        });
         let mut running = actix::spawn(OfDuty { duty, future }.instrument(span));
         self.known.insert(id, (running.abort_handle(), hurry_in));
         self.watched.spawn_local(async move {
@@ -99,6 +115,15 @@ impl Runs {
 impl Drop for Runs {
     fn drop(&mut self) {
         self.known.values().for_each(|(running, _)| running.abort());
+    }
+}
+
+/// In Celery's word.
+const fn state(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success(_) => "SUCCESS",
+        Outcome::Failure(_) => "FAILURE",
+        Outcome::Retry { .. } => "RETRY",
     }
 }
 

@@ -17,6 +17,7 @@ use super::support::{World, age, live, ms, pass, reports, secs, until};
 use crate::health_aggregator::{Aggregating, HealthAggregator};
 use crate::messages::IncidentChanged;
 use crate::ports::StatusView;
+use crate::ports::traces::NoTracer;
 
 struct Scene {
     store: Arc<FakeStore>,
@@ -38,6 +39,7 @@ impl Scene {
             debouncer,
             view: Arc::new(status),
             brokers: vec!["main".into()],
+            tracer: Arc::new(NoTracer),
         };
         let aggregator = watch.start("HealthAggregator", move || HealthAggregator::new(aggregating));
         Self {
@@ -180,7 +182,7 @@ fn what_several_fleets_lose_at_once_is_one_incident() {
         for (missing, suspect) in [(0, 1), (1, 0), (0, 0)] {
             for name in ["a", "b", "c"] {
                 let mut reported = reports::fleet(name, "main", missing);
-                reported.0.verdict.may_follow = suspect > 0;
+                reported.report.verdict.may_follow = suspect > 0;
                 scene.aggregator.send(reported).await.unwrap();
                 pass(ms(200)).await;
             }

@@ -27,6 +27,7 @@ use crate::meters::RunLabel;
 use crate::node::tasks::Ping;
 use crate::ports::jobs::JobsView;
 use crate::ports::node::{Call, SharedTask, Task};
+use crate::ports::traces::NoTracer;
 
 /// Longer than a claim is held.
 const PAST_A_LEASE: Duration = Duration::from_secs(45);
@@ -74,6 +75,7 @@ fn begin_all(door: &Door, jobs: Vec<Job>, owner: &str) -> Life {
         view: Arc::new(view_in),
         owner: owner.to_owned(),
         origin: "gen1@here".to_owned(),
+        tracer: Arc::new(NoTracer),
     };
     let scheduler = watch.start("JobScheduler", move || JobScheduler::new(scheduling));
     Life { watch, scheduler, view }

@@ -13,3 +13,4 @@ mod prober;
 mod stats;
 mod supervise;
 mod telling;
+mod traces;

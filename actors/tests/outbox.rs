@@ -13,6 +13,7 @@ use super::support::store::{FakeStore, Fate, turns};
 use super::support::{World, age, live, pass, reports, secs, until};
 use crate::messages::{Finish, OutboxGrew};
 use crate::outbox::{Tidying, tidy};
+use crate::ports::traces::NoTracer;
 use crate::ports::{Act, Debt, DebtId, Owed, Store};
 use crate::slack_notifier::{Notifying, SlackNotifier};
 
@@ -33,6 +34,7 @@ impl Scene {
             notifier: channel.clone(),
             store: store.clone(),
             meters: watch.meters.clone(),
+            tracer: Arc::new(NoTracer),
         };
         let notifier = watch.start("SlackNotifier", move || SlackNotifier::new(notifying));
         Self {

@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod metrics;
 mod node;
+mod otlp;
 mod overrides;
 mod problem;
 mod read;
@@ -27,7 +28,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headcount_edge::{brokers, notifiers, sentry as errors, stats as pipelines, store};
+use headcount_edge::{brokers, notifiers, otlp as telemetry, sentry as errors, stats as pipelines, store};
 use secrecy::SecretString;
 
 pub use detect::Detect;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub sentry: Option<errors::Config>,
     /// Every secret in it, for those who send something elsewhere.
     pub secrets: Vec<SecretString>,
+    /// `[otlp]`; none where the file has none.
+    pub otlp: Option<telemetry::Config>,
 }
 
 /// One `[[broker]]`.

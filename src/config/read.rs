@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use headcount_edge::{brokers, notifiers, stats as pipelines, store};
+use headcount_edge::{brokers, notifiers, otlp, stats as pipelines, store};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error};
 use toml::de::DeTable;
@@ -18,6 +18,7 @@ use super::keys;
 use super::log::{Log, LogTable};
 use super::metrics::{Metrics, MetricsTable};
 use super::node::{Node as CeleryNode, NodeTable};
+use super::otlp::OtlpTable;
 use super::overrides;
 use super::problem::{Found, PLAIN_KEYS, Place, Problem, Problems, Source};
 use super::secrets;
@@ -29,22 +30,23 @@ use super::tree::{At, Builder, Entry, Node, Surroundings, Table, UNKNOWN_BROKER,
 use super::{Broker, Origin, Settings};
 
 /// Tables of capabilities that this version does not have.
-const LATER: &[&str] = &["rule", "otlp", "deadman"];
+const LATER: &[&str] = &["rule", "deadman"];
 /// Mistakes in the syntax that are reported: one that is not closed can make hundreds.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// Tables about the outside: where Headcount listens, remembers and tells, what it joins, and what it sends.
 const OUTWARD: &[&str] = &[
-    "server", "log", "store", "notify", "node", "job", "stats", "metrics", "sentry",
+    "server", "log", "store", "notify", "node", "job", "stats", "metrics", "sentry", "otlp",
 ];
 
 /// The tables that a file may hold.
 pub(super) const TABLES: &[&str] = &[
     "server", "log", "store", "broker", "fleet", "detect", "job", "notify", "node", "stats", "metrics", "sentry",
+    "otlp",
 ];
 
 /// The plain tables, with the keys that each reads.
-pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 6] {
+pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("server", keys::keys_of::<ServerTable>()),
         ("log", keys::keys_of::<LogTable>()),
@@ -52,6 +54,7 @@ pub(super) fn plain_tables() -> [(&'static str, &'static [&'static str]); 6] {
         ("detect", keys::keys_of::<DetectTable>()),
         ("metrics", keys::keys_of::<MetricsTable>()),
         ("sentry", keys::keys_of::<SentryTable>()),
+        ("otlp", keys::keys_of::<OtlpTable>()),
     ]
 }
 
@@ -136,6 +139,7 @@ impl Reader {
         let pipelines = root.take("stats");
         let has_pipelines = pipelines.is_some();
         let stats = self.stats(pipelines);
+        let otlp = self.otlp(root.take("otlp"));
         for Entry { key, key_at, .. } in root.0 {
             let message = if LATER.contains(&key.as_str()) {
                 "this version of headcount does not have it yet".to_owned()
@@ -186,6 +190,7 @@ impl Reader {
             stats,
             sentry,
             secrets,
+            otlp,
         }
     }
 
@@ -212,6 +217,11 @@ impl Reader {
 
     fn metrics(&mut self, entry: Option<Entry>) -> Metrics {
         self.plain::<MetricsTable, _>("metrics", entry, |table, spot| table.check(spot))
+    }
+
+    fn otlp(&mut self, entry: Option<Entry>) -> Option<otlp::Config> {
+        let present = entry.is_some();
+        self.plain::<OtlpTable, _>("otlp", entry, |table, spot| table.check(present, spot))
     }
 
     /// A table that may be there once, or not at all.

@@ -24,3 +24,4 @@ pub mod span;
 pub mod stats;
 pub mod status;
 pub mod time;
+pub mod trace;

@@ -4,6 +4,7 @@
 pub mod brokers;
 pub mod http;
 pub mod notifiers;
+pub mod otlp;
 pub mod results;
 pub mod sentry;
 pub mod stats;

@@ -5,6 +5,7 @@ pub mod logs;
 
 use std::time::Duration;
 
+use headcount_edge::otlp::Otlp;
 use headcount_edge::sentry::Sentry;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,10 +17,11 @@ use crate::config::Settings;
 const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
 /// What can be changed of it while the program runs.
-#[derive(Debug)]
 pub struct Telemetry {
     /// The log.
     pub logs: Logs,
+    /// Traces and logs on their way to an OTLP collector.
+    pub otlp: Otlp,
     sentry: Sentry,
 }
 
@@ -28,9 +30,14 @@ pub fn install(level: &str) -> Telemetry {
     let (layer, logs) = logs::layer(level);
     let sentry = Sentry::new();
     sentry.install();
-    tracing_subscriber::registry().with(layer).with(sentry.layer()).init();
+    let otlp = Otlp::default();
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(sentry.layer())
+        .with(otlp.layer())
+        .init();
     logs.tell_wrong_environment();
-    Telemetry { logs, sentry }
+    Telemetry { logs, otlp, sentry }
 }
 
 impl Telemetry {

@@ -20,7 +20,7 @@ use crate::config;
 
 /// What tells this process from any other that uses the same store, so that what it claimed is its own also after a
 /// reload.
-static OWNER: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
+pub(super) static OWNER: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
 
 /// A scheduler that runs.
 pub(super) struct Scheduler {
@@ -51,6 +51,7 @@ impl Plan<'_> {
             view: Arc::new(view),
             owner: OWNER.clone(),
             origin: origin(),
+            tracer: self.tracer.clone(),
         };
         let post = Post {
             kind: "JobScheduler",

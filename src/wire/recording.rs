@@ -10,6 +10,7 @@ use actix_rt::Arbiter;
 use compact_str::CompactString;
 use headcount_actors::messages::{BrokerReported, FleetReported, TasksCounted};
 use headcount_actors::meters::Meters;
+use headcount_actors::ports::traces::NoTracer;
 use headcount_actors::ports::{Remembered, SharedBroker, StoreError};
 use headcount_actors::supervise::Supervision;
 use headcount_actors::vitals::Vitals;
@@ -138,6 +139,7 @@ impl House {
             meters: Meters::default(),
             store: store::open(&in_memory)?,
             faults: Faults::default(),
+            tracer: Arc::new(NoTracer),
         };
         let site = BrokerSite {
             broker: Arc::new(RecordingBroker::new(broker.clone(), tape.clone())),

@@ -14,6 +14,7 @@ mod jobs;
 mod log;
 mod names;
 mod node;
+mod otlp;
 #[cfg(feature = "fault-points")]
 mod panic;
 #[path = "../stats/mod.rs"]

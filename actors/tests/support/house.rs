@@ -12,6 +12,7 @@ use crate::debouncer::{Addressee, Debouncer, Debouncing};
 use crate::health_aggregator::{Aggregating, HealthAggregator};
 use crate::meters::{ActorLabel, FleetLabel, Meters, NotificationLabel};
 use crate::ports::Notifier;
+use crate::ports::traces::{NoTracer, SharedTracer};
 use crate::slack_notifier::{Notifying, SlackNotifier};
 use crate::supervise::{Post, Supervision};
 use crate::vitals::Vitals;
@@ -83,6 +84,11 @@ pub(in crate::tests) struct House {
 
 impl House {
     pub(in crate::tests) fn build(store: &Arc<FakeStore>, channels: &[Arc<Channel>]) -> Self {
+        Self::traced(store, channels, &(Arc::new(NoTracer) as SharedTracer))
+    }
+
+    /// One whose actors tell a tracer.
+    pub(in crate::tests) fn traced(store: &Arc<FakeStore>, channels: &[Arc<Channel>], tracer: &SharedTracer) -> Self {
         let watch = Watch::new();
         let mut addressees = Vec::new();
         for channel in channels {
@@ -90,6 +96,7 @@ impl House {
                 notifier: channel.clone(),
                 store: store.clone(),
                 meters: watch.meters.clone(),
+                tracer: tracer.clone(),
             };
             let addr = watch.start("SlackNotifier", move || SlackNotifier::new(notifying));
             addressees.push(Addressee {
@@ -102,6 +109,7 @@ impl House {
             store: store.clone(),
             notifiers: addressees,
             public_url: None,
+            tracer: tracer.clone(),
         };
         let debouncer = watch.start("Debouncer", move || Debouncer::new(debouncing));
         let (status, _) = watch::channel(Arc::new(Status::default()));
@@ -110,6 +118,7 @@ impl House {
             debouncer: debouncer.clone().recipient(),
             view: Arc::new(status),
             brokers: vec!["main".into()],
+            tracer: tracer.clone(),
         };
         let aggregator = watch.start("HealthAggregator", move || HealthAggregator::new(aggregating));
         Self {

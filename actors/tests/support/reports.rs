@@ -45,7 +45,7 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
         since: Wall::from_micros(0),
         queues: Vec::new(),
     };
-    FleetReported(FleetReport {
+    let report = FleetReport {
         verdict: FleetVerdict {
             finding: match state {
                 FleetState::Unknown => Finding::Unknown,
@@ -67,7 +67,11 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
             may_follow: false,
         },
         workers: Vec::new(),
-    })
+    };
+    FleetReported {
+        report,
+        falls: Vec::new(),
+    }
 }
 
 fn gone(hostname: CompactString) -> Missing {
@@ -110,6 +114,7 @@ pub(in crate::tests) fn incident(id: &str, missing: u32) -> Incident {
         changed_at: now,
         resolved_at: None,
         unwatched: false,
+        began: None,
         scene: Scene {
             up: 100 - missing,
             expected: 100,

@@ -21,6 +21,7 @@ use crate::fleet_prober::{FleetProber, Probing};
 use crate::fleets::{FleetDirectory, StartProber};
 use crate::messages::{BrokerReported, FleetReported, TasksCounted};
 use crate::meters::BrokerLabel;
+use crate::ports::traces::NoTracer;
 use crate::supervise::Post;
 
 pub(in crate::tests) struct Site {
@@ -59,6 +60,7 @@ impl Site {
                 aggregator: to_fleets.recipient(),
                 store: store.clone(),
                 meters: watch.meters.clone(),
+                tracer: Arc::new(NoTracer),
             };
             Arc::new(move |spec| {
                 let post = Post {
@@ -104,7 +106,7 @@ impl Site {
 
     fn read(&self) {
         for report in self.fleets.take() {
-            self.reports.borrow_mut().push(report.0.verdict.fleet.state);
+            self.reports.borrow_mut().push(report.report.verdict.fleet.state);
             self.newest.replace(Some(report));
         }
     }
@@ -123,14 +125,14 @@ impl Site {
     pub(in crate::tests) fn report(&self) -> FleetReport {
         self.read();
         let newest = self.newest.borrow();
-        newest.as_ref().map(|report| report.0.clone()).unwrap()
+        newest.as_ref().map(|report| report.report.clone()).unwrap()
     }
 
     /// How many workers are in a state.
     pub(in crate::tests) fn count(&self, state: WorkerState) -> usize {
         self.read();
         let newest = self.newest.borrow();
-        let workers = newest.iter().flat_map(|report| &report.0.workers);
+        let workers = newest.iter().flat_map(|report| &report.report.workers);
         workers.filter(|worker| worker.state == state).count()
     }
 

@@ -30,6 +30,7 @@ fn full_settings() -> Settings {
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/x"),
         ("SLACK_BOT_TOKEN", "xoxb-1-2-3"),
         ("SENTRY_DSN", "https://0123456789abcdef@o1.ingest.sentry.io/7"),
+        ("NEW_RELIC_LICENSE_KEY", "NRAK-1"),
     ]);
     read_with(&in_full(), &secrets).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -159,6 +160,24 @@ fn the_defaults_that_it_states_are_the_defaults() {
     assert_eq!(broker.fanout_patterns, Some(usual.fanout_patterns));
     assert_eq!(broker.priority_steps.as_ref(), Some(&usual.priority_steps));
     assert_eq!(broker.sep.as_ref(), Some(&usual.sep));
+
+    assert!(bare.otlp.is_none(), "without the table nothing is sent");
+    let usual = super::valid::otlp("");
+    let stated = full.otlp.as_ref().unwrap();
+    assert_eq!(
+        (
+            usual.traces_sample_rate,
+            usual.metrics_every,
+            usual.logs,
+            &usual.service_name
+        ),
+        (
+            stated.traces_sample_rate,
+            stated.metrics_every,
+            stated.logs,
+            &stated.service_name
+        )
+    );
 
     assert!(bare.nodes.is_empty(), "without the table there is no node");
     let stated = &full.nodes[0];

@@ -29,6 +29,27 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
             "[server]\nlisten = \"0.0.0.0:80\"",
             "5:10: server.listen: 0.0.0.0:80 can be reached from other machines: set `token`, or listen on 127.0.0.1",
         ),
+        ("[otlp]\nlogs = \"info\"", "4:1: otlp.endpoint: this key is required"),
+        (
+            "[otlp]\nendpoint = \"http://collector:4318\"\nheaders = { \"api-key\" = \"x\" }",
+            "5:12: otlp.endpoint: must begin with https:// where there are headers, which are secrets (http:// is for this machine only)",
+        ),
+        (
+            "[otlp]\nendpoint = \"http://127.0.0.1:1\"\nheaders = { \"api key\" = \"x\" }",
+            "6:25: otlp.headers.api key: it is no name of an HTTP header",
+        ),
+        (
+            "[otlp]\nendpoint = \"http://127.0.0.1:1\"\nlogs = \"3\"",
+            "6:8: otlp.logs: expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found \"3\"",
+        ),
+        (
+            "[otlp]\nendpoint = \"http://127.0.0.1:1\"\ntraces_sample_rate = 1.5",
+            "6:22: otlp.traces_sample_rate: expected 0.0 (no traces) to 1.0 (all of them), found 1.5",
+        ),
+        (
+            "[otlp]\nendpoint = \"http://127.0.0.1:1\"\nmetrics_every = \"10ms\"",
+            "6:17: otlp.metrics_every: expected at least 1s, or 0s for no metrics, found 10ms",
+        ),
         (
             "[server]\nlistn = \"x\"",
             "5:1: server.listn: unknown key; did you mean `listen`?",
@@ -463,7 +484,7 @@ fn mistakes_in_the_environment_and_the_arguments_name_them() {
         problems_with(BROKER, &surroundings),
         [
             "environment variable HEADCOUNT__DETECT__PROBE_EVERY: detect.probe_every: expected a duration such as `500ms`, `10s`, `5m`, `2h` or `1d`",
-            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect, metrics, sentry",
+            "environment variable HEADCOUNT__FLEET__NAME: the environment can only set keys of the tables server, log, store, detect, metrics, sentry, otlp",
             "environment variable HEADCOUNT__SERVER__LISTN: server.listn: unknown key; did you mean `listen`?",
             "environment variable HEADCOUNT__SERVER__TOKEN: server.token: the environment variable NOPE is not set",
         ]

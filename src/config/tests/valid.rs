@@ -18,6 +18,37 @@ fn one_broker_is_enough() {
     assert_eq!(settings.notifiers[0].name(), "stdout");
 }
 
+/// The `[otlp]` that these lines make, to a collector on this machine.
+pub(super) fn otlp(lines: &str) -> headcount_edge::otlp::Config {
+    let text = format!("{BROKER}[otlp]\nendpoint = \"http://127.0.0.1:4318\"\n{lines}");
+    settings(&text).otlp.unwrap()
+}
+
+#[test]
+fn otlp_needs_nothing_but_an_endpoint_and_hides_its_headers() {
+    use std::time::Duration;
+    use tracing::level_filters::LevelFilter;
+    let usual = otlp("");
+    assert_eq!(
+        (usual.logs, usual.metrics_every),
+        (LevelFilter::INFO, Some(Duration::from_secs(60)))
+    );
+    assert_eq!(
+        (usual.traces_sample_rate, usual.service_name.as_str()),
+        (1.0, "headcount")
+    );
+    let other = otlp(
+        "headers = { \"api-key\" = \"verysecret\" }\nmetrics_every = \"0s\"\nlogs = \"off\"\ntraces_sample_rate = 0.25\n\
+         resource = { \"deployment.environment.name\" = \"production\" }",
+    );
+    assert_eq!(
+        (other.logs, other.metrics_every, other.traces_sample_rate),
+        (LevelFilter::OFF, None, 0.25)
+    );
+    assert_eq!(other.headers["api-key"].expose_secret(), "verysecret");
+    assert!(!format!("{other:?}").contains("verysecret"));
+}
+
 /// The node that these lines make, on the only broker.
 pub(super) fn node(lines: &str) -> super::super::Node {
     settings(&format!("{BROKER}[[node]]\n{lines}")).nodes.remove(0)

@@ -197,6 +197,7 @@ impl IncidentBook {
                     changed_at: now,
                     resolved_at: None,
                     unwatched: false,
+                    began: first_sign(&scene, &evidence),
                     scene,
                     evidence: Vec::new(),
                     told: None,
@@ -229,6 +230,12 @@ impl Incident {
         let surplus = self.evidence.len().saturating_sub(Self::MAX_EVIDENCE);
         self.evidence.drain(..surplus);
     }
+}
+
+/// The earliest moment that an incident rests on.
+fn first_sign(scene: &Scene, evidence: &[Evidence]) -> Option<Wall> {
+    let lost = scene.missing.iter().filter_map(|one| one.last_seen.or(one.since));
+    lost.chain(evidence.iter().map(|evidence| evidence.at)).min()
 }
 
 /// The diagnosis that all share.

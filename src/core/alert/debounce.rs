@@ -128,6 +128,7 @@ mod tests {
             changed_at: Wall::default(),
             resolved_at: None,
             unwatched: false,
+            began: None,
             scene: Scene {
                 up,
                 expected: 3,

@@ -265,6 +265,10 @@ pub struct Incident {
     /// It did not end: the configuration no longer has its subject.
     #[serde(default)]
     pub unwatched: bool,
+    /// The first thing that it rests on, such as the last sign of life of who was missing when it was opened: its trace begins
+    /// there. None of one that an earlier version has opened.
+    #[serde(default)]
+    pub began: Option<Wall>,
     /// What it looks like now.
     pub scene: Scene,
     /// What the verdict rests on; at most [`Incident::MAX_EVIDENCE`] observations, the newest kept.

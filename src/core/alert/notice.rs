@@ -54,6 +54,7 @@ impl Notice {
             changed_at: at,
             resolved_at: Some(at),
             unwatched: false,
+            began: None,
             scene: Scene::default(),
             evidence: Vec::new(),
             told: None,

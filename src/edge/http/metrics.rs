@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{Accept, Header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use headcount_actors::meters::Meters;
 use headcount_actors::ports::StatusView;
 use headcount_core::alert::Kind;
 use headcount_core::detect::{BrokerState, WorkerState};
@@ -19,8 +20,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::Shared;
 use super::problem::Problem;
-use super::{Http, Shared};
 use accept::Format;
 use series::SeriesCollector;
 
@@ -35,11 +36,13 @@ pub const LABELS: &[&str] = &[
     "kind",
     "label",
     "le",
+    "level",
     "name",
     "notifier",
     "outcome",
     "pipeline",
     "queue_name",
+    "signal",
     "state",
     "task",
     "type",
@@ -48,23 +51,43 @@ pub const LABELS: &[&str] = &[
 ];
 
 /// Everything that a scrape shows.
-pub(super) fn registry(http: &Http) -> Registry {
-    let labels = http.labels.iter().cloned();
+pub(super) fn registry(
+    meters: &Meters,
+    view: &StatusView,
+    labels: &[(String, String)],
+    version: &'static str,
+) -> Registry {
+    let labels = labels.iter().cloned();
     let mut registry = Registry::with_labels(labels.map(|(name, value)| (name.into(), value.into())));
-    http.meters.register(&mut registry);
+    meters.register(&mut registry);
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64());
     registry.register_collector(Box::new(StatusCollector {
-        view: http.view.clone(),
-        version: http.version,
+        view: view.clone(),
+        version,
         started,
     }));
     registry.register_collector(Box::new(SeriesCollector {
-        view: http.view.clone(),
-        series: http.meters.series.clone(),
+        view: view.clone(),
+        series: meters.series.clone(),
     }));
     registry
+}
+
+/// The same as a scrape shows, in OpenMetrics, for whoever sends it elsewhere.
+pub fn exposition(
+    meters: &Meters,
+    view: &StatusView,
+    labels: &[(String, String)],
+    version: &'static str,
+) -> impl Fn() -> Result<String, fmt::Error> + Send + 'static {
+    let registry = registry(meters, view, labels, version);
+    move || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
 }
 
 pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> Result<HttpResponse, Problem> {

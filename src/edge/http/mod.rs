@@ -77,7 +77,7 @@ struct Shared {
 
 impl From<Http> for Shared {
     fn from(http: Http) -> Self {
-        let registry = metrics::registry(&http);
+        let registry = metrics::registry(&http.meters, &http.view, &http.labels, http.version);
         Self {
             view: http.view,
             vitals: http.vitals,
@@ -108,6 +108,7 @@ impl Shared {
 
 #[cfg(feature = "fault-points")]
 pub use faults::Provoke;
+pub use metrics::exposition;
 
 /// A request head must be complete by then: a slow sender may not hold a connection for ever.
 const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);

@@ -47,6 +47,7 @@ fn incident(id: &str, kind: Kind, open: bool) -> Incident {
         changed_at: NOON,
         resolved_at: (!open).then_some(NOON + secs(72)),
         unwatched: false,
+        began: None,
         scene: Scene::default(),
         evidence: vec![Evidence {
             at: NOON,

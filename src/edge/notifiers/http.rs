@@ -140,7 +140,7 @@ pub(super) fn later(after: Option<Duration>, why: String) -> NotifyError {
 }
 
 /// What went wrong below HTTP, by the deepest reason.
-fn explain(error: reqwest::Error) -> String {
+pub(crate) fn explain(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
         return format!(
@@ -160,7 +160,7 @@ fn explain(error: reqwest::Error) -> String {
 }
 
 /// `Retry-After`: seconds, or a date; nothing where it cannot be read, and never more than [`MAX_RETRY_AFTER`].
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let now = jiff::Timestamp::now();
     read_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }

@@ -45,6 +45,7 @@ fn fleet(severity: Severity, up: u32, expected: u32, gone: Vec<Missing>) -> Inci
         changed_at: ago(2),
         resolved_at: None,
         unwatched: false,
+        began: None,
         evidence: gone
             .iter()
             .take(20)

@@ -38,6 +38,7 @@ fn fleet(severity: Severity, up: u32, expected: u32, missing: Vec<Missing>) -> I
         changed_at: ago(2),
         resolved_at: None,
         unwatched: false,
+        began: None,
         scene: Scene {
             up,
             expected,

@@ -63,6 +63,7 @@ pub(super) fn incident(id: &str, opened: i64) -> Incident {
         changed_at: at(opened),
         resolved_at: None,
         unwatched: false,
+        began: None,
         scene: Scene {
             up: 2,
             expected: 3,

@@ -1,0 +1,357 @@
+//! The thread that sends.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headcount_actors::meters::otlp::{OtlpMeters, Signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::config::Config;
+use super::deltas::Deltas;
+use super::exposition;
+use super::layer::this_thread_exports;
+use super::meters::Drops;
+use super::post::{Posted, Poster, client, pack};
+use super::queue::{Limits, Queue, Weighs};
+use super::wire::{self, Sender};
+use super::{Otlp, Waiting};
+
+/// How often spans and log lines are sent, if a batch is not full before. Raising it lets more be lost with a crash.
+const SEND_EVERY: Duration = Duration::from_secs(1);
+
+/// How much of each signal waits: some minutes of a busy Headcount. Raising it takes as much memory while a collector is away.
+const SPANS: Limits = Limits {
+    items: 8_192,
+    bytes: 8 << 20,
+    batch: 512,
+    batch_bytes: 512 << 10,
+};
+const LOGS: Limits = Limits {
+    items: 8_192,
+    bytes: 8 << 20,
+    batch: 512,
+    batch_bytes: 512 << 10,
+};
+
+/// The first wait after a failure; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait that nobody has asked for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long one batch of spans or log lines is tried; then it gives way to what came later.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// How long the rest may take when Headcount stops: all of it has ten seconds.
+const FLUSH_WITHIN: Duration = Duration::from_millis(900);
+
+/// Gives the metrics, as OpenMetrics text.
+pub type Scrape = Box<dyn Fn() -> Result<String, fmt::Error> + Send>;
+
+/// An exporter that runs. Dropped, it ends as well, and nobody waits for it.
+pub struct Exporting {
+    otlp: Otlp,
+    stop: watch::Sender<bool>,
+    done: Option<oneshot::Receiver<()>>,
+}
+
+impl Otlp {
+    /// Begins to send. `instance` tells this run of the program from others; `scrape` gives the metrics.
+    ///
+    /// # Errors
+    /// Why not: no TLS, or no thread.
+    pub fn open(
+        &self,
+        config: &Config,
+        (version, instance): (&'static str, String),
+        meters: &OtlpMeters,
+        scrape: Scrape,
+    ) -> Result<Exporting, String> {
+        let drops = |signal| Drops::of(meters, signal);
+        let waiting = Arc::new(Waiting {
+            spans: Queue::new(SPANS, drops(Signal::Traces)),
+            logs: Queue::new(LOGS, drops(Signal::Logs)),
+            rate: config.traces_sample_rate,
+        });
+        let client = client(config)?;
+        let line = |signal| Line {
+            poster: Poster::new(client.clone(), config, signal),
+            drops: drops(signal),
+            sent: OtlpMeters::of(&meters.sent, signal),
+            signal,
+            host: config.endpoint.host_str().unwrap_or_default().to_owned(),
+            failing: None,
+        };
+        let lines = Signal::ALL.map(line);
+        let (stop, stopped) = watch::channel(false);
+        let (over, done) = oneshot::channel();
+        let job = Job {
+            sender: Sender::new(config, version, instance),
+            waiting: waiting.clone(),
+            metrics_every: config.metrics_every,
+            deltas: Deltas::new(wire::now()),
+            scrape,
+            stopped,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        std::thread::Builder::new()
+            .name("otlp".to_owned())
+            .spawn(move || {
+                this_thread_exports();
+                runtime.block_on(job.run(lines));
+                // A name server that does not answer holds up nobody.
+                runtime.shutdown_background();
+                let _ = over.send(());
+            })
+            .map_err(|error| error.to_string())?;
+        self.set(Some((waiting, config.logs)));
+        Ok(Exporting {
+            otlp: self.clone(),
+            stop,
+            done: Some(done),
+        })
+    }
+}
+
+impl Exporting {
+    /// Takes nothing more, sends what waits, and ends: within a second, whatever a collector does.
+    pub async fn close(mut self) {
+        self.otlp.set(None);
+        self.stop.send_replace(true);
+        if let Some(done) = self.done.take() {
+            // Its own limit is shorter; this one is for a thread that the machine does not run.
+            let _ = timeout(FLUSH_WITHIN + Duration::from_millis(100), done).await;
+        }
+    }
+}
+
+impl Drop for Exporting {
+    fn drop(&mut self) {
+        self.otlp.set(None);
+    }
+}
+
+struct Job {
+    sender: Sender,
+    waiting: Arc<Waiting>,
+    metrics_every: Option<Duration>,
+    deltas: Deltas,
+    scrape: Scrape,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The way of one signal to the collector.
+struct Line {
+    poster: Poster,
+    drops: Drops,
+    sent: prometheus_client::metrics::counter::Counter<u64, std::sync::atomic::AtomicU64>,
+    signal: Signal,
+    host: String,
+    /// What it last failed with; said once, and once more when it works again.
+    failing: Option<String>,
+}
+
+/// What came of sending.
+enum Sent {
+    /// It need not be sent again.
+    Settled,
+    /// It was not taken, and may be later.
+    Later(Option<Duration>),
+}
+
+impl Job {
+    async fn run(self, [mut traces, mut metrics, mut logs]: [Line; 3]) {
+        let Self {
+            sender,
+            waiting,
+            metrics_every,
+            deltas,
+            scrape,
+            stopped,
+        } = self;
+        let flushed = async {
+            let spans = batches(
+                &mut traces,
+                &waiting.spans,
+                |spans| sender.traces(spans),
+                stopped.clone(),
+            );
+            let lines = batches(&mut logs, &waiting.logs, |lines| sender.logs(lines), stopped.clone());
+            let numbers = async {
+                if let Some(every) = metrics_every {
+                    measures(&mut metrics, every, deltas, &scrape, &sender, stopped.clone()).await;
+                }
+            };
+            tokio::join!(spans, lines, numbers);
+        };
+        let late = async {
+            until_stopped(&mut stopped.clone()).await;
+            sleep(FLUSH_WITHIN).await;
+        };
+        tokio::select! {
+            () = flushed => {}
+            () = late => tracing::warn!("what was left for the OTLP collector could not be sent in time, and is lost"),
+        }
+        waiting.spans.clear();
+        waiting.logs.clear();
+    }
+}
+
+/// Comes when it is told to stop, or when nobody is left who could.
+async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Waits, or until it is told to stop; true if so.
+async fn rest(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = sleep(time) => false,
+        () = until_stopped(stopped) => true,
+    }
+}
+
+/// Sends what waits in a queue, batch after batch.
+async fn batches<T: Weighs>(
+    line: &mut Line,
+    queue: &Queue<T>,
+    encode: impl Fn(Vec<T>) -> Vec<u8>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut stopping = false;
+    while !stopping {
+        stopping = tokio::select! {
+            stopping = rest(SEND_EVERY, &mut stopped) => stopping,
+            () = queue.full.notified() => false,
+        };
+        loop {
+            let batch = queue.take();
+            if batch.is_empty() {
+                break;
+            }
+            let count = batch.len();
+            let packed = pack(&encode(batch));
+            stopping |= line.insist(packed, count, &mut stopped).await;
+        }
+    }
+}
+
+/// Sends the metrics, each time as much as was added since the last time.
+async fn measures(
+    line: &mut Line,
+    every: Duration,
+    mut deltas: Deltas,
+    scrape: &Scrape,
+    sender: &Sender,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut pause = Pause::default();
+    let mut wait = every;
+    let mut stopping = false;
+    while !stopping {
+        stopping = rest(wait, &mut stopped).await;
+        wait = every;
+        // Nothing of ours fails to be written into a text.
+        let text = scrape().unwrap_or_default();
+        let (parts, left_out) = deltas.differences(exposition::read(&text), wire::now());
+        line.drops.add(left_out);
+        for mut part in parts {
+            let body = pack(&sender.metrics(std::mem::take(&mut part.metrics)));
+            match line.send(body, part.points).await {
+                Sent::Settled => {
+                    deltas.settle(part);
+                    pause = Pause::default();
+                }
+                // What is not sent now is in the next difference.
+                Sent::Later(after) => {
+                    wait = pause.next(after).min(every).max(after.unwrap_or_default());
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// How long to wait between two attempts.
+#[derive(Default)]
+struct Pause(u32);
+
+impl Pause {
+    fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let own = FIRST_WAIT.saturating_mul(1 << self.0.min(10)).min(LONGEST_WAIT);
+        self.0 = self.0.saturating_add(1);
+        asked.unwrap_or(own)
+    }
+}
+
+impl Line {
+    /// Sends a batch until it is taken, refused or given up. True if Headcount stops meanwhile: then it is tried once more.
+    async fn insist(&mut self, body: Bytes, count: usize, stopped: &mut watch::Receiver<bool>) -> bool {
+        let (mut pause, mut spent) = (Pause::default(), Duration::ZERO);
+        let mut stopping = *stopped.borrow();
+        loop {
+            let Sent::Later(asked) = self.send(body.clone(), count).await else {
+                return stopping;
+            };
+            let wait = pause.next(asked);
+            spent += wait;
+            if stopping || spent > GIVE_UP_AFTER {
+                self.drops.add(count);
+                return stopping;
+            }
+            stopping = rest(wait, stopped).await;
+        }
+    }
+
+    /// Sends something once.
+    async fn send(&mut self, body: Bytes, count: usize) -> Sent {
+        let (signal, host) = (self.signal.as_str(), &self.host);
+        match self.poster.post(body).await {
+            Posted::Taken { rejected, why } => {
+                let rejected = rejected.min(count);
+                self.sent.inc_by((count - rejected) as u64);
+                self.drops.add(rejected);
+                if rejected > 0 {
+                    self.fails(
+                        &format!("it took all but {rejected} of {count}: {why}"),
+                        "those are dropped",
+                    );
+                } else if self.failing.take().is_some() {
+                    tracing::info!(
+                        signal,
+                        host,
+                        "the OTLP collector takes what Headcount tells of itself again"
+                    );
+                }
+                Sent::Settled
+            }
+            Posted::Later { after, why } => {
+                self.fails(&why, "trying again; what there is no room for is dropped");
+                Sent::Later(after)
+            }
+            Posted::Refused(why) => {
+                self.drops.add(count);
+                self.fails(&why, "this is dropped");
+                Sent::Settled
+            }
+        }
+    }
+
+    /// Says what is wrong: once, until it is something else.
+    fn fails(&mut self, why: &str, then: &'static str) {
+        let (signal, host) = (self.signal.as_str(), &self.host);
+        if self.failing.as_deref() != Some(why) {
+            tracing::warn!(
+                signal,
+                host,
+                why,
+                "the OTLP collector does not take what Headcount tells of itself: {then}, and counted in headcount_otlp_dropped_total"
+            );
+            self.failing = Some(why.to_owned());
+        }
+    }
+}

@@ -42,6 +42,9 @@ const OF_EITHER: &str = "illegal_argument_exception";
 const CONFLICT: u16 = 409;
 /// The longest that a `Retry-After` is believed: whoever names more is asked again, which costs it one request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// So large a request every server takes that works, in bytes: where a single roll-up of no more is too large for it, it is the
+/// server, or a proxy before it, that is to be mended.
+const LEAST_BOUND: usize = 16 << 10;
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 
@@ -132,11 +135,13 @@ impl Sink for IndexSink {
             let answer = self.bulk(some).await?;
             let status = answer.status_code();
             if status == StatusCode::PAYLOAD_TOO_LARGE {
-                if some.len() == 1 {
-                    verdicts.push(Verdict::Refused("larger than a request may be".to_owned()));
-                } else {
-                    let (first, second) = some.split_at(some.len() / 2);
-                    left.extend([second, first]);
+                match some {
+                    [only] if size(only) <= LEAST_BOUND => return Err(self.failed(status, answer).await),
+                    [_] => verdicts.push(Verdict::Refused("larger than a request may be".to_owned())),
+                    _ => {
+                        let (first, second) = some.split_at(some.len() / 2);
+                        left.extend([second, first]);
+                    }
                 }
                 continue;
             }
@@ -150,7 +155,8 @@ impl Sink for IndexSink {
             }
             verdicts.extend(judge(answer.items, fence.newest));
         }
-        Ok(verdicts)
+        // Of all requests together: of one that was cut down to a single roll-up nobody could tell.
+        Ok(unless_all_refused(verdicts))
     }
 }
 
@@ -248,6 +254,11 @@ fn verdict(outcome: Outcome, works: bool, newest: i64) -> Verdict {
 fn version_there(reason: &str) -> Option<i64> {
     let (_, rest) = reason.split_once("current version [")?;
     rest.split(']').next()?.parse().ok()
+}
+
+/// About how many bytes a request takes with this roll-up alone.
+fn size(rollup: &Rollup) -> usize {
+    rollup.id.len() + source(rollup).to_string().len()
 }
 
 /// The document of a roll-up.

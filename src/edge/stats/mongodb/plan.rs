@@ -17,6 +17,7 @@ use mongodb::{ClientSession, Collection};
 use super::cursor::{Kind, order, range};
 use super::home::{Fail, Home, Work, insert_many};
 use super::parts::{Buckets, NewPart};
+use super::whole;
 
 /// So many documents are not worth a part of their own, nor is less than a step.
 const MIN_PART: u64 = 50_000;
@@ -174,7 +175,8 @@ impl Work for Write<'_> {
             judges_late: true,
         };
         let all = documents.into_iter().chain([tail.document()]).collect();
-        insert_many(session, &parts, all).await
+        insert_many(session, &parts, all).await?;
+        whole::mark(self.home, self.pipeline, session).await
     }
 }
 

@@ -1,8 +1,9 @@
 //! `check --connect` against a real broker, and `notify test` against a stand-in for Slack.
 
+use std::process::Command;
 use std::time::Duration;
 
-use headcount_testkit::{Answer, ElasticStandIn, MongoDb, Redis, SlackStandIn, free_port, run_once};
+use headcount_testkit::{Answer, ElasticStandIn, MongoDb, Process, Redis, SlackStandIn, free_port, python, run_once};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,6 +93,19 @@ fn connect_tries_what_a_pipeline_needs() {
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }
+
+    // Another server, which says 200 to `/` and 404 to what it does not have, as if it were an index.
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = Command::new(python());
+    serve
+        .args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"])
+        .current_dir(dir.path());
+    let other = Process::start("http.server", &mut serve);
+    let line = other.wait_line("Serving HTTP on", Duration::from_secs(30));
+    let url = line.split(['(', ')']).nth(1).unwrap().trim_end_matches('/').to_owned();
+    let (code, said) = check(&pipeline(&source, "_id", &[&format!("elasticsearch+{url}/there")]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("without a `version.number`"), "{said}");
 
     // A source may be anything; state needs transactions, and a cursor needs an index.
     mongo.command("app", &serde_json::json!({"create": "clicks"}));

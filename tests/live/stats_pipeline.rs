@@ -472,6 +472,66 @@ fn a_sink_that_refuses_everything_is_waited_for() {
     assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
 }
 
+#[test]
+fn an_elasticsearch_to_which_everything_is_too_large_is_waited_for() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    proxy.fail_always(Some(ElasticFault::Whole(413)));
+    let pipeline = Pipeline::new(&mongo, &proxy.sink("clicks-1m"));
+    let source = Source::of(&mongo);
+    source.insert_random(200, 60);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let failures = || headcount.metric("headcount_stats_failures_total", "pipeline=\"clicks\"");
+    let fails_again = || {
+        let before = failures().unwrap_or(0.0);
+        wait_until("two more failures", SOON, || {
+            failures().filter(|count| *count >= before + 2.0)
+        });
+        assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
+    };
+    fails_again();
+    // The same for one alone.
+    proxy.fail_always(None);
+    pipeline.wait_right(&elastic, SOON);
+    proxy.fail_always(Some(ElasticFault::Whole(413)));
+    source.insert(of_campaigns(&["alone"]));
+    fails_again();
+    proxy.fail_always(None);
+    pipeline.wait_right(&elastic, SOON);
+    assert!(pipeline.dead_letters().is_empty(), "{:#?}", pipeline.dead_letters());
+}
+
+#[test]
+fn a_roll_up_that_is_too_large_for_a_request_holds_up_no_other() {
+    const GROUPS: usize = 16;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let proxy = ElasticProxy::start(elastic.url());
+    // As much as every server takes.
+    proxy.fail_always(Some(ElasticFault::TooLarge(16 << 10)));
+    let names: Vec<String> = (0..GROUPS).map(|n| format!("long_{n}")).collect();
+    let more = format!("lease = \"1s\"\nbucket = \"1m\"\ngroup_by = {names:?}");
+    let pipeline = Pipeline::shaped(&mongo, &proxy.sink("clicks-1m"), &more, &[("n", "count")]);
+    let one = |length: usize| {
+        let mut document = good();
+        document.insert("_id", ObjectId::new());
+        names
+            .iter()
+            .for_each(|name| drop(document.insert(name, "x".repeat(length))));
+        document
+    };
+    Source::of(&mongo).insert(vec![one(10), one(20), one(1_024)]);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("the others", SOON, || {
+        (elastic.documents("clicks-1m").len() == 2).then_some(())
+    });
+    let letters = wait_until("the letter", SOON, || {
+        Some(pipeline.dead_letters()).filter(|letters| !letters.is_empty())
+    });
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.get_str("reason").unwrap()).collect();
+    assert_eq!(reasons, ["larger than a request may be"]);
+    assert_eq!(pipeline.rollups().len(), 3);
+}
+
 /// Enough roll-ups that those which wait reach their bound (`MAX_UNPUBLISHED`, 20,000) long before the end.
 #[test]
 fn a_sink_that_takes_nothing_holds_up_the_reader() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, wait_until};
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use crate::pipelines::{Pipeline, Run, Source, program};
 
@@ -68,7 +69,11 @@ fn two_producers_whose_ids_interleave_do_not_keep_the_tail_from_settling() {
     let read = headcount.metric("headcount_stats_documents_total", "pipeline=\"clicks\"");
     assert_eq!(read, Some(number as f64));
     wait_until("nothing is remembered any more", SOON, || {
-        pipeline.all("headcount_stats_seen", doc! {}).is_empty().then_some(())
+        let remembered = doc! { "ids": { "$exists": true } };
+        pipeline
+            .all("headcount_stats_seen", remembered)
+            .is_empty()
+            .then_some(())
     });
 }
 
@@ -179,6 +184,71 @@ fn who_comes_while_parts_are_planned_is_in_one_of_them() {
     source.insert((0..2_000).map(|n| numbered(f64::from(n) + 0.5)).collect());
     wait_until("all of them", SOON, || (pipeline.counted() == 4_000).then_some(()));
     pipeline.wait_right(&elastic, SOON);
+}
+
+/// With values of the cursor field that are too long to be read by, among others and alone. `of` makes one of so many bytes, that
+/// begins with a letter.
+fn long_values_stop_nobody(of: impl Fn(u8, usize) -> Bson) {
+    const LONG: usize = 7 << 20;
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let settings = "lease = \"1s\"\nsettle = \"1s\"\ncursor = \"n\"";
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), settings);
+    let source = Source::of(&mongo);
+    source.index("n");
+    let long = |first: u8| numbered(of(first, LONG));
+    let short = |first: u8| numbered(of(first, 1));
+    let longs = [long(b'c'), long(b'e'), long(b'g')];
+    // Alone, nothing is left to read once it has been looked at.
+    source.insert(vec![longs[0].clone()]);
+    Run::start(&pipeline, &["run"]).finish();
+    pipeline.forget("app");
+    source.insert(vec![short(b'a'), short(b'b')]);
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    let told = |long: &Document| {
+        let reason = wait_until("a letter", SOON, || letter(&pipeline, long));
+        assert!(
+            reason.contains("more than the 4096 bytes that documents are read by"),
+            "{reason}"
+        );
+    };
+    told(&longs[0]);
+    wait_until("two", SOON, || (pipeline.counted() == 2).then_some(()));
+    source.insert(vec![short(b'd'), longs[1].clone(), short(b'f')]);
+    source.insert(vec![longs[2].clone(), short(b'h')]);
+    wait_until("five", SOON, || (pipeline.counted() == 5).then_some(()));
+    longs.iter().for_each(told);
+    let ids = longs.map(|long| long.get("_id").unwrap().clone());
+    wait_until("all of them", SOON, || {
+        pipeline.both_are_right_without(&elastic, &ids).then_some(())
+    });
+    wait_until("nothing is left", SOON, || {
+        let lag = headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\"");
+        (lag == Some(0.0)).then_some(())
+    });
+}
+
+fn text(first: u8, bytes: usize) -> String {
+    char::from(first).to_string().repeat(bytes)
+}
+
+#[test]
+fn texts_of_many_megabytes_in_a_cursor_are_put_aside_and_stop_nobody() {
+    long_values_stop_nobody(|first, bytes| text(first, bytes).into());
+}
+
+#[test]
+fn binary_data_of_many_megabytes_in_a_cursor_is_put_aside_and_stops_nobody() {
+    long_values_stop_nobody(|first, bytes| {
+        Bson::Binary(Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: vec![first; bytes],
+        })
+    });
+}
+
+#[test]
+fn documents_of_many_megabytes_in_a_cursor_are_put_aside_and_stop_nobody() {
+    long_values_stop_nobody(|first, bytes| doc! { "a": text(first, bytes) }.into());
 }
 
 #[test]

@@ -316,7 +316,7 @@ impl Pipeline {
     /// How many parts of the backlog are not done, and how many notes of changed roll-ups wait for a publisher.
     pub(crate) fn unfinished(&self) -> (usize, usize) {
         let parts = self.all("headcount_stats_parts", doc! { "kind": "backlog", "done": false });
-        let notes = self.all("headcount_stats_notes", doc! {});
+        let notes = self.all("headcount_stats_notes", doc! { "keys": { "$exists": true } });
         (parts.len(), notes.len())
     }
 

@@ -13,6 +13,8 @@ use serde::Deserialize;
 
 use super::sink_url::{Collection, Sink};
 
+/// How the names of all collections begin in which state of pipelines is kept.
+const OWN: &str = "headcount_stats_";
 /// The longest name of a pipeline, in characters: it is a label of the metrics and a part of ids.
 const MAX_NAME: usize = 64;
 /// Under this a lease is lost by an ordinary hiccup of the network, and work is done twice in vain.
@@ -177,14 +179,16 @@ impl Config {
             let key = format!("sinks.[{place}]");
             match Sink::read(text) {
                 Err(error) => say(&key, error.to_string()),
-                Ok(sink) if sinks.iter().any(|other| other.to_string() == sink.to_string()) => {
+                Ok(Sink::MongoDb(sink)) if sink.collection.starts_with(OWN) => {
+                    let why = format!(
+                        "collections named `{OWN}…` are Headcount's own: roll-ups would be among the state of pipelines"
+                    );
+                    say(&key, why);
+                }
+                Ok(sink) if sinks.iter().any(|other| other.is_same(&sink)) => {
                     say(&key, "this sink is there twice".to_owned());
                 }
-                Ok(sink)
-                    if source
-                        .as_ref()
-                        .is_some_and(|source| source.to_string() == sink.to_string()) =>
-                {
+                Ok(sink) if source.as_ref().is_some_and(|source| sink.is(source)) => {
                     say(
                         &key,
                         "the source cannot be a sink: its roll-ups would be counted".to_owned(),
@@ -268,6 +272,26 @@ mod tests {
             ("\"clicks\"", "\"a/b\"", "name: expected"),
             ("app.clicks\"", "app\"", "source: expected a path"),
             ("app.clicks_1m", "app.clicks", "sinks.[0]: the source cannot be a sink"),
+            (
+                "127.0.0.1:27017/app.clicks_1m",
+                "localhost/app.clicks",
+                "sinks.[0]: the source cannot be a sink",
+            ),
+            (
+                "app.clicks_1m",
+                "app.headcount_stats_states",
+                "sinks.[0]: collections named `headcount_stats_…` are",
+            ),
+            (
+                "elasticsearch+http://127.0.0.1:9200/clicks-1m",
+                "mongodb://localhost:27017/app.clicks_1m",
+                "sinks.[1]: this sink is there twice",
+            ),
+            (
+                "app.clicks\"",
+                "app.clicks?directConnection=maybe\"",
+                "source: not a URL: connection string `directconnection`",
+            ),
             ("elasticsearch+http", "http", "sinks.[1]: expected mongodb://"),
             (
                 "\"campaign\", \"country\"",

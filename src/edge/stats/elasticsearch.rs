@@ -42,6 +42,11 @@ const OF_EITHER: &str = "illegal_argument_exception";
 const CONFLICT: u16 = 409;
 /// The longest that a `Retry-After` is believed: whoever names more is asked again, which costs it one request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// So large a request every server takes that works, in bytes: where a single roll-up of no more is too large for it, it is the
+/// server, or a proxy before it, that is to be mended.
+const LEAST_BOUND: usize = 16 << 10;
+/// The longest version that is shown, in characters.
+const MAX_VERSION: usize = 30;
 /// The longest reason that is kept of a refusal, in characters.
 const MAX_REASON: usize = 500;
 
@@ -111,12 +116,13 @@ impl Sink for IndexSink {
     }
 
     async fn look(&self) -> Result<String, StatsError> {
+        let product = self.product().await?;
         let (indices, names) = (self.client.indices(), [self.index.index.as_str()]);
         let asked = indices.exists(IndicesExistsParts::Index(&names));
         let answer = asked.send().await.map_err(|error| self.later(None, words(&error)))?;
         match answer.status_code() {
-            status if status.is_success() => Ok("reached; the index is there".to_owned()),
-            StatusCode::NOT_FOUND => Ok("reached; the index is not there yet".to_owned()),
+            status if status.is_success() => Ok(format!("reached; the index is there; {product}")),
+            StatusCode::NOT_FOUND => Ok(format!("reached; the index is not there yet; {product}")),
             status => Err(self.failed(status, answer).await),
         }
     }
@@ -132,11 +138,13 @@ impl Sink for IndexSink {
             let answer = self.bulk(some).await?;
             let status = answer.status_code();
             if status == StatusCode::PAYLOAD_TOO_LARGE {
-                if some.len() == 1 {
-                    verdicts.push(Verdict::Refused("larger than a request may be".to_owned()));
-                } else {
-                    let (first, second) = some.split_at(some.len() / 2);
-                    left.extend([second, first]);
+                match some {
+                    [only] if size(only) <= LEAST_BOUND => return Err(self.failed(status, answer).await),
+                    [_] => verdicts.push(Verdict::Refused("larger than a request may be".to_owned())),
+                    _ => {
+                        let (first, second) = some.split_at(some.len() / 2);
+                        left.extend([second, first]);
+                    }
                 }
                 continue;
             }
@@ -150,11 +158,47 @@ impl Sink for IndexSink {
             }
             verdicts.extend(judge(answer.items, fence.newest));
         }
-        Ok(verdicts)
+        // Of all requests together: of one that was cut down to a single roll-up nobody could tell.
+        Ok(unless_all_refused(verdicts))
     }
 }
 
 impl IndexSink {
+    /// What answers there, by its own words.
+    async fn product(&self) -> Result<String, StatsError> {
+        let asked = self.client.info().send().await;
+        let answer = asked.map_err(|error| self.later(None, words(&error)))?;
+        let status = answer.status_code();
+        match status {
+            // Whoever may write to an index need not be permitted to ask this.
+            StatusCode::FORBIDDEN => return Ok("this user may not ask for its version".to_owned()),
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => return Err(self.failed(status, answer).await),
+            status if status.is_server_error() => return Err(self.failed(status, answer).await),
+            _ => {}
+        }
+        let info = if status.is_success() {
+            answer.json::<Info>().await.ok()
+        } else {
+            None
+        };
+        let Some(Info { version }) = info else {
+            return Err(StatsError::Refused {
+                why: format!(
+                    "{}: answers GET / ({status}) without a `version.number`, unlike Elasticsearch and OpenSearch: it is another \
+                     server, or a proxy that should let that through",
+                    self.index
+                ),
+            });
+        };
+        let name = match version.distribution.as_deref() {
+            Some("opensearch") => "OpenSearch",
+            _ => "Elasticsearch",
+        };
+        let sound = |c: &char| c.is_ascii_graphic();
+        let number: String = version.number.chars().filter(sound).take(MAX_VERSION).collect();
+        Ok(format!("{name} {number}"))
+    }
+
     async fn failed(&self, status: StatusCode, answer: Response) -> StatsError {
         let after = answer
             .headers()
@@ -175,6 +219,18 @@ impl IndexSink {
             _ => self.later(after, format_args!("{status}: {said}")),
         }
     }
+}
+
+/// What there is to know of the server.
+#[derive(Deserialize)]
+struct Info {
+    version: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    number: String,
+    distribution: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +304,11 @@ fn verdict(outcome: Outcome, works: bool, newest: i64) -> Verdict {
 fn version_there(reason: &str) -> Option<i64> {
     let (_, rest) = reason.split_once("current version [")?;
     rest.split(']').next()?.parse().ok()
+}
+
+/// About how many bytes a request takes with this roll-up alone.
+fn size(rollup: &Rollup) -> usize {
+    rollup.id.len() + source(rollup).to_string().len()
 }
 
 /// The document of a roll-up.

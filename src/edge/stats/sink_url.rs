@@ -1,7 +1,10 @@
 //! The URLs of sources and sinks: `mongodb://…/db.collection` and `elasticsearch+http://user:pass@host/index`.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use mongodb::error::ErrorKind;
+use mongodb::options::ConnectionString;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use url::Url;
@@ -10,6 +13,8 @@ use url::Url;
 const MAX_INDEX: usize = 255;
 /// The longest `database.collection`, in bytes: MongoDB's own bound.
 const MAX_NAMESPACE: usize = 255;
+/// MongoDB's port where none is named.
+const MONGODB_PORT: u16 = 27_017;
 
 /// A collection of a MongoDB.
 #[derive(Clone, Debug)]
@@ -22,6 +27,8 @@ pub struct Collection {
     pub collection: String,
     /// Without user, password and options.
     shown: String,
+    /// The servers, each spelled in one way only.
+    hosts: Vec<String>,
 }
 
 impl Collection {
@@ -29,6 +36,54 @@ impl Collection {
     pub fn url(&self) -> &str {
         self.url.expose_secret()
     }
+
+    /// Whether two URLs, however they are spelled, name one collection. Where a server has several names, that is not known.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.database, &self.collection) == (&other.database, &other.collection)
+            && self.hosts.iter().any(|host| other.hosts.contains(host))
+    }
+}
+
+/// A server in one spelling: names in small letters, one name for this machine's own, and always with a port.
+fn plain_host(host: &str, port: Option<u16>) -> String {
+    let name = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
+    let name = name.trim_end_matches('.');
+    let is_loopback = name == "localhost"
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || name.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+    let name = if is_loopback { "localhost" } else { name };
+    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+}
+
+/// As MongoDB's URLs name servers.
+fn mongodb_host(host: &str, is_srv: bool) -> String {
+    // What a name server is asked for has no port.
+    let default = (!is_srv).then_some(MONGODB_PORT);
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => match port.parse() {
+            Ok(port) => plain_host(name, Some(port)),
+            Err(_) => plain_host(host, default),
+        },
+        _ => plain_host(host, default),
+    }
+}
+
+/// What the driver has against a connection string, if anything; without a network.
+fn checked_by_driver(url: &str, user_info: Option<&str>) -> Result<(), UrlError> {
+    let Err(error) = ConnectionString::parse(url) else {
+        return Ok(());
+    };
+    let words = match error.kind.as_ref() {
+        ErrorKind::InvalidArgument { message, .. } => message.clone(),
+        _ => String::new(),
+    };
+    let is_secret = |part: &&str| !part.is_empty() && words.contains(*part);
+    let quotes = user_info.is_some_and(|info| info.split(':').any(|part| is_secret(&part)));
+    Err(UrlError::Syntax(if quotes || words.is_empty() {
+        "the connection string has a part that MongoDB does not know".to_owned()
+    } else {
+        words
+    }))
 }
 
 impl fmt::Display for Collection {
@@ -87,6 +142,9 @@ pub enum UrlError {
     /// There is no index in the path.
     #[error("expected a path with the name of an index in small letters, such as /clicks-1m")]
     Index,
+    /// Blanks, or letters that a URL has only in another form.
+    #[error("not a URL: {0} must be written with % and two digits, a blank as %20")]
+    Plain(&'static str),
     /// Not a URL at all.
     #[error("not a URL: {0}")]
     Syntax(String),
@@ -103,6 +161,7 @@ impl Collection {
             .into_iter()
             .find(|scheme| text.starts_with(scheme))
             .ok_or(UrlError::Scheme { elasticsearch: false })?;
+        no_blanks(text)?;
         let rest = &text[scheme.len()..];
         let (before, options) = match rest.split_once('?') {
             Some((before, options)) => (before, format!("?{options}")),
@@ -114,21 +173,51 @@ impl Collection {
         if !sound(database) || !sound(collection) || collection.starts_with("system.") || path.len() > MAX_NAMESPACE {
             return Err(UrlError::Namespace);
         }
-        let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+        let (user_info, hosts) = match authority.rsplit_once('@') {
+            Some((user_info, hosts)) => (Some(user_info), hosts),
+            None => (None, authority),
+        };
         if hosts.is_empty() {
             return Err(UrlError::Syntax("no host".to_owned()));
         }
+        if user_info.is_some_and(|info| !info.is_ascii()) {
+            return Err(UrlError::Plain("letters beyond ASCII in the user or the password"));
+        }
+        let url = format!("{scheme}{authority}/{database}{options}");
+        checked_by_driver(&url, user_info)?;
+        let is_srv = scheme == "mongodb+srv://";
         Ok(Self {
-            url: format!("{scheme}{authority}/{database}{options}").into(),
+            url: url.into(),
             database: database.to_owned(),
             collection: collection.to_owned(),
             shown: format!("{scheme}{hosts}/{path}"),
+            hosts: hosts.split(',').map(|host| mongodb_host(host, is_srv)).collect(),
         })
     }
 }
 
+fn no_blanks(text: &str) -> Result<(), UrlError> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(UrlError::Plain("blanks"));
+    }
+    Ok(())
+}
+
 impl Index {
+    /// As [`Collection::is_same`].
+    fn is_same(&self, other: &Self) -> bool {
+        let place = |index: &Self| {
+            let host = plain_host(
+                index.base.host_str().unwrap_or_default(),
+                index.base.port_or_known_default(),
+            );
+            (host, index.index.clone())
+        };
+        place(self) == place(other)
+    }
+
     fn read(text: &str) -> Result<Self, UrlError> {
+        no_blanks(text)?;
         let mut url = Url::parse(text).map_err(|error| UrlError::Syntax(error.to_string()))?;
         if url.host().is_none() {
             return Err(UrlError::Syntax("no host".to_owned()));
@@ -167,6 +256,20 @@ impl Index {
 }
 
 impl Sink {
+    /// Whether two name one place, however they are spelled.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Sink::MongoDb(one), Sink::MongoDb(other)) => one.is_same(other),
+            (Sink::Elasticsearch(one), Sink::Elasticsearch(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
+    /// Whether it is this collection, however the two are spelled.
+    pub(super) fn is(&self, collection: &Collection) -> bool {
+        matches!(self, Sink::MongoDb(sink) if sink.is_same(collection))
+    }
+
     /// Reads one.
     ///
     /// # Errors
@@ -221,6 +324,38 @@ mod tests {
     }
 
     #[test]
+    fn one_place_has_many_spellings() {
+        let same = |one: &str, other: &str| Sink::read(one).unwrap().is_same(&Sink::read(other).unwrap());
+        for other in [
+            "mongodb://127.0.0.1:27017/app.clicks?directConnection=true",
+            "mongodb://LOCALHOST/app.clicks",
+            "mongodb://[::1]/app.clicks",
+            "mongodb://me:it@a:1,127.0.0.2/app.clicks",
+        ] {
+            assert!(same("mongodb://localhost/app.clicks", other), "{other}");
+        }
+        for other in [
+            "mongodb://localhost:27018/app.clicks",
+            "mongodb://localhost/app.clicks2",
+            "mongodb://a/app.clicks",
+        ] {
+            assert!(!same("mongodb://localhost/app.clicks", other), "{other}");
+        }
+        assert!(same(
+            "elasticsearch+http://localhost:9200/a",
+            "elasticsearch+http://me:it@127.0.0.1:9200/a"
+        ));
+        assert!(!same(
+            "elasticsearch+http://localhost/a",
+            "elasticsearch+http://localhost:9200/a"
+        ));
+        assert!(same(
+            "mongodb+srv://db.example.com/a.b",
+            "mongodb+srv://DB.example.com/a.b"
+        ));
+    }
+
+    #[test]
     fn what_is_wrong_is_told() {
         for (text, why) in [
             (
@@ -235,6 +370,16 @@ mod tests {
             ("mongodb://h/db.", "expected a path"),
             ("mongodb://h/db.$c", "expected a path"),
             ("mongodb:///db.c", "no host"),
+            (
+                "mongodb://h/db.c?directConnection=maybe",
+                "directconnection` option must be a boolean",
+            ),
+            ("mongodb://h/db.c?replicaset", "not a URL: "),
+            ("mongodb://h/db.c?replicaSte=rs", "similar name exists: replicaset"),
+            ("mongodb://me:s3 cret@h/db.c", "a blank as %20"),
+            ("mongodb://me:%a\u{20ac}@h/db.c", "letters beyond ASCII"),
+            ("mongodb://me:s3:cret@h/db.c", "not a URL: "),
+            ("elasticsearch+http://me:s3 cret@h/c", "a blank as %20"),
             (
                 "elasticsearch+http://es:9200/",
                 "expected a path with the name of an index",
@@ -255,6 +400,7 @@ mod tests {
         ] {
             let error = Sink::read(text).unwrap_err().to_string();
             assert!(error.contains(why), "{text:?}: {error}");
+            assert!(!error.contains("cret"), "{error}");
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::process::{Process, command};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// So long may the stand-in take for one request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// The status of a request that is larger than the server takes.
+const TOO_LARGE: u16 = 413;
 /// More than any bulk request of Headcount's, in bytes.
 const MAX_BODY: usize = 64 << 20;
 
@@ -144,6 +146,8 @@ pub enum ElasticFault {
     None,
     /// With this status for the whole request, which is not passed on.
     Whole(u16),
+    /// With 413 where it has more bytes; it is passed on otherwise.
+    TooLarge(usize),
     /// With this status for one item in so many; the others are passed on.
     Items {
         /// The status of each item that fails.
@@ -252,12 +256,19 @@ async fn pass(request: HttpRequest, body: web::Bytes, behind: web::Data<Behind>)
         let mut plan = behind.plan.lock().unwrap_or_else(PoisonError::into_inner);
         plan.bulks += 1;
         fault = plan.next.pop_front().or(plan.always).unwrap_or(ElasticFault::None);
+        fault = match fault {
+            ElasticFault::TooLarge(most) if body.len() > most => ElasticFault::Whole(TOO_LARGE),
+            ElasticFault::TooLarge(_) => ElasticFault::None,
+            other => other,
+        };
         plan.failed += usize::from(fault != ElasticFault::None);
     }
     let sent = match fault {
         ElasticFault::Whole(status) => return failed(status),
         ElasticFault::Items { status, every } => web::block(move || send_some(&url, &body, status, every)).await,
-        ElasticFault::None | ElasticFault::AnswerLost => web::block(move || send(&method, &url, body)).await,
+        ElasticFault::None | ElasticFault::TooLarge(_) | ElasticFault::AnswerLost => {
+            web::block(move || send(&method, &url, body)).await
+        }
     };
     match sent {
         Ok(Some(_)) if fault == ElasticFault::AnswerLost => {

@@ -9,6 +9,7 @@ use super::home::{Fail, Home, Work, insert_many, update_many};
 use super::ids::{bytes_of, short};
 use super::notes;
 use super::parts::Part;
+use super::whole;
 
 /// The state of one (bucket, group) of one part, as it is after the step.
 #[derive(Clone, Debug)]
@@ -128,6 +129,7 @@ impl Work for Commit<'_> {
         if moved.matched_count == 0 {
             return Err(Fail::Fenced);
         }
+        whole::check(self.home, self.pipeline, session).await?;
         self.write_states(session).await?;
         self.write_dead_letters(session).await?;
         self.write_seen(session).await

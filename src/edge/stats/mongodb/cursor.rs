@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::{RawBsonRef, RawDocument};
-use mongodb::bson::spec::ElementType;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::spec::{BinarySubtype, ElementType};
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use super::extract::raw;
 
@@ -25,6 +25,12 @@ pub(super) enum Kind {
     Date,
     Timestamp,
 }
+
+/// The longest value of the cursor field that its document is read by, in bytes. A part has three of them and each step of the tail
+/// remembers one, so without a bound one document might leave no room for the rest.
+pub(super) const MAX_CURSOR: usize = 4_096;
+/// The last character there is.
+const LAST: char = char::MAX;
 
 /// Kinds that nothing is read by.
 const NO_KINDS: [&str; 4] = ["regex", "javascript", "minKey", "maxKey"];
@@ -58,6 +64,11 @@ impl Kind {
     /// The kind of a value, if documents can be read by it.
     pub(super) fn of(value: &Bson) -> Option<Self> {
         Self::of_type(value.element_type())
+    }
+
+    /// Whether a value is of this kind.
+    pub(super) fn has(self, value: RawBsonRef<'_>) -> bool {
+        Self::of_type(value.element_type()) == Some(self)
     }
 
     /// For people.
@@ -118,11 +129,91 @@ pub(super) fn moment(value: &Bson) -> Option<DateTime> {
     }
 }
 
+/// What is wrong with a value that nothing is read by, where it is too long for that.
+pub(super) fn too_long(cursor: &str, value: RawBsonRef<'_>) -> Option<String> {
+    let bytes = match value {
+        RawBsonRef::String(text) | RawBsonRef::Symbol(text) => text.len(),
+        RawBsonRef::Binary(binary) => binary.bytes.len(),
+        RawBsonRef::Document(document) => document.as_bytes().len(),
+        _ => 0,
+    };
+    (bytes > MAX_CURSOR).then(|| no_position(cursor))
+}
+
+/// What is said of a value that is too long.
+pub(super) fn no_position(cursor: &str) -> String {
+    format!("field `{cursor}`: more than the {MAX_CURSOR} bytes that documents are read by")
+}
+
+/// The value itself, or where it is a text that is too long, a short one behind it: no other that is short enough to be read lies
+/// between the two, so who has read this one has read all up to there.
+pub(super) fn bounded(value: Bson) -> Bson {
+    match value {
+        Bson::String(text) | Bson::Symbol(text) if text.len() > MAX_CURSOR => behind(&text).into(),
+        other => other,
+    }
+}
+
+/// A text behind a long one, after all that begins as it does.
+fn behind(text: &str) -> String {
+    let cut = (MAX_CURSOR..text.len()).find(|place| text.is_char_boundary(*place));
+    let cut = cut.unwrap_or(text.len());
+    let (head, rest) = text.split_at(cut);
+    // What all begin with, and then more than any of them goes on with.
+    let run = rest.find(|c| c != LAST).unwrap_or(rest.len());
+    if run < MAX_CURSOR && run < rest.len() {
+        return format!("{head}{}{LAST}", &rest[..run]);
+    }
+    // Only a text made for it goes on like this. The next shorter one that is greater; of all texts it passes over itself alone.
+    let head = head.trim_end_matches(LAST);
+    let mut chars = head.chars();
+    let next = chars.next_back().and_then(|last| (last..=LAST).nth(1));
+    next.map_or_else(|| LAST.to_string(), |next| format!("{}{next}", chars.as_str()))
+}
+
+/// The greatest binary value that documents are read by: of two the longer one is greater.
+fn greatest_binary() -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::UserDefined(u8::MAX),
+        bytes: vec![u8::MAX; MAX_CURSOR],
+    })
+}
+
+fn max_cursor() -> i64 {
+    i64::try_from(MAX_CURSOR).unwrap_or(i64::MAX)
+}
+
+/// The cursor field for the server: its value, or where that is too long, a short one of its kind. Of a list nothing but that.
+pub(super) fn short(cursor: &str) -> Document {
+    let field = format!("${cursor}");
+    let branches = vec![
+        doc! { "case": is_long(cursor, "string"), "then": { "$substrCP": [&field, 0, max_cursor() / 4] } },
+        doc! { "case": is_long(cursor, "binData"), "then": greatest_binary() },
+        doc! { "case": is_long(cursor, "object"), "then": { "$literal": {} } },
+        doc! { "case": { "$isArray": [&field] }, "then": { "$literal": [] } },
+    ];
+    doc! { "$switch": { "branches": branches, "default": &field } }
+}
+
+/// Whether the cursor field is too long, for the server.
+pub(super) fn is_any_long(cursor: &str) -> Document {
+    let kinds = ["string", "binData", "object"].map(|kind| is_long(cursor, kind));
+    doc! { "$or": kinds.to_vec() }
+}
+
+/// Whether the cursor field is of one of the server's types and too long, for the server.
+fn is_long(cursor: &str, kind: &str) -> Document {
+    let field = format!("${cursor}");
+    let size = if kind == "object" { "$bsonSize" } else { "$binarySize" };
+    let size = doc! { "$cond": [{ "$eq": [{ "$type": &field }, kind] }, { size: &field }, 0] };
+    doc! { "$gt": [size, max_cursor()] }
+}
+
 /// A value of the cursor field as a position, if it is of the kind that is read.
 pub(super) fn position(document: &RawDocument, cursor: &str, kind: Kind) -> Option<Bson> {
     let value = raw(document, cursor)?;
-    (Kind::of_type(value.element_type()) == Some(kind))
-        .then(|| Bson::try_from(value).ok())
+    kind.has(value)
+        .then(|| Bson::try_from(value).ok().map(bounded))
         .flatten()
 }
 
@@ -165,7 +256,7 @@ fn float(value: &Bson) -> Option<f64> {
 /// Whether a position cannot lie between two values: `1`, `1.0` and a long `1` are the same to the server. Where two numbers are so
 /// near that they may be, they count as the same: that only makes a step longer.
 pub(super) fn is_same(a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> bool {
-    let is_number = |value: RawBsonRef<'_>| Kind::of_type(value.element_type()) == Some(Kind::Number);
+    let is_number = |value| Kind::Number.has(value);
     if a == b || !(is_number(a) && is_number(b)) {
         return a == b;
     }
@@ -188,7 +279,8 @@ fn paths(cursor: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Documents whose cursor field is of a kind, after a value (`MinKey`: all), up to another one. A list is compared by what is in
-/// it, and would be found wherever one of its items is.
+/// it, and would be found wherever one of its items is. Of values that are too long to be read by, texts alone are found: others would
+/// lend no position.
 pub(super) fn range(cursor: &str, kind: Kind, after: &Bson, upto: Option<&Bson>) -> Document {
     let mut range = Document::new();
     if *after != Bson::MinKey {
@@ -196,11 +288,16 @@ pub(super) fn range(cursor: &str, kind: Kind, after: &Bson, upto: Option<&Bson>)
     }
     if let Some(upto) = upto {
         range.insert("$lte", upto.clone());
+    } else if kind == Kind::Binary {
+        range.insert("$lte", greatest_binary());
     }
     if range.is_empty() {
         range.insert("$type", kind.types().to_vec());
     }
     let mut all = vec![doc! { cursor: range }];
+    if kind == Kind::Document {
+        all.push(doc! { "$expr": { "$not": [is_long(cursor, "object")] } });
+    }
     all.extend(paths(cursor).map(|path| doc! { path: { "$not": { "$type": "array" } } }));
     match <[Document; 1]>::try_from(all) {
         Ok([only]) => only,
@@ -208,7 +305,7 @@ pub(super) fn range(cursor: &str, kind: Kind, after: &Bson, upto: Option<&Bson>)
     }
 }
 
-/// Documents whose cursor field is of any other kind, `lists` among them or not. Those that have none are no part of it.
+/// Documents whose cursor field is of any other kind, `lists` among them or not, or too long to be found in a range. Those that have none are no part of it.
 pub(super) fn others(cursor: &str, kind: Kind, lists: bool) -> Document {
     let types = Kind::ALL
         .into_iter()
@@ -218,6 +315,11 @@ pub(super) fn others(cursor: &str, kind: Kind, lists: bool) -> Document {
     let mut any = vec![doc! { cursor: { "$type": types } }];
     if kind == Kind::Number {
         any.push(doc! { cursor: f64::NAN });
+    }
+    match kind {
+        Kind::Binary => any.push(doc! { cursor: { "$gt": greatest_binary() } }),
+        Kind::Document => any.push(doc! { cursor: { "$type": "object" }, "$expr": is_long(cursor, "object") }),
+        _ => {}
     }
     if lists {
         any.extend(paths(cursor).map(|path| doc! { path: { "$type": "array" } }));
@@ -261,6 +363,49 @@ mod tests {
         assert_eq!(order(&1.into(), &1.5.into()), Some(Ordering::Less));
         assert_eq!(order(&i64::MAX.into(), &(i64::MAX - 1).into()), Some(Ordering::Greater));
         assert_eq!(order(&doc! { "a": 1 }.into(), &doc! { "a": 2 }.into()), None);
+    }
+
+    #[test]
+    fn a_long_text_lends_a_short_position_behind_it() {
+        let short = "a".repeat(MAX_CURSOR);
+        assert_eq!(bounded(short.clone().into()), short.clone().into());
+        let behind = |text: &str| match bounded(text.into()) {
+            Bson::String(behind) => behind,
+            other => panic!("{other}"),
+        };
+        let runs = |n: usize| LAST.to_string().repeat(n);
+        // In the middle of a character, with the last character after the cut, and with hardly anything else.
+        for text in [
+            format!("{short}b"),
+            format!("{}{}", "a".repeat(MAX_CURSOR - 1), "ü".repeat(1 << 20)),
+            format!("{short}{}{}", runs(3), "b".repeat(1 << 20)),
+            format!("{short}{}", runs(1 << 20)),
+            format!("a\u{d7ff}{}", runs(1 << 20)),
+        ] {
+            let found = behind(&text);
+            assert!(
+                found > text && found.len() <= 2 * MAX_CURSOR + 8,
+                "{} bytes",
+                found.len()
+            );
+            // The least of those that are greater and short.
+            assert!(found.as_str() < "b");
+        }
+        assert_eq!(behind(&format!("a\u{d7ff}{}", runs(1 << 20))), "a\u{e000}");
+        // Nothing short is greater than this, and there is no end to it.
+        assert_eq!(behind(&runs(1 << 20)), runs(1));
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_told() {
+        let all =
+            rawdoc! { "text": "x".repeat(5_000), "document": { "a": "x".repeat(5_000) }, "short": "x", "number": 1 };
+        let said = |name: &str| too_long(name, all.get(name).unwrap().unwrap());
+        assert_eq!(
+            said("text").as_deref(),
+            Some("field `text`: more than the 4096 bytes that documents are read by")
+        );
+        assert!(said("document").is_some() && said("short").is_none() && said("number").is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use mongodb::bson::raw::RawDocument;
 use mongodb::bson::{Bson, Document};
 
 use super::commit::DeadLetter;
-use super::cursor::{Kind, range};
+use super::cursor::{Kind, range, too_long};
 use super::extract::{Wanted, moment, raw};
 use super::home::Fail;
 use super::parts::{Buckets, Part, date};
@@ -78,6 +78,8 @@ impl Spec {
 pub(super) struct Fold<'s> {
     spec: &'s Spec,
     judges_late: bool,
+    /// Whether the cursor field may be longer than documents are read by: a text, or nobody knows yet.
+    may_be_long: bool,
     only: Option<Buckets>,
     open: Open,
     pub(super) bad: Vec<DeadLetter>,
@@ -89,6 +91,7 @@ impl<'s> Fold<'s> {
         Self {
             spec,
             judges_late: part.judges_late && spec.has_late,
+            may_be_long: Kind::of(part.upto.as_ref().unwrap_or(&part.at)).is_none_or(|kind| kind == Kind::Text),
             only: part.only,
             open: Open::with_room(MAX_STEP_GROUPS + MAX_TIED_GROUPS),
             bad: Vec::new(),
@@ -111,6 +114,12 @@ impl<'s> Fold<'s> {
         self.documents += 1;
         if self.spec.wanted.read(document, values).is_err() {
             self.put_aside(document, "not BSON as it should be".to_owned());
+            return Ok(());
+        }
+        if self.may_be_long
+            && let Some(why) = raw(document, &self.spec.cursor).and_then(|value| too_long(&self.spec.cursor, value))
+        {
+            self.put_aside(document, why);
             return Ok(());
         }
         let groups = self.spec.plan.group_by().len();

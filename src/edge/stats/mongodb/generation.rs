@@ -28,7 +28,12 @@ pub(super) fn version(generation: i64, documents: i64) -> i64 {
 
 /// The token of a lease that is made at a moment and was never taken: greater than those of all leases made before.
 pub(super) fn first_token(now: DateTime) -> i64 {
-    at(now) << BELOW
+    token_of(at(now))
+}
+
+/// The same for what is made in a generation.
+pub(super) fn token_of(generation: i64) -> i64 {
+    version(generation, 0)
 }
 
 /// What a version or a token was made from.

@@ -46,6 +46,11 @@ impl Home {
         Self { client, database }
     }
 
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.database.name()
+    }
+
     fn collection(&self, name: &str) -> Collection<Document> {
         self.database.collection(&format!("headcount_stats_{name}"))
     }

@@ -21,9 +21,10 @@ pub(crate) mod sink;
 mod standing;
 mod states;
 mod tail;
+mod whole;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use headcount_actors::ports::stats::{PartKind, Published, Standing, StatsError, StatsPart, StatsPipeline};
@@ -35,6 +36,7 @@ use tokio::sync::OnceCell;
 
 use self::fold::Spec;
 use self::home::{Fail, Home, connect, majority};
+use self::notes::share_names;
 use self::parts::{Buckets, Hands};
 use super::rollup::Sink;
 use super::sink_url;
@@ -70,6 +72,8 @@ pub(crate) struct MongoPipeline {
     site: Arc<Site>,
     open: OnceCell<Desk>,
     hands: Hands,
+    /// When the publisher has last seen that what is kept is whole.
+    whole_at: Mutex<Option<Instant>>,
 }
 
 /// What never changes.
@@ -120,7 +124,22 @@ impl MongoPipeline {
             site: Arc::new(site),
             open: OnceCell::new(),
             hands: Hands::default(),
+            whole_at: Mutex::new(None),
         }
+    }
+
+    /// Once a second: whether what is kept is whole. Leases that are gone are made again, since nothing else depends on them.
+    async fn keep_whole(&self) -> Result<(), StatsError> {
+        let last = || self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if last().is_some_and(|at| at.elapsed() < CHECK_EVERY) {
+            return Ok(());
+        }
+        let desk = self.desk().await?;
+        if desk.check_whole().await? {
+            desk.make_lost_leases().await?;
+        }
+        *last() = Some(Instant::now());
+        Ok(())
     }
 
     /// Connects on the runtime of whoever uses it first: the driver's own tasks live there.
@@ -183,6 +202,7 @@ impl StatsPipeline for MongoPipeline {
     }
 
     async fn publish(&self) -> Result<Published, StatsError> {
+        self.keep_whole().await?;
         self.desk().await?.publish().await
     }
 
@@ -191,7 +211,13 @@ impl StatsPipeline for MongoPipeline {
     }
 
     async fn standing(&self) -> Result<Standing, StatsError> {
-        Ok(self.desk().await?.standing().await?)
+        let desk = self.desk().await?;
+        let standing = desk.standing().await?;
+        // Where nobody has begun there need not be anything.
+        if standing.is_begun() || desk.is_defined().await? {
+            desk.check_whole().await?;
+        }
+        Ok(standing)
     }
 
     async fn rebuild(&self, from: Wall, to: Wall) -> Result<(Wall, Wall), StatsError> {
@@ -215,6 +241,7 @@ impl Desk {
         self.check_elsewhere().await?;
         self.make_collections().await?;
         self.check_cursor().await?;
+        self.check_whole().await?;
         let kept = self.check_definition().await?;
         if !kept.contains_key("planned") {
             self.plan(kept.get_i64("generation").unwrap_or(0)).await?;
@@ -226,8 +253,7 @@ impl Desk {
     async fn check_elsewhere(&self) -> Result<(), StatsError> {
         let site = &self.site;
         let mine = doc! { "_id": &site.name, "definition.source": site.source.to_string() };
-        let is_here = self.home.pipelines().find_one(doc! { "_id": &site.name }).await;
-        if is_here.map_err(Fail::from)?.is_some() {
+        if self.is_defined().await? {
             return Ok(());
         }
         for place in &site.elsewhere {
@@ -248,6 +274,31 @@ impl Desk {
                     });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a document of this pipeline.
+    async fn is_defined(&self) -> Result<bool, Fail> {
+        let found = self.home.pipelines().find_one(doc! { "_id": &self.site.name }).await?;
+        Ok(found.is_some())
+    }
+
+    /// Whether the pipeline has been planned; an error where what is kept of it is not whole.
+    async fn check_whole(&self) -> Result<bool, Fail> {
+        let check = whole::Check {
+            home: &self.home,
+            pipeline: &self.site.name,
+        };
+        self.home.transact(&check).await
+    }
+
+    async fn make_lost_leases(&self) -> Result<(), Fail> {
+        let shares = share_names(&self.site.name);
+        let all = u64::try_from(shares.len()).unwrap_or(u64::MAX);
+        let leases = self.home.leases();
+        if leases.count_documents(doc! { "_id": { "$in": shares } }).await? < all {
+            publish::make_leases(&self.home, &self.site.name, self.server_now().await?).await?;
         }
         Ok(())
     }
@@ -387,5 +438,7 @@ impl Desk {
     }
 }
 
+/// The publisher looks so often whether what is kept is whole; readers do with every step.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// MongoDB's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;

@@ -4,19 +4,27 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use mongodb::Cursor;
 use mongodb::bson::raw::{RawBsonRef, RawDocumentBuf};
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::Error;
 use mongodb::options::ReadConcern;
 
 use super::Desk;
 use super::commit::{DeadLetter, letter_id};
-use super::cursor::{Kind, others, range};
+use super::cursor::{Kind, is_any_long, no_position, others, range, short};
 use super::extract::{raw, scalar};
 use super::home::{Fail, code};
 use super::ids::{bytes_of, id_of};
 
 /// So many documents of other kinds are told one by one. It is a mistake of whoever writes them, and not of single documents.
 const MAX_ODD: i64 = 1_000;
+/// What is read of them in one look, in bytes: all of it is in memory, and their `_id`s go into one transaction.
+const MAX_ODD_BYTES: usize = 8 << 20;
+/// The name under which the server is asked for the cursor field, which may be of any length, in short.
+const VALUE: &str = "value";
+/// The name under which it says whether that field is too long to be read by.
+const IS_LONG: &str = "is_long";
 /// A look for them may take so long. Only where a list has ever been in the field must the whole collection be looked through.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// MongoDB's code for an operation that took longer than it was allowed to.
@@ -31,13 +39,13 @@ impl Desk {
             .source
             .clone_with_type::<RawDocumentBuf>()
             .find(others(cursor, kind, lists))
-            .projection(projection(cursor))
+            .projection(doc! { "_id": 1, VALUE: short(cursor), IS_LONG: is_any_long(cursor) })
             .limit(MAX_ODD)
             .max_time(LOOK_WITHIN)
             .read_concern(ReadConcern::majority())
             .await;
         let found = match found {
-            Ok(found) => found.try_collect::<Vec<_>>().await,
+            Ok(found) => some(found).await,
             Err(error) => Err(error),
         };
         let found = match found {
@@ -47,8 +55,18 @@ impl Desk {
             Err(error) => return Err(error.into()),
         };
         let letter = |document: &RawDocumentBuf| {
-            let what = match raw(document, cursor) {
-                None => "in a list",
+            let value = raw(document, VALUE);
+            if matches!(raw(document, IS_LONG), Some(RawBsonRef::Boolean(true)))
+                && value.is_some_and(|value| kind.has(value))
+            {
+                return DeadLetter {
+                    source_id: id_of(document),
+                    reason: no_position(cursor),
+                    ahead: None,
+                };
+            }
+            let what = match value {
+                None => "nothing",
                 Some(RawBsonRef::Double(_)) if kind == Kind::Number => "not a number",
                 Some(value) => scalar(value).kind(),
             };
@@ -101,6 +119,18 @@ impl Desk {
             .await?;
         Ok(is_multikey(&plan.into()))
     }
+}
+
+/// As many as may be in memory, and at least one.
+async fn some(mut found: Cursor<RawDocumentBuf>) -> Result<Vec<RawDocumentBuf>, Error> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while bytes < MAX_ODD_BYTES
+        && let Some(document) = found.try_next().await?
+    {
+        bytes += document.as_bytes().len();
+        all.push(document);
+    }
+    Ok(all)
 }
 
 fn is_multikey(plan: &Bson) -> bool {

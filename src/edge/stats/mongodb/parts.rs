@@ -15,6 +15,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use tokio::task::JoinHandle;
 
+use super::generation;
 use super::home::{Fail, Home, code, majority};
 
 /// So long is waited for one part; then the next one is tried.
@@ -125,7 +126,8 @@ impl NewPart<'_> {
             "judges_late": self.judges_late,
             "generation": self.generation,
             "not_before": self.not_before,
-            "token": 0_i64,
+            // Greater than any of a part of this name that was deleted, and that somebody may still hold.
+            "token": generation::token_of(self.generation),
             "owner": "",
             "lease": 0_i64,
             "renewed": DateTime::from_millis(0),

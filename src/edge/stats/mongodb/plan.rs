@@ -14,9 +14,10 @@ use headcount_actors::ports::stats::PartKind;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{ClientSession, Collection};
 
-use super::cursor::{Kind, order, range};
+use super::cursor::{Kind, bounded, order, range, short};
 use super::home::{Fail, Home, Work, insert_many};
 use super::parts::{Buckets, NewPart};
+use super::whole;
 
 /// So many documents are not worth a part of their own, nor is less than a step.
 const MIN_PART: u64 = 50_000;
@@ -65,15 +66,18 @@ fn projection(cursor: &str) -> Document {
     }
 }
 
-/// Some values of the cursor field, in their order.
+/// Some values of the cursor field, in their order; for those that are too long to be read by, short ones of their kind.
 async fn sample(source: &Collection<Document>, cursor: &str, size: u64) -> Result<Vec<Bson>, Fail> {
     let sample = [
         doc! { "$sample": { "size": i64::try_from(size).unwrap_or(i64::MAX) } },
-        doc! { "$project": projection(cursor) },
-        doc! { "$sort": { cursor: 1 } },
+        doc! { "$project": { "_id": 0, "value": short(cursor) } },
+        doc! { "$sort": { "value": 1 } },
     ];
     let sampled: Vec<Document> = source.aggregate(sample).await?.try_collect().await?;
-    Ok(sampled.iter().filter_map(|found| value_in(found, cursor)).collect())
+    Ok(sampled
+        .into_iter()
+        .filter_map(|mut found| found.remove("value"))
+        .collect())
 }
 
 /// The kind of most values of the cursor field; none where there are none yet.
@@ -112,7 +116,7 @@ pub(super) async fn cut(
                 .projection(projection(cursor))
                 .await?;
             match last.and_then(|last| value_in(&last, cursor)) {
-                Some(greatest) => (greatest, true),
+                Some(greatest) => (bounded(greatest), true),
                 None => return Ok(Plan::nothing()),
             }
         }
@@ -174,7 +178,8 @@ impl Work for Write<'_> {
             judges_late: true,
         };
         let all = documents.into_iter().chain([tail.document()]).collect();
-        insert_many(session, &parts, all).await
+        insert_many(session, &parts, all).await?;
+        whole::mark(self.home, self.pipeline, session).await
     }
 }
 

@@ -9,6 +9,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::cursor::{Kind, moment};
 use super::home::Fail;
 use super::parts::{expired, wall};
+use super::plan::kind_of;
 use super::{Desk, notes, now};
 
 /// What waits is counted so far and no further: from there on it is estimated, or just "many".
@@ -80,10 +81,13 @@ impl Desk {
     /// How many documents come after a position, and when the first of them came to be.
     async fn behind(&self, at: &Bson) -> Result<(u64, Option<mongodb::bson::DateTime>), Fail> {
         let cursor = &self.site.spec.cursor;
-        let filter = match Kind::of(at) {
-            None => doc! {},
-            Some(kind) => self.site.spec.after(at, kind, now()),
+        let kind = match Kind::of(at) {
+            Some(kind) => Some(kind),
+            None => kind_of(&self.source, cursor).await?,
         };
+        // Nothing is there, or nothing that is read.
+        let Some(kind) = kind else { return Ok((0, None)) };
+        let filter = self.site.spec.after(at, kind, now());
         let waiting = self.source.count_documents(filter.clone()).limit(MOST).await?;
         if waiting == 0 {
             return Ok((0, None));

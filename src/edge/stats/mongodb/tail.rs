@@ -164,7 +164,8 @@ impl Tail {
             .desk
             .home
             .seen()
-            .find(doc! { "pipeline": &tail.desk.site.name })
+            // Not the mark.
+            .find(doc! { "pipeline": &tail.desk.site.name, "number": { "$exists": true } })
             .sort(doc! { "number": 1 })
             .read_concern(ReadConcern::majority())
             .await?
@@ -389,6 +390,8 @@ impl StatsPart for Tail {
             None => Vec::new(),
         };
         if looked >= self.ask_at {
+            // Also where there is nothing to commit.
+            desk.check_whole().await?;
             self.rebuild = desk.rebuild().await?;
             if self.rebuild.is_some() && desk.has_backlog().await? {
                 self.rebuild = None;

@@ -33,3 +33,4 @@ mod stats_kills;
 mod stats_pipeline;
 mod stats_shapes;
 mod stats_tail;
+mod stats_torn;

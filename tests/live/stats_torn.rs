@@ -1,14 +1,11 @@
 //! `[[stats]]` where a part of what is kept is gone: nothing is counted twice or lost without a word, and somebody is told.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod stats;
 
 use std::time::Duration;
 
 use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, wait_until};
 use mongodb::bson::doc;
 
-use stats::{Pipeline, Run, Source, program};
+use crate::pipelines::{Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);

@@ -7,12 +7,16 @@ use super::{PATIENCE, backend, call, joined, start};
 
 #[test]
 fn on_redis() {
-    killed(&Broker::redis());
+    let broker = Broker::redis();
+    killed(&broker);
+    nothing_is_lost(&broker);
 }
 
 #[test]
 fn on_rabbitmq() {
-    killed(&Broker::rabbitmq());
+    let broker = Broker::rabbitmq();
+    killed(&broker);
+    nothing_is_lost(&broker);
 }
 
 fn killed(broker: &Broker) {
@@ -76,16 +80,6 @@ fn restarted(mut broker: Broker) {
 }
 
 /// Killed again and again while tasks flow: each of them is run, however often.
-#[test]
-fn no_kill_loses_a_task_on_redis() {
-    nothing_is_lost(&Broker::redis());
-}
-
-#[test]
-fn no_kill_loses_a_task_on_rabbitmq() {
-    nothing_is_lost(&Broker::rabbitmq());
-}
-
 fn nothing_is_lost(broker: &Broker) {
     const TASKS: usize = 120;
     const KILLS: u64 = 6;

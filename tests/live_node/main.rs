@@ -2,11 +2,13 @@
 //! Python's own Celery and kombu judge what the node sends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod alike;
 mod commands;
 mod crash;
 mod events;
 #[path = "../stats/mod.rs"]
 mod pipelines;
+mod rejected;
 mod stats;
 mod tasks;
 
@@ -27,15 +29,18 @@ const NODE: &str = "headcount@test";
 #[test]
 fn on_redis() {
     let broker = Broker::redis();
+    alike::alike(&broker);
     commands::seen(&broker);
     events::judged(&broker);
     tasks::to_python(&broker);
     stats::counted(&broker);
+    tasks::two_of_one_name(&broker);
 }
 
 #[test]
 fn on_rabbitmq() {
     let broker = Broker::rabbitmq();
+    alike::alike(&broker);
     commands::seen(&broker);
     events::judged(&broker);
     tasks::to_python(&broker);
@@ -47,6 +52,7 @@ fn on_rabbitmq_alone() {
     let broker = Broker::rabbitmq();
     tasks::results_in_another_redis(&broker);
     tasks::a_quorum_queue_and_two_of_one_name(&broker);
+    rejected::to_the_dead_letters(&broker);
 }
 
 /// A Headcount with a node on this broker; `lines` are further lines of its table.

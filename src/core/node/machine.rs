@@ -11,7 +11,7 @@ use super::events;
 use super::follow;
 use super::rate::{Bucket, Rate};
 use super::revoked::Revoked;
-use super::spec::{MAX_SCHEDULED, NodeSpec, TaskSpec};
+use super::spec::{MAX_SCHEDULED, NodeSpec, TaskSpec, Usage};
 use super::step::{Input, Output, RunId, Settle, Signal, Tag};
 use crate::celery::result::{Failure, State};
 use crate::celery::task::Delivered;
@@ -46,7 +46,10 @@ pub struct Node {
     prefetch: u16,
     next_beat: Mono,
     pub(super) leaving: bool,
+    /// The others are being asked what has been revoked.
+    meeting: bool,
     load: Option<[f64; 3]>,
+    pub(super) usage: Option<Usage>,
 }
 
 impl Node {
@@ -71,7 +74,9 @@ impl Node {
             prefetch: 0,
             next_beat: now.mono,
             leaving: false,
+            meeting: false,
             load: None,
+            usage: None,
             spec,
         }
     }
@@ -80,6 +85,7 @@ impl Node {
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Opened { session } => self.opened(now, session, out),
+            Input::Met { clock, revoked } => self.met(now, clock, &revoked),
             Input::Lost => self.lost(),
             Input::Message { tag, message } => match message {
                 Ok(delivered) => self.message(now, tag, *delivered, out),
@@ -119,6 +125,11 @@ impl Node {
         self.load = load;
     }
 
+    /// What the process has used so far, where it is known: `stats` tells it.
+    pub fn set_usage(&mut self, usage: Option<Usage>) {
+        self.usage = usage;
+    }
+
     /// Whether tasks are running.
     pub fn is_busy(&self) -> bool {
         !self.running.is_empty()
@@ -134,7 +145,19 @@ impl Node {
         }
         self.beat("worker-online", now, out);
         self.next_beat = now.mono + BEAT_EVERY;
+        self.meeting = true;
+        out.push(Output::Meet {
+            revoked: self.revoked.ids(now.mono),
+        });
         out.push(Output::Signal(Signal::WorkerReady));
+    }
+
+    fn met(&mut self, now: Now, clock: u64, revoked: &[String]) {
+        self.meeting = false;
+        self.clock = self.clock.max(clock);
+        for id in revoked {
+            self.revoked.add(id, now.mono);
+        }
     }
 
     fn lost(&mut self) {
@@ -214,7 +237,7 @@ impl Node {
     }
 
     fn has_slot(&self) -> bool {
-        self.running.len() + self.closing < usize::from(self.concurrency)
+        !self.meeting && self.running.len() + self.closing < usize::from(self.concurrency)
     }
 
     fn has_turn(&mut self, call: &Call, now: Mono) -> bool {

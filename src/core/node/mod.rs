@@ -29,5 +29,5 @@ mod tests;
 pub use call::CallInfo;
 pub use machine::Node;
 pub use rate::{Rate, RateError};
-pub use spec::{About, MAX_CONCURRENCY, MAX_SCHEDULED, NodeSpec, Retries, TaskSpec};
+pub use spec::{About, MAX_CONCURRENCY, MAX_SCHEDULED, NodeSpec, Retries, TaskSpec, Usage};
 pub use step::{Conclusion, Input, Outcome, Output, RunId, Settle, Signal, Tag};

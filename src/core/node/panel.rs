@@ -24,6 +24,11 @@ impl Node {
     pub(super) fn command(&mut self, now: Now, command: Command, out: &mut Vec<Output>) {
         // A Lamport clock: later than what was heard, and than all before.
         self.clock = self.clock.max(command.clock).saturating_add(1);
+        if command.method == "shutdown" && self.spec.obeys_shutdown {
+            // As a worker, which leaves at once and does not answer.
+            out.push(Output::Shutdown);
+            return;
+        }
         let answered = match self.obey(now, &command.method, &command.arguments, out) {
             Ok(answered) => answered,
             Err(raised) => json!({"error": raised}),
@@ -38,7 +43,7 @@ impl Node {
         match method {
             "ping" => Ok(ok("pong")),
             "stats" => Ok(self.stats(now)),
-            "active" | "dump_active" => Ok(self.active()),
+            "active" | "dump_active" => Ok(self.active(arguments.get("safe") == Some(&Value::Bool(true)))),
             "reserved" | "dump_reserved" => Ok(self.shown_reserved()),
             "scheduled" | "dump_schedule" => Ok(self.shown_scheduled()),
             "registered" | "dump_tasks" => Ok(self.registered(arguments)),
@@ -63,7 +68,10 @@ impl Node {
             "disable_events" => Ok(ok(self.switch_events(false))),
             "pool_grow" => self.resize(arguments, true),
             "pool_shrink" => self.resize(arguments, false),
-            "shutdown" => self.obey_shutdown(out),
+            // Sent to all workers, as it often is, it must not take the one who watches them.
+            "shutdown" => Ok(no(
+                "Headcount does not obey shutdown: set obey_shutdown = true in its [[node]]",
+            )),
             // Elections are held by gossip, in which Headcount does not take part; a worker without it keeps silent too.
             "election" => Ok(Value::Null),
             "autoscale" => Err("ValueError('Autoscale not enabled')".into()),
@@ -86,17 +94,28 @@ impl Node {
                 "max-concurrency": self.concurrency,
                 "processes": [self.spec.about.pid],
                 "max-tasks-per-child": "N/A",
+                "put-guarded-by-semaphore": false,
                 "timeouts": [0, 0],
+                // No pipes lead to processes that would have to be written to.
+                "writes": "N/A",
             },
             "broker": self.spec.about.broker,
             "prefetch_count": self.prefetch(),
-            "rusage": "N/A",
+            "rusage": self.usage.map_or_else(|| json!("N/A"), |usage| json!(usage)),
         })
     }
 
-    fn active(&self) -> Value {
+    /// `safe`: the arguments as people read them, and shortened.
+    fn active(&self, safe: bool) -> Value {
         let pid = self.spec.about.pid;
-        let shown = |run: &super::call::Run| run.call.shown(&self.spec.hostname, Some((run.since.wall, pid)));
+        let shown = |run: &super::call::Run| {
+            let mut shown = run.call.shown(&self.spec.hostname, Some((run.since.wall, pid)));
+            if safe {
+                shown["args"] = json!(run.call.message.argsrepr());
+                shown["kwargs"] = json!(run.call.message.kwargsrepr());
+            }
+            shown
+        };
         self.running.values().map(shown).collect()
     }
 
@@ -142,9 +161,18 @@ impl Node {
 
     fn report(&self) -> String {
         let about = &self.spec.about;
+        let named = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut text = format!(
-            "\nsoftware -> headcount:{}\nplatform -> system:{}\n",
-            about.version, about.system
+            "\nsoftware -> headcount:{}\n\
+             platform -> system:{} arch:{}\n            kernel version:{} imp:Rust\n\
+             loader   -> headcount\n\
+             settings -> transport:{} results:{}\n\n",
+            about.version,
+            about.system,
+            about.arch,
+            about.kernel,
+            named(about.broker.get("transport")),
+            named(about.settings.get("result_backend")),
         );
         for (key, value) in &about.settings {
             text.push_str(&format!("{key}: {}\n", repr(value)));
@@ -339,17 +367,6 @@ impl Node {
             self.concurrency = self.concurrency.saturating_sub(by).max(1);
             Ok(ok("pool will shrink"))
         }
-    }
-
-    fn obey_shutdown(&self, out: &mut Vec<Output>) -> Answer {
-        if self.spec.obeys_shutdown {
-            out.push(Output::Shutdown);
-            return Ok(Value::Null);
-        }
-        // Sent to all workers, as it often is, it must not take the one who watches them.
-        Ok(no(
-            "Headcount does not obey shutdown: set obey_shutdown = true in its [[node]]",
-        ))
     }
 }
 

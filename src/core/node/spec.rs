@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::rate::Rate;
@@ -57,10 +58,51 @@ pub struct About {
     pub version: String,
     /// The system, such as `Linux`.
     pub system: String,
+    /// What its programs are, such as `64bit, ELF`.
+    pub arch: String,
+    /// The version of its kernel.
+    pub kernel: String,
     /// The broker, as `stats` shows it, without secrets.
     pub broker: Map<String, Value>,
     /// The settings, as `conf` shows them, without secrets.
     pub settings: Map<String, Value>,
+}
+
+/// What a process has used since its start: the fields of getrusage(2), by Celery's names for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Processor time of its own, in seconds.
+    pub utime: f64,
+    /// Processor time in the kernel, in seconds.
+    pub stime: f64,
+    /// The most memory, in KiB.
+    pub maxrss: i64,
+    /// Not kept by Linux, as all of these that say no more.
+    pub ixrss: i64,
+    /// Not kept.
+    pub idrss: i64,
+    /// Not kept.
+    pub isrss: i64,
+    /// Page faults without reading.
+    pub minflt: i64,
+    /// Page faults with reading.
+    pub majflt: i64,
+    /// Not kept.
+    pub nswap: i64,
+    /// Blocks of 512 bytes that were read.
+    pub inblock: i64,
+    /// Blocks that were written.
+    pub oublock: i64,
+    /// Not kept.
+    pub msgsnd: i64,
+    /// Not kept.
+    pub msgrcv: i64,
+    /// Not kept.
+    pub nsignals: i64,
+    /// Times that it waited.
+    pub nvcsw: i64,
+    /// Times that it was made to wait.
+    pub nivcsw: i64,
 }
 
 /// One task that the node runs.

@@ -41,6 +41,13 @@ pub enum Input {
         /// Greater than that of any session before.
         session: u64,
     },
+    /// The others have been asked, or could not be: see [`Output::Meet`].
+    Met {
+        /// The latest of their logical clocks.
+        clock: u64,
+        /// The ids that they have as revoked.
+        revoked: Vec<String>,
+    },
     /// The session has ended. What was taken and not acknowledged comes again.
     Lost,
     /// A message from the queue.
@@ -88,6 +95,11 @@ pub enum Outcome {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Output {
+    /// Ask the others what has been revoked, and tell them these. No task begins before [`Input::Met`].
+    Meet {
+        /// What this one has as revoked.
+        revoked: Vec<String>,
+    },
     /// Run a task. Its end comes back as [`Input::Ended`].
     Start {
         /// Which run.

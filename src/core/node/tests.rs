@@ -60,6 +60,10 @@ impl World {
             out: Vec::new(),
         };
         world.step(Input::Opened { session: 1 });
+        let opened = std::mem::take(&mut world.out);
+        world.meet(&[]);
+        // What the tests look at is what came of joining.
+        world.out = opened;
         world
     }
 
@@ -67,6 +71,12 @@ impl World {
         self.out.clear();
         self.node.step(self.now, input, &mut self.out);
         &self.out
+    }
+
+    /// The others have told what they have as revoked.
+    fn meet(&mut self, revoked: &[&str]) {
+        let revoked = revoked.iter().map(|id| (*id).to_owned()).collect();
+        self.step(Input::Met { clock: 40, revoked });
     }
 
     fn pass(&mut self, span: Duration) -> &[Output] {
@@ -105,6 +115,11 @@ impl World {
     }
 
     fn ask(&mut self, method: &str, arguments: Value) -> Value {
+        self.answer(method, arguments).unwrap()
+    }
+
+    /// What is answered, if anything is.
+    fn answer(&mut self, method: &str, arguments: Value) -> Option<Value> {
         let Value::Object(arguments) = arguments else {
             panic!("arguments are an object")
         };
@@ -122,8 +137,8 @@ impl World {
             .publications()
             .into_iter()
             .find(|sent| sent.to != To::Events(String::new()) && sent.headers.contains_key("ticket"));
-        let body: Value = serde_json::from_slice(&answer.unwrap().body).unwrap();
-        body["headcount@h"].clone()
+        let body: Value = serde_json::from_slice(&answer?.body).unwrap();
+        Some(body["headcount@h"].clone())
     }
 
     fn started(&self) -> Vec<RunId> {
@@ -623,10 +638,30 @@ fn after_a_lost_session_a_running_task_answers_for_its_message_that_comes_again(
     world.session = 2;
     world.step(Input::Opened { session: 2 });
     assert_eq!(world.kinds(), ["worker-online"]);
+    world.meet(&[]);
     let again = world.deliver(task("1", LATE));
     assert!(world.started().is_empty(), "it runs already");
     world.end(run, Outcome::Success(Value::Null));
     assert_eq!(world.settled(), [(again, Settle::Ack)]);
+}
+
+#[test]
+fn no_task_begins_before_the_others_have_told_what_is_revoked() {
+    let mut world = World::new(|_| ());
+    world.ask("revoke", json!({"task_id": "9"}));
+    world.step(Input::Lost);
+    world.session = 2;
+    let out = world.step(Input::Opened { session: 2 });
+    let told = |output: &Output| matches!(output, Output::Meet { revoked } if revoked == &["9"]);
+    assert!(out.iter().any(told), "{out:?}");
+    world.deliver(task("1", ECHO));
+    world.deliver(task("2", ECHO));
+    world.pass(seconds(1));
+    assert!(world.started().is_empty());
+    world.meet(&["1"]);
+    let started = world.started();
+    assert_eq!(started.len(), 1, "the other one is revoked");
+    assert!(world.ask("clock", json!({}))["clock"].as_u64() > Some(40));
 }
 
 #[test]
@@ -844,7 +879,7 @@ fn commands_are_answered_as_by_a_worker() {
     );
     assert!(!world.out.iter().any(|output| matches!(output, Output::Shutdown)));
     let mut obeys = World::new(|spec| spec.obeys_shutdown = true);
-    assert_eq!(obeys.ask("shutdown", json!({})), Value::Null);
+    assert_eq!(obeys.answer("shutdown", json!({})), None, "a worker does not answer");
     assert!(obeys.out.iter().any(|output| matches!(output, Output::Shutdown)));
 }
 

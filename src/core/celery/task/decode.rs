@@ -367,10 +367,11 @@ fn nameless(why: Why) -> NotATask {
 
 fn named<T>(read: Result<T, Why>, id: &str, name: &str) -> Result<T, NotATask> {
     read.map_err(|why| {
-        // A content type that is not accepted is rejected, as are wrong headers and bodies of a wrong shape.
+        // A content type that is not accepted is rejected, as are wrong headers and bodies of a wrong shape; so is what is too
+        // large here, and sound elsewhere: it may be kept among the dead letters.
         let undecodable = matches!(
             why,
-            Why::Malformed(Malformed::Body | Malformed::Compression | Malformed::Envelope | Malformed::TooLarge)
+            Why::Malformed(Malformed::Body | Malformed::Compression | Malformed::Envelope)
         );
         NotATask {
             id: Some(id.to_owned()),

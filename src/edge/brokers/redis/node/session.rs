@@ -145,9 +145,9 @@ impl Work<'_> {
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taking: Option<Taking> = None;
-        let mut leaving = false;
+        let (mut leaving, mut takes) = (false, true);
         loop {
-            if taking.is_none() && !leaving && self.node.held().len() < usize::from(self.prefetch) {
+            if taking.is_none() && takes && self.node.held().len() < usize::from(self.prefetch) {
                 let turn = self.node.turn.clone().lock_owned().await;
                 let held = self.node.held.clone();
                 taking = self.taker.take().map(|taker| take(taker, held, turn));
@@ -159,7 +159,8 @@ impl Work<'_> {
                 // What is ordered first: acknowledgements make room for what comes.
                 biased;
                 order = orders.orders.recv(), if !leaving => match order.ok_or_else(gone)? {
-                    Order::Leave => leaving = true,
+                    Order::TakeNoMore => takes = false,
+                    Order::Leave => (leaving, takes) = (true, false),
                     order => self.carry_out(order).await?,
                 },
                 took = async { match taking.as_mut() { Some(taking) => taking.await, None => std::future::pending().await } } => {
@@ -206,7 +207,7 @@ impl Work<'_> {
                 }
                 Ok(())
             }
-            Order::Leave => Ok(()),
+            Order::TakeNoMore | Order::Leave => Ok(()),
         }
     }
 

@@ -188,7 +188,10 @@ fn pickle_and_what_is_too_large_are_refused_unread() {
     let large = vec![b' '; MAX_TASK + 1];
     let refused = decode(amqp(json!({"id": "1", "task": "t"}), &large)).unwrap_err();
     assert_eq!(refused.why, Why::Malformed(Malformed::TooLarge));
-    assert!(!refused.acknowledged, "whoever wants it finds it among the dead letters");
+    assert!(
+        !refused.acknowledged,
+        "whoever wants it finds it among the dead letters"
+    );
     let refused = decode(RawTask::Redis { payload: &large }).unwrap_err();
     assert_eq!(refused.why, Why::Malformed(Malformed::TooLarge));
 }

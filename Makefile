@@ -31,7 +31,7 @@ simulate: ## 10,000 worker-days of quiet and all faults: the figures of docs/det
 	cargo run --release --bin headcount -- simulate --days 8.4 --fault-days 1 --markdown docs/detection.md --plot docs/detection.svg
 
 soak: install ## what takes ten minutes: a long time of nothing, memory and threads flat
-	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live_quiet -- --nocapture
+	HEADCOUNT_SOAK=1 cargo test --features fault-points --test live quiet:: -- --nocapture
 
 matrix: install ## real faults, ten times each on both brokers, into docs/detection.md; half an hour (ONLY=half_open: one of them)
 	HEADCOUNT_MATRIX=$(or $(ONLY),all) cargo test --features fault-points --test matrix

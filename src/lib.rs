@@ -7,4 +7,5 @@ pub mod config;
 mod greeting;
 mod record;
 mod resume;
+pub mod telemetry;
 pub mod wire;

@@ -1,12 +1,10 @@
 //! The program: reads the command line and calls the command.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use headcount::cli::{Cli, Command, Notify};
-use headcount::commands;
-use tracing_subscriber::EnvFilter;
+use headcount::{commands, telemetry};
 
 fn main() -> ExitCode {
     // First of all: whoever opens a TLS connection later uses this provider, and there is no other in the program.
@@ -16,7 +14,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
-    log_to_stderr(if matches!(cli.command, Command::Run(_)) {
+    telemetry::install(if matches!(cli.command, Command::Run(_)) {
         "info"
     } else {
         "warn"
@@ -59,21 +57,4 @@ fn explain(error: &clap::Error) -> ExitCode {
         (true, true) => commands::probe::UNKNOWN,
         (true, false) => commands::WRONG,
     })
-}
-
-/// For people on a terminal, JSON for whoever collects it elsewhere. `RUST_LOG` overrides `level`.
-fn log_to_stderr(level: &str) {
-    // lapin and its like tell every connection's end as an error of theirs; whoever uses them says it better.
-    let usual = format!("{level},actix_server=warn,lapin=off,async_rs=off,redis=off");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false)
-            .with_ansi(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
-            .init();
-    } else {
-        log.json().flatten_event(true).init();
-    }
 }

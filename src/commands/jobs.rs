@@ -6,6 +6,7 @@ mod python;
 use std::io::Read;
 use std::process::ExitCode;
 
+use headcount_core::celery::plain_json;
 use headcount_core::schedule::RunState;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -111,6 +112,14 @@ fn tone(state: &str) -> Tone {
     }
 }
 
+/// Python's `json.dumps` also writes `NaN` and `Infinity`: they become null, and cost the one entry that they are in.
+fn read_json(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text).or_else(|strict| match plain_json(text.as_bytes()) {
+        Ok(plain) => serde_json::from_str(&plain),
+        Err(_) => Err(strict),
+    })
+}
+
 fn run_import(args: &ImportJobs) -> Outcome {
     let shown = args.file.display();
     let mut text = String::new();
@@ -123,8 +132,7 @@ fn run_import(args: &ImportJobs) -> Outcome {
     if text.len() as u64 > MAX_IMPORT {
         return Err(CommandError::Failed(format!("{shown}: larger than {MAX_IMPORT} bytes")));
     }
-    let json: Value =
-        serde_json::from_str(&text).map_err(|error| CommandError::Failed(format!("{shown}: not JSON: {error}")))?;
+    let json = read_json(&text).map_err(|error| CommandError::Failed(format!("{shown}: not JSON: {error}")))?;
     let wishes = import::Wishes {
         timezone: args.timezone.clone(),
         broker: args.broker.clone(),
@@ -149,4 +157,19 @@ fn run_import(args: &ImportJobs) -> Outcome {
     } else {
         ExitCode::from(FAILED)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_python_writes_for_no_number_costs_the_entry_and_not_the_file() {
+        let text = r#"{"bad": {"task": "t", "schedule": 10, "args": [NaN]}, "good": {"task": "t", "schedule": 10}}"#;
+        let imported = import::import(&read_json(text).unwrap(), &import::Wishes::default()).unwrap();
+        assert_eq!(imported.jobs, 1, "{imported:?}");
+        assert!(imported.toml.contains("\"good\"") && !imported.whole, "{imported:?}");
+        assert!(imported.remarks[0].contains("bad: left out: args: "), "{imported:?}");
+        assert!(read_json("{\"a\": }").is_err());
+    }
 }

@@ -121,7 +121,9 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 fn in_words(expected: &str) -> String {
     match expected {
         "u8" => "a whole number from 0 to 255".to_owned(),
-        "u16" | "u32" | "u64" | "usize" => "a whole number from 0".to_owned(),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number from 0".to_owned(),
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
         "a sequence" => "an array".to_owned(),
         "a map" => "a table".to_owned(),

@@ -125,7 +125,12 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
                 &visitor,
             )),
             Value::Int(number) => visitor.visit_i64(*number),
-            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Float(number) if number.is_finite() => visitor.visit_f64(*number),
+            // No setting is endless, and an argument of a job would be sent as null: JSON has no such number.
+            Value::Float(number) => Err(de::Error::invalid_type(
+                Unexpected::Other(&format!("{number}, which is no number")),
+                &visitor,
+            )),
             Value::Bool(truth) => visitor.visit_bool(*truth),
             Value::Array(items) => visitor.visit_seq(Items(items.iter())),
             Value::Table(table) => TableDeserializer(table).deserialize_any(visitor),

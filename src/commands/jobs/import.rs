@@ -234,7 +234,7 @@ fn usable_name(name: &str) -> String {
 /// A value as TOML has it.
 fn toml_of(value: &Value) -> Result<toml::Value, String> {
     Ok(match value {
-        Value::Null => return Err("TOML has no null (None)".to_owned()),
+        Value::Null => return Err("TOML has no null (None, or a NaN or an Infinity, which JSON has not)".to_owned()),
         Value::Bool(truth) => toml::Value::Boolean(*truth),
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(number), _) => toml::Value::Integer(number),

@@ -569,6 +569,15 @@ fn jobs_are_checked() {
         ("every = \"1m\"", "this key is required"),
         ("task = \"t\"\nevery = \"1m\"\nargs = 3", "expected an array"),
         ("task = \"t\"\nevery = \"1m\"\nargs = [1979-05-27]", "the date"),
+        (
+            "task = \"t\"\nevery = \"1m\"\nargs = [1.0, nan]",
+            "found NaN, which is no number",
+        ),
+        (
+            "task = \"t\"\nevery = \"1m\"\nkwargs = { most = inf }",
+            "found inf, which is no number",
+        ),
+        ("task = \"t\"\nevery = \"1m\"\npriority = 300", "from 0 to 255"),
         ("task = \"t\"\nevery = \"1m\"\ncorn = \"x\"", "did you mean `cron`?"),
     ] {
         let found = problems(&job(lines));

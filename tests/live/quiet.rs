@@ -1,6 +1,5 @@
 //! What is no failure: a warm shutdown, a rolling restart, a busy solo worker, all slots busy, and a long time of nothing.
 //! Not one message, and memory and threads stay flat meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,6 +1,4 @@
 //! A panic in one actor restarts that one, and the next worker's death is still told.
-#![cfg(feature = "fault-points")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! What is counted of tasks, against a recomputation in Python from the same events; and what is left of it after a restart.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

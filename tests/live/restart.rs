@@ -1,5 +1,4 @@
 //! Headcount itself is killed and started again: it remembers what it has told.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! `probe` and `status` against real fleets: for people, for programs, and the exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
 use std::time::Duration;

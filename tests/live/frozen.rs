@@ -1,6 +1,5 @@
 //! A fleet's only worker is stopped for 40 s, or the network between it and its broker holds every packet for 50 s while
 //! both ends believe that the connection stands: one DOWN that says so, and one RECOVERED.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 

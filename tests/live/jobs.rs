@@ -1,5 +1,4 @@
 //! Scheduled jobs with real Celery workers: what reaches them, what is known of it, and that a kill runs nothing twice.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

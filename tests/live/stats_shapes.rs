@@ -1,8 +1,5 @@
 //! `[[stats]]` in other shapes than the usual one: fields within fields, buckets of five minutes, no groups at all, more values
 //! than are counted exactly, documents that come late; and what `headcount stats status` says of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +11,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::Value;
 
-use stats::{Dice, Pipeline, Source, program};
+use crate::pipelines::{Dice, Pipeline, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);

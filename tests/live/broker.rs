@@ -1,5 +1,4 @@
 //! A broker is killed and restarted: that is told once, and that it is back once, and its fleets are not blamed.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

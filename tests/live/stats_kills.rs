@@ -1,7 +1,4 @@
 //! A pipeline that is killed again and again, and a MongoDB that goes meanwhile, count every document once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod stats;
 
 use std::time::Duration;
 
@@ -10,7 +7,7 @@ use headcount_testkit::{
 };
 use mongodb::bson::doc;
 
-use stats::{Dice, Pipeline, Run, Source, program};
+use crate::pipelines::{Dice, Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(120);

@@ -1,13 +1,10 @@
 //! Headcount as a Celery node, among real brokers, the real `celery` command, a real Flower, Python producers and workers.
 //! Python's own Celery and kombu judge what the node sends.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod alike;
 mod commands;
 mod crash;
 mod events;
-#[path = "../stats/mod.rs"]
-mod pipelines;
 mod rejected;
 mod stats;
 mod tasks;

@@ -1,5 +1,4 @@
 //! SIGHUP: a right configuration takes over, a wrong one is refused and the old one stays.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

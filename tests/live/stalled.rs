@@ -1,5 +1,4 @@
 //! Workers that beat and answer, and do not work: each is found stalled, and up again when it works.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,4 @@
 //! The order in which a pipeline reads: documents that come out of it, clocks that are wrong, and cursor fields with odd values.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod stats;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +7,7 @@ use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, wait_until};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use stats::{Pipeline, Run, Source, program};
+use crate::pipelines::{Pipeline, Run, Source, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);

@@ -1,8 +1,5 @@
 //! `[[stats]]` with a real MongoDB and a stand-in for Elasticsearch: what is inserted is in both sinks, whatever it holds, and
 //! whatever the sinks say meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod stats;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +8,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::json;
 
-use stats::{FAULTS, Pipeline, Run, Source, on_a_terminal, program};
+use crate::pipelines::{FAULTS, Pipeline, Run, Source, on_a_terminal, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);
@@ -166,7 +163,7 @@ fn numbers_dates_and_texts_of_all_kinds_come_to_what_they_should() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     // Settled soon, so that all of it is a backlog.
     let settled = "lease = \"1s\"\nsettle = \"1s\"\nstep = 700";
-    let pipeline = Pipeline::of(&mongo, &elastic.sink("clicks-1m"), settled, stats::PLAIN);
+    let pipeline = Pipeline::of(&mongo, &elastic.sink("clicks-1m"), settled, crate::pipelines::PLAIN);
     let source = Source::of(&mongo);
     source.insert_past(5_000, 30, 1_200);
     let bad = bad();

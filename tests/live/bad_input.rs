@@ -1,5 +1,4 @@
 //! Whatever a broker brings is counted and stops nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,4 @@
 //! A broker is recorded, and the trace replayed: what happened is what comes out, whatever happened to the recorder.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,4 @@
 //! A worker is killed: people read it within 12 s, and that it is back within 10 s.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,5 +1,4 @@
 //! A fleet whose broker cannot be reached is watched through a Flower that can: a real one, in front of a real broker.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
 //! Workers that lack one signal or another, and those who leave with tasks under way: what is said of each.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! `check --connect` against a real broker, and `notify test` against a stand-in for Slack.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use headcount_testkit::{Broker, ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, wait_until};
 use serde_json::{Value, json};
 
-use super::pipelines::{Pipeline, Source};
 use super::{HEADCOUNT, PATIENCE, backend, call, config, joined};
+use crate::pipelines::{Pipeline, Source};
 
 pub(crate) fn counted(broker: &Broker) {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());

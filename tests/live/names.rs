@@ -1,5 +1,4 @@
 //! Names are not workers: a deploy that brings new ones is no loss, and one name may stand for two processes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! A wrong configuration is explained; a broker that refuses or is not there is tried again.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
 use std::sync::Arc;

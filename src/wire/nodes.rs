@@ -88,7 +88,10 @@ impl Plan<'_> {
                 routes: own.config.routes(),
                 about,
             },
-            hooks: vec![Arc::new(Log), Arc::new(Count::new(self.meters.clone(), broker.name()))],
+            hooks: vec![
+                Arc::new(Log::default()),
+                Arc::new(Count::new(self.meters.clone(), broker.name())),
+            ],
             neighbours: brokers.get(&node.broker).cloned(),
             broker,
             results,

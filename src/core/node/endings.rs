@@ -202,8 +202,8 @@ impl Node {
         self.leaving = true;
         out.push(Output::Signal(Signal::WorkerShutdown));
         let waiting = std::mem::take(&mut self.reserved).into_iter();
-        let scheduled = std::mem::take(&mut self.scheduled).into_values();
-        for tag in waiting.chain(scheduled).filter_map(|call| call.tag) {
+        let waiting = waiting.filter_map(|call| call.tag);
+        for tag in waiting.chain(self.scheduled.clear()) {
             settle(tag, Settle::Requeue, out);
         }
         if self.session.is_some() {

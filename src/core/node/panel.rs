@@ -1,14 +1,17 @@
 //! The commands that a node answers, each as a Celery worker does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::endings::postrun;
+use super::endings::{postrun, settle};
 use super::events;
 use super::machine::Node;
 use super::rate::Rate;
-use super::step::{Output, RunId};
+use super::schedule::Due;
+use super::spec::MAX_SHOWN;
+use super::step::{Output, RunId, Settle};
 use crate::celery::result::State;
 use crate::celery::task::{iso8601, repr};
 use crate::celery::{Command, answer};
@@ -120,18 +123,16 @@ impl Node {
     }
 
     fn shown_reserved(&self) -> Value {
-        self.reserved
-            .iter()
-            .map(|call| call.shown(&self.spec.hostname, None))
-            .collect()
+        let waiting = self.reserved.iter();
+        within(waiting.map(|call| call.shown(&self.spec.hostname, None)))
     }
 
     fn shown_scheduled(&self) -> Value {
-        let shown = |((eta, _), call): (&(crate::time::Wall, u64), &super::call::Call)| {
+        let shown = |(eta, call): (crate::time::Wall, &super::call::Call)| {
             // The priority of Celery's timer, which is the same for all of them.
-            json!({"eta": iso8601(*eta), "priority": 6, "request": call.shown(&self.spec.hostname, None)})
+            json!({"eta": iso8601(eta), "priority": 6, "request": call.shown(&self.spec.hostname, None)})
         };
-        self.scheduled.iter().map(shown).collect()
+        within(self.scheduled.calls().map(shown))
     }
 
     fn registered(&self, arguments: &Map<String, Value>) -> Value {
@@ -181,23 +182,22 @@ impl Node {
     }
 
     fn query(&self, arguments: &Map<String, Value>) -> Value {
-        let ids = texts(arguments.get("ids"));
+        let ids: BTreeSet<String> = texts(arguments.get("ids")).into_iter().collect();
         let (hostname, pid) = (self.spec.hostname.as_str(), self.spec.about.pid);
         let mut found = Map::new();
-        let mut note = |id: &str, state: &str, shown: Value| {
-            if ids.iter().any(|asked| asked == id) {
-                found.insert(id.to_owned(), json!([state, shown]));
-            }
+        let asked = |call: &&super::call::Call| ids.contains(&call.message.id);
+        let mut note = |call: &super::call::Call, state: &str, running| {
+            let shown = call.shown(hostname, running);
+            found.insert(call.message.id.clone(), json!([state, shown]));
         };
-        for call in self.scheduled.values() {
-            note(&call.message.id, "scheduled", call.shown(hostname, None));
+        for call in self.scheduled.calls().map(|(_, call)| call).filter(asked) {
+            note(call, "scheduled", None);
         }
-        for call in &self.reserved {
-            note(&call.message.id, "reserved", call.shown(hostname, None));
+        for call in self.reserved.iter().filter(asked) {
+            note(call, "reserved", None);
         }
-        for run in self.running.values() {
-            let shown = run.call.shown(hostname, Some((run.since.wall, pid)));
-            note(&run.call.message.id, "active", shown);
+        for run in self.running.values().filter(|run| asked(&&run.call)) {
+            note(&run.call, "active", Some((run.since.wall, pid)));
         }
         Value::Object(found)
     }
@@ -258,8 +258,9 @@ impl Node {
             return Ok(ok(&format!("tasks {shown} flagged as revoked")));
         }
         // As a worker does, it names whom it has: also those that wait, which are not run.
-        let waiting = self.reserved.iter().chain(self.scheduled.values());
-        let waiting = waiting.map(|call| &call.message.id).filter(|id| ids.contains(*id));
+        let ids: BTreeSet<String> = ids.into_iter().collect();
+        let waiting = self.reserved.iter().map(|call| &call.message.id);
+        let waiting = waiting.chain(self.scheduled.ids()).filter(|id| ids.contains(*id));
         let mut terminated: Vec<String> = waiting.cloned().collect();
         self.drop_scheduled(now, out);
         let known = |(run, it): (&RunId, &super::call::Run)| ids.contains(&it.call.message.id).then_some(*run);
@@ -281,16 +282,12 @@ impl Node {
 
     /// Those that wait for their time and are revoked need not wait.
     fn drop_scheduled(&mut self, now: Now, out: &mut Vec<Output>) {
-        let revoked = |node: &Self, call: &super::call::Call| node.revoked.contains(&call.message.id, now.mono);
-        let keys: Vec<_> = self
-            .scheduled
-            .iter()
-            .filter(|(_, call)| revoked(self, call))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            if let Some(call) = self.scheduled.remove(&key) {
-                self.revoke(now, call, None, out);
+        let revoked = self.scheduled.take(|id| self.revoked.contains(id, now.mono));
+        for due in revoked {
+            match due {
+                Due::Call(call) => self.revoke(now, *call, None, out),
+                // It comes again, with all that is needed to tell who waits for it.
+                Due::Left(tag) => settle(tag, Settle::Requeue, out),
             }
         }
     }
@@ -368,6 +365,19 @@ impl Node {
             Ok(ok("pool will shrink"))
         }
     }
+}
+
+/// The first of these that are within [`MAX_SHOWN`].
+fn within(shown: impl Iterator<Item = Value>) -> Value {
+    let mut left = MAX_SHOWN;
+    let fits = |one: &Value| match left.checked_sub(one.to_string().len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    shown.take_while(fits).collect()
 }
 
 fn ok(text: &str) -> Value {

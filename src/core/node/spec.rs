@@ -8,9 +8,18 @@ use serde_json::{Map, Value};
 use super::rate::Rate;
 use crate::celery::task::Routes;
 
-/// Tasks that wait for their time (ETA or countdown) in this process; beyond it the node takes no more, and they wait at the
-/// broker. Each takes about 1 KiB, and at most [`crate::celery::task::MAX_TASK`].
-pub const MAX_SCHEDULED: usize = 1_000;
+/// Tasks that wait for their time (ETA or countdown), unsettled at the broker. Beyond it the node takes no more, whatever it is,
+/// until one of them is due. AMQP counts what is unsettled to 65,535, and there Celery's own workers end as well; what is left of that
+/// is for the tasks that can run.
+pub const MAX_SCHEDULED: usize = 65_000;
+
+/// What of these is in memory, in bytes; the latest of the others are only noted, and read anew when they are due. 64 MiB hold
+/// some 60,000 without arguments worth mentioning, and any four of [`crate::celery::task::MAX_TASK`].
+pub const MAX_SCHEDULED_BYTES: usize = 64 << 20;
+
+/// What `reserved` and `scheduled` answer with at most, in bytes: then they leave out the last. An answer of 65,000 tasks would be
+/// larger than RabbitMQ lets a message be (16 MiB since its version 4).
+pub(super) const MAX_SHOWN: usize = 8 << 20;
 
 /// The most tasks that run at once, also after `pool_grow`.
 pub const MAX_CONCURRENCY: u16 = 1_000;

@@ -212,6 +212,13 @@ pub enum Signal {
     },
     /// `task_rejected`: a message that is no task, or not what it should be.
     TaskRejected(NotATask),
+    /// No signal of Celery's: so many tasks wait for their time.
+    Waiting {
+        /// How many.
+        tasks: usize,
+        /// They are as many as may wait, and the node takes no others.
+        full: bool,
+    },
     /// `task_internal_error`: a task that was to follow could not be sent, and is lost.
     TaskInternalError {
         /// Its name.

@@ -163,6 +163,8 @@ impl World {
     fn signals(&self) -> Vec<&'static str> {
         let signal = |output: &Output| match output {
             Output::Signal(signal) => Some(match signal {
+                // None of Celery's.
+                Signal::Waiting { .. } => return None,
                 Signal::WorkerReady => "worker_ready",
                 Signal::WorkerShutdown => "worker_shutdown",
                 Signal::TaskReceived(_) => "task_received",
@@ -341,6 +343,87 @@ fn an_eta_is_waited_for_and_does_not_keep_others_from_coming() {
     world.pass(seconds(1));
     assert_eq!(world.started().len(), 1);
     assert!(world.out.iter().any(|output| matches!(output, Output::Prefetch(8))));
+}
+
+/// So many as a year's worth of reminders may be: each of them lets the broker hand out one more, up to what AMQP can count.
+#[test]
+fn far_more_than_a_thousand_wait_and_others_still_come() {
+    let mut world = World::new(|_| ());
+    let mut prefetch = 0;
+    for number in 0..MAX_SCHEDULED {
+        let mut later = task(&number.to_string(), ECHO);
+        later.eta = Some(world.now.wall + seconds(86_400));
+        world.deliver(later);
+        let widened = world.out.iter().filter_map(|output| match output {
+            Output::Prefetch(count) => Some(*count),
+            _ => None,
+        });
+        prefetch = widened.last().unwrap_or(prefetch);
+        let expected = number + 1 == MAX_SCHEDULED;
+        let told = world.out.iter().find_map(|output| match output {
+            Output::Signal(Signal::Waiting { tasks, full }) => Some((*tasks, *full)),
+            _ => None,
+        });
+        assert_eq!(told, Some((number + 1, expected)));
+    }
+    assert_eq!(usize::from(prefetch), MAX_SCHEDULED + 8);
+    world.deliver(task("now", ECHO));
+    assert_eq!(world.started().len(), 1);
+    // An answer that names all of them would be larger than a broker may take.
+    let shown = world.ask("scheduled", json!({}));
+    assert!((10_000..MAX_SCHEDULED).contains(&shown.as_array().unwrap().len()));
+    assert!(shown.to_string().len() < 9 << 20);
+}
+
+/// What waits is in memory up to a bound; of the latest beyond it no more is known than when they are due, and the broker hands them
+/// out again then. They can be revoked all the same.
+#[test]
+fn what_waits_is_in_memory_up_to_a_bound() {
+    const EACH: usize = 8 << 20;
+    let mut world = World::new(|_| ());
+    let mut tags = Vec::new();
+    // The latest comes first.
+    for hour in (1..=10).rev() {
+        let mut later = task(&hour.to_string(), ECHO);
+        later.eta = Some(world.now.wall + seconds(3600 * hour));
+        later.args = vec!["x".repeat(EACH).into()];
+        tags.push(world.deliver(later));
+        assert!(world.settled().is_empty(), "it is still this node's");
+    }
+    tags.reverse();
+    assert_eq!(world.node.prefetch(), 18);
+    let shown = world.ask("scheduled", json!({}));
+    let shown: Vec<&str> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["request"]["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["1", "2", "3", "4", "5", "6", "7"], "those that are held");
+    assert!(shown.len() * EACH < MAX_SCHEDULED_BYTES);
+    world.ask("revoke", json!({"task_id": ["9"]}));
+    assert_eq!(
+        world.settled(),
+        [(tags[8], Settle::Requeue)],
+        "it comes again, and then is known"
+    );
+    for hour in 1..=7 {
+        world.pass(seconds(3600));
+        let [run] = world.started()[..] else {
+            panic!("hour {hour}: {:?}", world.out)
+        };
+        assert_eq!(world.settled(), [(tags[hour - 1], Settle::Ack)]);
+        world.end(run, Outcome::Success(Value::Null));
+    }
+    world.pass(seconds(3600));
+    assert_eq!(
+        (world.started().len(), world.settled()),
+        (0, vec![(tags[7], Settle::Requeue)])
+    );
+    assert_eq!(world.node.prefetch(), 9);
+    // Who leaves gives back these as well.
+    world.step(Input::Leave);
+    assert_eq!(world.settled(), [(tags[9], Settle::Requeue)]);
 }
 
 #[test]

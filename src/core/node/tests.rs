@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::celery::result::{Failure, State};
-use crate::celery::task::{Delivered, NotATask, Pattern, Route, Routes, TaskMessage, Why};
+use crate::celery::task::{Asker, Delivered, NotATask, Pattern, Route, Routes, TaskMessage, Why};
 use crate::celery::{Command, Publication, To, Where};
 use crate::time::{Mono, Now, Wall};
 
@@ -689,9 +689,15 @@ fn what_is_not_registered_is_rejected_and_its_sender_is_told() {
         ("task-failed", &json!("NotRegistered('no.such')"))
     );
 
-    let refused = |why, acknowledged| NotATask {
+    let refused = |why, acknowledged, ignore_result| NotATask {
         id: Some("2".into()),
         name: Some(ECHO.into()),
+        asker: Asker {
+            reply_to: Some("oid".into()),
+            correlation_id: Some("c".into()),
+            ignore_result,
+            ..Asker::default()
+        },
         why,
         acknowledged,
     };
@@ -699,10 +705,19 @@ fn what_is_not_registered_is_rejected_and_its_sender_is_told() {
         let tag = Tag { session: 1, number: 50 };
         world.step(Input::Message {
             tag,
-            message: Err(refused(why, acknowledged)),
+            message: Err(refused(why.clone(), acknowledged, false)),
         });
         assert_eq!(world.settled(), [(tag, how)]);
-        assert!(world.conclusions()[0].result.is_none());
+        // Celery tells nobody of these, and whoever asked waits for ever.
+        let result = world.conclusions()[0].result.clone().unwrap();
+        assert_eq!((result.id.as_str(), result.reply_to.as_deref()), ("2", Some("oid")));
+        assert_eq!((result.state, result.correlation_id.as_str()), (State::Failure, "c"));
+        assert_eq!(result.value, Err(Failure::invalid(&why.to_string())));
+        world.step(Input::Message {
+            tag,
+            message: Err(refused(why, acknowledged, true)),
+        });
+        assert!(world.conclusions()[0].result.is_none(), "nobody asks");
     }
     // And the next one is not held up.
     world.deliver(task("3", ECHO));

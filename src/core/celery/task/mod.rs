@@ -21,7 +21,7 @@ mod routes;
 mod tests;
 mod weight;
 
-pub use decode::{AmqpTask, Delivered, MAX_TASK, NotATask, RawTask, Why, decode};
+pub use decode::{AmqpTask, Asker, Delivered, MAX_TASK, NotATask, RawTask, Why, decode};
 pub use message::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE, Embed, MAX_PRIORITY, TaskMessage};
 pub use moment::{iso8601, parse_iso8601};
 pub use repr::{MAX_REPR, kwargs_repr, repr, tuple_repr};

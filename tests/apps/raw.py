@@ -1,7 +1,7 @@
 """Puts messages into a queue that are no tasks, and some into all mailboxes that are no commands, by kombu: broker, queue.
 
-With the name of a task that is known there as a third argument, only those into the queue that Celery's worker outlives: a
-task's name that is a number beside a body that is no JSON, and a task without an id, end it ("Unrecoverable error", Celery 5.7).
+With the name of a task that is known there as a third argument, only those into the queue that Celery's worker outlives on
+RabbitMQ: one without an id ends it. With a fourth argument, only that one.
 """
 
 import sys
@@ -9,7 +9,7 @@ import sys
 from kombu import Connection, Exchange
 
 broker, name, *known = sys.argv[1:]
-task = known[0] if known else "headcount.echo"
+task, *deadly = known or ["headcount.echo"]
 headers = {"lang": "py", "task": task, "id": "broken"}
 with Connection(broker) as connection:
     producer = connection.Producer()
@@ -18,6 +18,9 @@ with Connection(broker) as connection:
         options = {"content_type": "application/json", "content_encoding": "utf-8", **options}
         producer.publish(body, exchange="", routing_key=name, headers=headers, **options)
 
+    if deadly:
+        put("[[], {}, {}]", {"task": task})
+        sys.exit()
     put("[]", {})
     if not known:
         put("no json", {"task": 7})

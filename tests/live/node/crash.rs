@@ -5,18 +5,26 @@ use serde_json::json;
 
 use super::{PATIENCE, backend, call, joined, start};
 
+// Each beside the others: most of it is waiting.
+
 #[test]
-fn on_redis() {
-    let broker = Broker::redis();
-    killed(&broker);
-    nothing_is_lost(&broker);
+fn killed_on_redis() {
+    killed(&Broker::redis());
 }
 
 #[test]
-fn on_rabbitmq() {
-    let broker = Broker::rabbitmq();
-    killed(&broker);
-    nothing_is_lost(&broker);
+fn killed_on_rabbitmq() {
+    killed(&Broker::rabbitmq());
+}
+
+#[test]
+fn nothing_is_lost_on_redis() {
+    nothing_is_lost(&Broker::redis());
+}
+
+#[test]
+fn nothing_is_lost_on_rabbitmq() {
+    nothing_is_lost(&Broker::rabbitmq());
 }
 
 fn killed(broker: &Broker) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, joined, start};
 
-/// More than a node reads of a task (1 MiB).
+/// A longer one is that which holds more values than a node reads, in bytes.
 const TOO_LARGE: u64 = 1 << 20;
 
 pub(crate) fn to_the_dead_letters(broker: &Broker) {
@@ -47,5 +47,19 @@ pub(crate) fn to_the_dead_letters(broker: &Broker) {
     ours.retain(|letter| letter[2].as_u64() <= Some(TOO_LARGE) && !letter[3].as_str().unwrap().contains("args"));
     assert_eq!(all, ours.len() + 2, "{told:#}");
     assert_eq!(ours, theirs, "{told:#}");
+    // One that ends a worker, and not the node.
+    run_script(&url, "raw.py", &[&url, "dying.node", "headcount.echo", "deadly"]);
+    headcount
+        .process()
+        .wait_line("the header `id` is not what it should be", PATIENCE);
+    run_script(&url, "raw.py", &[&url, "dying.worker", "add", "deadly"]);
+    assert!(!worker.process().wait_exit(PATIENCE).success());
+    let said = [worker.process().stderr(), worker.process().stdout()].concat();
+    assert!(
+        said.iter()
+            .any(|line| line.contains("Unrecoverable error: KeyError('id')")),
+        "{}",
+        worker.process().last_lines()
+    );
     assert!(headcount.sigterm().success());
 }

@@ -17,6 +17,10 @@ fn from_python_on_rabbitmq() {
     from_python(&Broker::rabbitmq());
 }
 
+/// More than any node reads, in bytes, and no more than that.
+const TOO_LARGE: usize = 17 << 20;
+const LARGE: usize = 2 << 20;
+
 /// The most of it is waiting: for times to come, for limits to be over, for the next try. All of that passes at once.
 fn from_python(broker: &Broker) {
     let nowhere = format!(
@@ -34,6 +38,7 @@ fn from_python(broker: &Broker) {
         every_kind_of_call(broker, &headcount);
     });
     nothing_can_follow(broker, &headcount);
+    many_for_later(broker, &headcount);
     revoked(broker);
     broken_bodies(broker, &headcount);
     assert!(headcount.sigterm().success());
@@ -64,6 +69,9 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
             ("headcount.status", json!(["none"]), none.clone()),
             ("no.such.task", json!([]), none.clone()),
             ("headcount.probe", json!(["nowhere"]), none.clone()),
+            ("headcount.ping", json!([]), json!({"headers": {"retries": -1}})),
+            ("headcount.echo", json!([]), json!({"fill": TOO_LARGE})),
+            ("headcount.echo", json!([]), json!({"fill": LARGE})),
         ],
     );
     let ok: Vec<&Value> = told.iter().map(|one| &one["ok"]).collect();
@@ -84,6 +92,8 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
         (12, "builtins", "LookupError", "FAILURE"),
         (13, "celery.exceptions", "NotRegistered", "FAILURE"),
         (14, "builtins", "ConnectionError", "FAILURE"),
+        (15, "celery.exceptions", "InvalidTaskError", "FAILURE"),
+        (16, "celery.exceptions", "InvalidTaskError", "FAILURE"),
     ] {
         let one = &told[place];
         assert_eq!(
@@ -92,6 +102,7 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
             "{one}"
         );
     }
+    assert_eq!(ok[17].as_str().map(str::len), Some(LARGE));
     let metric = |task: &str, state: &str| {
         let labels = format!("broker=\"main\",task=\"{task}\",state=\"{state}\"");
         headcount.metric("headcount_node_tasks_total", &labels)
@@ -100,7 +111,7 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
     assert_eq!(metric("headcount.sleep", "FAILURE"), Some(3.0));
     assert_eq!(
         headcount.metric("headcount_node_refused_total", "broker=\"main\""),
-        Some(1.0)
+        Some(3.0)
     );
     let refused = headcount
         .process()
@@ -137,6 +148,26 @@ fn nothing_can_follow(broker: &Broker, headcount: &Headcount) {
         headcount.metric("headcount_node_unsent_total", "broker=\"main\""),
         Some(lost)
     );
+}
+
+/// More than a thousand that wait for their time keep nobody from being served, and all of them are the node's.
+fn many_for_later(broker: &Broker, headcount: &Headcount) {
+    const MANY: usize = 1_100;
+    let told = run_script(
+        &broker.url(),
+        "later.py",
+        &[&broker.url(), &backend(broker), &MANY.to_string()],
+    );
+    assert_eq!(told["ok"], "pong");
+    let waiting = |expected: f64| {
+        wait_until("so many wait", PATIENCE, || {
+            let waiting = headcount.metric("headcount_node_waiting", "broker=\"main\"");
+            (waiting == Some(expected)).then_some(())
+        });
+    };
+    waiting(MANY as f64);
+    control(&broker.url(), NODE, "revoke", &json!({"task_id": told["ids"]}));
+    waiting(0.0);
 }
 
 /// One that runs is terminated, one that waits for its time is dropped.

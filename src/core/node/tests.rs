@@ -358,7 +358,7 @@ fn far_more_than_a_thousand_wait_and_others_still_come() {
             Output::Prefetch(count) => Some(*count),
             _ => None,
         });
-        prefetch = widened.last().unwrap_or(prefetch);
+        prefetch = widened.max().unwrap_or(prefetch);
         let expected = number + 1 == MAX_SCHEDULED;
         let told = world.out.iter().find_map(|output| match output {
             Output::Signal(Signal::Waiting { tasks, full }) => Some((*tasks, *full)),
@@ -692,12 +692,12 @@ fn what_is_not_registered_is_rejected_and_its_sender_is_told() {
     let refused = |why, acknowledged, ignore_result| NotATask {
         id: Some("2".into()),
         name: Some(ECHO.into()),
-        asker: Asker {
+        asker: Box::new(Asker {
             reply_to: Some("oid".into()),
             correlation_id: Some("c".into()),
             ignore_result,
             ..Asker::default()
-        },
+        }),
         why,
         acknowledged,
     };

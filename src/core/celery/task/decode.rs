@@ -83,7 +83,7 @@ pub struct NotATask {
     /// The task that it names, if that can be read.
     pub name: Option<String>,
     /// Who waits for it.
-    pub asker: Asker,
+    pub asker: Box<Asker>,
     /// What is wrong.
     pub why: Why,
     /// Whether Celery acknowledges it (it could not decode it) rather than rejecting it, which on RabbitMQ may send it to a
@@ -439,7 +439,7 @@ fn nameless(why: Why) -> NotATask {
     NotATask {
         id: None,
         name: None,
-        asker: Asker::default(),
+        asker: Box::default(),
         why,
         acknowledged,
     }
@@ -456,7 +456,7 @@ fn named<T>(read: Result<T, Why>, id: &str, name: &str, asker: &Asker) -> Result
         NotATask {
             id: Some(id.to_owned()),
             name: Some(name.to_owned()),
-            asker: asker.clone(),
+            asker: Box::new(asker.clone()),
             why,
             acknowledged: undecodable,
         }

@@ -217,7 +217,7 @@ fn of_what_is_refused_it_is_known_who_waits() {
         ..AmqpTask::default()
     };
     let refused = decode(RawTask::Amqp(raw)).unwrap_err();
-    assert_eq!((refused.why, refused.asker), (Why::Header("eta"), asker.clone()));
+    assert_eq!((refused.why, *refused.asker), (Why::Header("eta"), asker.clone()));
 
     let encoded = |length: usize| STANDARD.encode(vec![b'1'; length]);
     for (body, why) in [
@@ -231,7 +231,7 @@ fn of_what_is_refused_it_is_known_who_waits() {
         let payload = envelope.to_string();
         let payload = payload.as_bytes();
         let refused = decode(RawTask::Redis { payload }).unwrap_err();
-        assert_eq!((refused.why, refused.asker), (why, asker.clone()));
+        assert_eq!((refused.why, *refused.asker), (why, asker.clone()));
         assert_eq!((refused.id.as_deref(), refused.name.as_deref()), (Some("1"), Some("t")));
     }
 }

@@ -22,6 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) async fn ask_all(broker: SharedBroker) -> Result<Vec<Reply>, BrokerError> {
     let ask = Inspect {
         method: "ping",
+        arguments: serde_json::Map::new(),
         destination: None,
         timeout: ANSWER_WITHIN,
     };

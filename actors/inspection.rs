@@ -123,6 +123,7 @@ async fn ask(
     debug_assert!(COMMANDS.contains(&method), "brokers are checked for {method}");
     let asked = broker.inspect(Inspect {
         method,
+        arguments: serde_json::Map::new(),
         destination: Some(hostnames.to_vec()),
         timeout: TIMEOUT,
     });

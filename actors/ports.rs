@@ -165,8 +165,10 @@ pub const COMMANDS: [&str; 7] = [
 /// One inspect command.
 #[derive(Clone, Debug)]
 pub struct Inspect {
-    /// One of [`COMMANDS`].
+    /// One of [`COMMANDS`], or what one node asks the others.
     pub method: &'static str,
+    /// Its arguments.
+    pub arguments: serde_json::Map<String, serde_json::Value>,
     /// Whom to ask; none asks everybody.
     pub destination: Option<Vec<CompactString>>,
     /// How long to wait for replies.

@@ -1,10 +1,11 @@
 //! Metrics of Headcount's own Celery nodes.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -40,6 +41,8 @@ pub struct NodeMeters {
     pub runtime: Family<NodeRuntimeLabel, Histogram, fn() -> Histogram>,
     /// `headcount_node_refused_total{broker}`.
     pub refused: Family<BrokerLabel, Counter<u64, AtomicU64>>,
+    /// `headcount_node_waiting{broker}`: tasks that wait for their time.
+    pub waiting: Family<BrokerLabel, Gauge<i64, AtomicI64>>,
     /// `headcount_node_unsent_total{broker}`.
     pub unsent: Family<BrokerLabel, Counter<u64, AtomicU64>>,
 }
@@ -50,6 +53,7 @@ impl Default for NodeMeters {
             tasks: Family::default(),
             runtime: Family::new_with_constructor(|| Histogram::new(RUNTIME_BUCKETS)),
             refused: Family::default(),
+            waiting: Family::default(),
             unsent: Family::default(),
         }
     }
@@ -71,6 +75,11 @@ impl NodeMeters {
             "headcount_node_refused",
             "Messages to Headcount's own node that were no tasks of its, and were rejected",
             self.refused.clone(),
+        );
+        registry.register(
+            "headcount_node_waiting",
+            "Tasks that Headcount's own node has taken, and that wait for their time (ETA or countdown); at 65,000 it takes no others",
+            self.waiting.clone(),
         );
         registry.register(
             "headcount_node_unsent",

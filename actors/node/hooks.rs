@@ -1,14 +1,22 @@
 //! Whoever looks on.
 
-use headcount_core::node::Signal;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use headcount_core::node::{MAX_SCHEDULED, Signal};
 
 use crate::meters::node::{NodeRuntimeLabel, NodeTaskLabel};
 use crate::meters::{BrokerLabel, Meters};
 use crate::ports::node::Hook;
 
+/// With fewer that wait for their time it is said anew that they are too many.
+const ROOM_AGAIN: usize = MAX_SCHEDULED / 10 * 9;
+
 /// Writes the log, each line as Celery's worker would.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Log;
+#[derive(Debug, Default)]
+pub struct Log {
+    /// That too many tasks wait has been said, and is said again when it was over.
+    full: AtomicBool,
+}
 
 impl Hook for Log {
     fn on(&self, node: &str, signal: &Signal) {
@@ -67,6 +75,18 @@ impl Hook for Log {
             Signal::TaskRejected(refused) => tracing::error!(
                 node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task of Celery's: rejected, and gone; see who else sends to the node's queue"
             ),
+            Signal::Waiting { tasks, full } => {
+                if *tasks < ROOM_AGAIN {
+                    self.full.store(false, Ordering::Relaxed);
+                } else if *full && !self.full.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        node,
+                        tasks,
+                        "as many tasks wait for their time as a node may have: it takes no others, whatever they are, until one of \
+                         these is due or revoked"
+                    );
+                }
+            }
             Signal::TaskInternalError {
                 name,
                 id,
@@ -85,10 +105,12 @@ impl Hook for Log {
 }
 
 /// Counts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Count {
     meters: Meters,
     broker: String,
+    /// What this node has of the tasks that wait; another one of the broker adds its own.
+    waiting: AtomicI64,
 }
 
 impl Count {
@@ -99,7 +121,17 @@ impl Count {
         for counter in [&meters.node.refused, &meters.node.unsent] {
             drop(counter.get_or_create(&BrokerLabel { broker: broker.clone() }));
         }
-        Self { meters, broker }
+        drop(
+            meters
+                .node
+                .waiting
+                .get_or_create(&BrokerLabel { broker: broker.clone() }),
+        );
+        Self {
+            meters,
+            broker,
+            waiting: AtomicI64::new(0),
+        }
     }
 
     fn task(&self, task: &str, state: &'static str) {
@@ -136,6 +168,16 @@ impl Hook for Count {
             Signal::TaskUnknown { .. } | Signal::TaskRejected(_) => {
                 let broker = self.broker.clone();
                 self.meters.node.refused.get_or_create(&BrokerLabel { broker }).inc();
+            }
+            Signal::Waiting { tasks, .. } => {
+                let now = i64::try_from(*tasks).unwrap_or(i64::MAX);
+                let before = self.waiting.swap(now, Ordering::Relaxed);
+                let broker = self.broker.clone();
+                self.meters
+                    .node
+                    .waiting
+                    .get_or_create(&BrokerLabel { broker })
+                    .inc_by(now - before);
             }
             Signal::TaskInternalError { .. } => {
                 let broker = self.broker.clone();

@@ -11,8 +11,10 @@ use tokio::time::sleep;
 
 use super::Joined;
 use super::conclude::conclude;
+use super::mingle::meet;
 use super::runs::Runs;
 use super::session::{Event, Sessions};
+use super::vitals;
 use crate::celery_node::Leaving;
 use crate::clock::Clock;
 use crate::ports::node::{Heard, Joining, Order, SharedTask};
@@ -39,6 +41,8 @@ struct Loop {
     runs: Runs,
     /// Each says whether its slot is to be given back.
     concluding: JoinSet<bool>,
+    /// What the others tell.
+    meeting: JoinSet<Input>,
     out: Vec<Output>,
     /// The command `shutdown` was given.
     told_to_go: bool,
@@ -61,6 +65,7 @@ impl Loop {
             sessions: Sessions::new(with.broker.clone(), joining),
             runs: Runs::default(),
             concluding: JoinSet::new(),
+            meeting: JoinSet::new(),
             out: Vec::new(),
             told_to_go: false,
             with: Rc::new(with),
@@ -73,15 +78,16 @@ impl Loop {
                 event = self.sessions.next() => self.heard(event),
                 (run, outcome) = self.runs.next() => self.step(Input::Ended { run, outcome }),
                 Some(ended) = self.concluding.join_next() => self.concluded(ended),
+                Some(Ok(met)) = self.meeting.join_next() => self.step(met),
                 () = sleep(self.node.rest(Clock.now())) => {
-                    self.node.set_load(load());
+                    self.node.set_load(vitals::load());
                     self.step(Input::Tick);
                 }
                 // An error means that nobody is left who could ask.
                 _ = leaving.wait_for(|leaving| *leaving != Leaving::No) => break,
             }
         }
-        self.leave().await;
+        self.leave(leaving).await;
     }
 
     fn heard(&mut self, event: Event) {
@@ -93,6 +99,7 @@ impl Loop {
             }
             Event::Heard(_, Heard::Command(command)) => {
                 tracing::debug!(method = command.method, "command");
+                self.node.set_usage(vitals::usage());
                 self.step(Input::Command(command));
             }
             Event::Heard(_, Heard::Unreadable(why)) => {
@@ -124,6 +131,12 @@ impl Loop {
 
     fn carry_out(&mut self, output: Output) {
         match output {
+            Output::Meet { revoked } => {
+                let with = self.with.clone();
+                // Of a session before: this one asks anew.
+                self.meeting.abort_all();
+                self.meeting.spawn_local(async move { meet(&with, revoked).await });
+            }
             Output::Start {
                 run,
                 call,
@@ -183,17 +196,20 @@ impl Loop {
         }
     }
 
-    /// Gives back what waits, says goodbye, and waits for what runs: for a while.
-    async fn leave(&mut self) {
+    /// Gives back what waits, says goodbye, and waits for what runs: for a while. Where only the node was told to go, it waits
+    /// for as long as that takes, as a worker does.
+    async fn leave(&mut self, mut leaving: watch::Receiver<Leaving>) {
+        // First, or what is given back would be handed out to this one again.
+        self.sessions.order(Order::TakeNoMore);
         self.step(Input::Leave);
-        if self.sessions.is_open() {
-            let finished = tokio::time::timeout(FINISH_WITHIN, self.finish()).await;
-            if finished.is_err() {
-                self.step(Input::Abandon);
-            }
-        } else {
-            self.step(Input::Abandon);
+        tokio::select! {
+            () = self.finish() => {}
+            () = async {
+                let _ = leaving.wait_for(|leaving| *leaving != Leaving::No).await;
+                sleep(FINISH_WITHIN).await;
+            } => {}
         }
+        self.step(Input::Abandon);
         let goodbye = async {
             while self.sessions.is_open() && !self.concluding.is_empty() {
                 tokio::select! {
@@ -228,14 +244,4 @@ impl Loop {
             }
         }
     }
-}
-
-/// The machine's load, as the beats tell it.
-fn load() -> Option<[f64; 3]> {
-    /// The kernel's fixed point.
-    const SCALE: f64 = 65_536.0;
-    Some(rustix::system::sysinfo().loads.map(|load| {
-        // To two places, as the kernel itself shows it.
-        (load as f64 / SCALE * 100.0).round() / 100.0
-    }))
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use headcount_core::node::MAX_SCHEDULED;
 use headcount_core::time::Mono;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -18,8 +19,8 @@ use crate::ports::{BrokerError, SessionEnd};
 const HEARD: usize = 256;
 
 /// Orders that the session has not carried out. A session that takes so many no more is broken: it is given up, and what was
-/// not settled comes again.
-const ORDERS: usize = 8_192;
+/// not settled comes again. All that wait for their time may be given back at once.
+const ORDERS: usize = 8_192 + MAX_SCHEDULED;
 
 /// Where orders go, and of which session; none while there is none.
 pub(super) type Line = Option<(u64, mpsc::Sender<Order>)>;

@@ -92,7 +92,9 @@ pub enum Order {
     },
     /// So many messages may be unsettled at once.
     Prefetch(u16),
-    /// Take nothing more, finish what was ordered, and end.
+    /// Take no more messages; what was handed over can still be settled, and commands are heard.
+    TakeNoMore,
+    /// Finish what was ordered, and end.
     Leave,
 }
 

@@ -78,7 +78,7 @@ impl NodeBroker for Site {
                     let _ = sent.send(said);
                 }
                 Order::Leave => return Ok(()),
-                Order::Publish { .. } | Order::Prefetch(_) => {}
+                Order::Publish { .. } | Order::Prefetch(_) | Order::TakeNoMore => {}
             }
         }
         Ok(())
@@ -127,6 +127,7 @@ fn start(messages: Vec<TaskMessage>, says: Says) -> (Arc<Site>, Watch) {
     let watch = Watch::new();
     let joined = Joined {
         broker: site.clone(),
+        neighbours: None,
         spec: NodeSpec {
             hostname: "headcount@test".to_owned(),
             queue: "headcount".to_owned(),

@@ -92,6 +92,7 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
             Ok(broker) => {
                 let ask = Inspect {
                     method: "ping",
+                    arguments: serde_json::Map::new(),
                     destination: None,
                     timeout: ANSWER_WITHIN,
                 };

@@ -119,6 +119,7 @@ async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, String> {
     let by = Instant::now() + limit;
     let ping = broker.inspect(Inspect {
         method: "ping",
+        arguments: serde_json::Map::new(),
         destination: None,
         timeout,
     });
@@ -143,6 +144,7 @@ async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, String> {
     let ask = |method| {
         broker.inspect(Inspect {
             method,
+            arguments: serde_json::Map::new(),
             destination: Some(who.clone()),
             timeout: timeout.min(by.duration_since(Instant::now()).saturating_sub(FOR_QUEUES)),
         })

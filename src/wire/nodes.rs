@@ -69,6 +69,8 @@ impl Plan<'_> {
             utc_offset: -f64::from(TimeZone::system().to_offset(Timestamp::now()).seconds()) / 3600.0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             system: uname().sysname().to_string_lossy().into_owned(),
+            arch: format!("{}bit, ELF", usize::BITS),
+            kernel: uname().release().to_string_lossy().into_owned(),
             broker: broker.shown(),
             settings: shown(node, &own.config, backend),
         };
@@ -86,7 +88,11 @@ impl Plan<'_> {
                 routes: own.config.routes(),
                 about,
             },
-            hooks: vec![Arc::new(Log), Arc::new(Count::new(self.meters.clone(), broker.name()))],
+            hooks: vec![
+                Arc::new(Log::default()),
+                Arc::new(Count::new(self.meters.clone(), broker.name())),
+            ],
+            neighbours: brokers.get(&node.broker).cloned(),
             broker,
             results,
             tasks,

@@ -1,5 +1,5 @@
 """Calls tasks and waits for their results: broker, result backend, a JSON list of [task, args, kwargs, options], and settings
-as name=number; with quorum=1 the queue is a quorum queue.
+as name=number; with quorum=1 the queue is a quorum queue. The option `fill` is the length of a text that is the only argument.
 
 All are sent first. Prints a JSON list: {"ok": value, ...} or {"type": ..., "module": ..., "args": [...], ...}, each with the
 state that the backend tells and the seconds that it took.
@@ -21,6 +21,8 @@ app.conf.update(settings)
 sent = []
 for name, args, kwargs, options in json.loads(calls):
     options.setdefault("queue", "headcount")
+    if fill := options.pop("fill", 0):
+        args = ["x" * fill]
     sent.append((time.monotonic(), app.send_task(name, args, kwargs, **options)))
 told = []
 for began, result in sent:

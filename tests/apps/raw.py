@@ -1,11 +1,16 @@
-"""Puts messages into a queue that are no tasks, and some into all mailboxes that are no commands, by kombu: broker, queue."""
+"""Puts messages into a queue that are no tasks, and some into all mailboxes that are no commands, by kombu: broker, queue.
+
+With the name of a task that is known there as a third argument, only those into the queue that Celery's worker outlives on
+RabbitMQ: one without an id ends it. With a fourth argument, only that one.
+"""
 
 import sys
 
 from kombu import Connection, Exchange
 
-broker, name = sys.argv[1:]
-headers = {"lang": "py", "task": "headcount.echo", "id": "broken"}
+broker, name, *known = sys.argv[1:]
+task, *deadly = known or ["headcount.echo"]
+headers = {"lang": "py", "task": task, "id": "broken"}
 with Connection(broker) as connection:
     producer = connection.Producer()
 
@@ -13,15 +18,21 @@ with Connection(broker) as connection:
         options = {"content_type": "application/json", "content_encoding": "utf-8", **options}
         producer.publish(body, exchange="", routing_key=name, headers=headers, **options)
 
+    if deadly:
+        put("[[], {}, {}]", {"task": task})
+        sys.exit()
     put("[]", {})
-    put("no json", {"task": 7})
+    if not known:
+        put("no json", {"task": 7})
+        put("[[], {}, {}]", {"task": task})
     put("[[], {}", headers)
     put('{"args": []}', headers)
     put("[[], {}, {}]", {**headers, "eta": "soon"})
-    put("[[], {}, {}]", {"task": "headcount.echo"})
     put(b"\x80\x04K\x01.", headers, content_type="application/x-python-serialize", content_encoding="binary")
     put("x", headers, content_type="text/plain")
     put("[[" + "1," * 600_000 + "1], {}, {}]", headers)
+    if known:
+        sys.exit()
     mailboxes = Exchange("celery.pidbox", "fanout", durable=False)
     nowhere = {"exchange": "no.such.exchange", "routing_key": "nobody"}
     for body in (

@@ -254,9 +254,14 @@ fn documented() -> BTreeSet<String> {
 
 /// Metrics of what this test does not have: jobs, nodes, pipelines, a collector.
 fn of_more(name: &str) -> bool {
-    ["headcount_jobs_", "headcount_node_", "headcount_otlp_", "headcount_stats_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    [
+        "headcount_jobs_",
+        "headcount_node_",
+        "headcount_otlp_",
+        "headcount_stats_",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 fn everything_named_exists(prometheus: &Prometheus, text: &str, counts_consumers: bool) {

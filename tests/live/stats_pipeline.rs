@@ -8,7 +8,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::json;
 
-use crate::pipelines::{FAULTS, Pipeline, Run, Source, program};
+use crate::pipelines::{FAULTS, Pipeline, Run, Source, on_a_terminal, program};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(60);
@@ -568,4 +568,42 @@ fn a_sink_that_takes_nothing_holds_up_the_reader() {
     wait_until("it goes on", SOON, || {
         of("documents_total").filter(|read| *read > stood)
     });
+}
+
+/// On a terminal a bar tells documents, rate and time left, all of it within 80 columns; in a pipe there is none.
+#[test]
+fn a_terminal_has_a_bar_and_a_pipe_has_none() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(
+        &mongo,
+        &elastic.sink("clicks-1m"),
+        "lease = \"1s\"\nsettle = \"1s\"\nstep = 500",
+    );
+    Source::of(&mongo).insert_past(20_000, 50, 3_600);
+    for words in [
+        ["run"].as_slice(),
+        &["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"],
+    ] {
+        let (code, said) = on_a_terminal(&pipeline, words);
+        assert_eq!(code, 0, "{said}");
+        let tells = |drawn: &&str| {
+            let all = ["documents, ", "/s, ", " left, ", " to publish"];
+            all.iter().all(|part| drawn.contains(part))
+        };
+        let drawn: Vec<&str> = said.split('\r').filter(tells).collect();
+        assert!(!drawn.is_empty(), "{words:?}: {said:?}");
+        println!(
+            "{words:?}: drawn {} times, such as {:?}",
+            drawn.len(),
+            drawn[drawn.len() / 2]
+        );
+    }
+    let piped = Run::start(&pipeline, &["run"]);
+    piped.finish();
+    let said = piped.process.stderr().concat();
+    assert!(said.contains(" documents in "), "{said}");
+    assert!(
+        !said.contains(['\r', '\u{1b}', '█', '░']) && !said.contains(" left, "),
+        "{said:?}"
+    );
 }

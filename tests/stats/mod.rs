@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{ElasticApi, ElasticFault, ElasticProxy, MongoDb, Process, poll_until, python, repository};
+use headcount_testkit::{
+    ElasticApi, ElasticFault, ElasticProxy, MongoDb, Process, poll_until, python, repository, run_script,
+};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::{Client, IndexModel};
@@ -114,6 +116,16 @@ impl Run {
         let status = self.process.wait_exit(RUN_WITHIN);
         assert!(status.success(), "{status}\n{}", self.process.last_lines());
     }
+}
+
+/// One of the commands with a terminal of 80 columns as its standard error: its exit code, and what it wrote there.
+pub(crate) fn on_a_terminal(pipeline: &Pipeline, words: &[&str]) -> (i64, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headcount.toml");
+    std::fs::write(&file, pipeline.config()).unwrap();
+    let command = [&[program(), "stats"], words, &["--config", file.to_str().unwrap()]].concat();
+    let told = run_script("", "terminal.py", &command);
+    (told[0].as_i64().unwrap(), told[1].as_str().unwrap().to_owned())
 }
 
 /// The collection that is read.

@@ -39,6 +39,7 @@ impl Task for Probe {
         };
         let ping = Inspect {
             method: "ping",
+            arguments: serde_json::Map::new(),
             destination: None,
             timeout,
         };

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use headcount_core::celery::result::Failure;
 use headcount_core::node::{Outcome, TaskSpec};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::meters::Meters;
@@ -21,8 +22,8 @@ pub struct Pipelines {
     pub meters: Meters,
 }
 
-/// Waits until all that is there has been counted and published, as `headcount stats run` does, and returns how much that was.
-/// Called again after a crash: it changes nothing by itself.
+/// Waits until all that is there has been counted and published, as `headcount stats run` does, and returns how much that was;
+/// once its soft time limit is over, how much it was until then. Called again after a crash: it changes nothing by itself.
 #[derive(Clone)]
 pub struct StatsRun(pub Pipelines);
 
@@ -39,10 +40,24 @@ impl Task for StatsRun {
         }
     }
 
+    fn heeds_hurry(&self) -> bool {
+        true
+    }
+
     async fn run(&self, call: Call) -> Outcome {
-        match self.0.asked(call, "headcount.stats.run") {
-            Ok(pipelines) => self.0.finish(&pipelines).await.unwrap_or_else(|trouble| trouble),
-            Err(wrong) => Outcome::Failure(wrong),
+        let mut hurry = call.hurry.clone();
+        let pipelines = match self.0.asked(call, "headcount.stats.run") {
+            Ok(pipelines) => pipelines,
+            Err(wrong) => return Outcome::Failure(wrong),
+        };
+        let begun = tokio::select! {
+            begun = self.0.begin(&pipelines) => begun,
+            // Nothing is known yet that could be told.
+            () = is_over(&mut hurry) => return Outcome::Failure(Failure::soft_time_limit()),
+        };
+        match begun {
+            Ok(waited) => self.0.finish(waited, &mut hurry).await,
+            Err(trouble) => trouble,
         }
     }
 }
@@ -101,8 +116,8 @@ impl Pipelines {
         names.iter().map(named).collect()
     }
 
-    async fn finish(&self, pipelines: &[SharedPipeline]) -> Result<Outcome, Outcome> {
-        let began = Instant::now();
+    /// How they stand before they are waited for.
+    async fn begin<'a>(&self, pipelines: &'a [SharedPipeline]) -> Result<Vec<Waited<'a>>, Outcome> {
         let mut waited = Vec::new();
         for pipeline in pipelines {
             // What cannot work is told now, instead of being waited for without end.
@@ -116,28 +131,27 @@ impl Pipelines {
                 wait: CatchUp::default(),
             });
         }
-        loop {
-            let (so_long, mut left) = (began.elapsed(), 0);
-            for one in &mut waited {
-                // Where it cannot be asked just now, its actors say why.
-                let standing = one.pipeline.standing().await.ok();
-                one.now = standing.unwrap_or(one.now);
-                left += usize::from(!one.wait.look(standing.as_ref(), so_long));
-            }
-            if left == 0 {
-                break;
-            }
-            sleep(LOOK_FOR_END_EVERY).await;
-        }
+        Ok(waited)
+    }
+
+    /// Waits for them, or until the soft time limit is over. What had been counted by the last look is durable: a pipeline's
+    /// documents are counted in the transaction that keeps what was made of them.
+    async fn finish(&self, mut waited: Vec<Waited<'_>>, hurry: &mut watch::Receiver<bool>) -> Outcome {
+        let began = Instant::now();
+        let complete = tokio::select! {
+            () = wait(&mut waited, began) => true,
+            () = is_over(hurry) => false,
+        };
         let counts: Vec<Value> = waited.iter().map(|one| self.came_to(one)).collect();
         let sum = |of: &str| counts.iter().filter_map(|one| one.get(of)?.as_u64()).sum::<u64>();
-        Ok(Outcome::Success(json!({
+        Outcome::Success(json!({
+            "complete": complete,
             "documents": sum("documents"),
             "rollups": sum("rollups"),
             "dead_letters": sum("dead_letters"),
             "seconds": began.elapsed().as_secs_f64(),
             "pipelines": counts,
-        })))
+        }))
     }
 
     /// What was done meanwhile: documents by whoever works on it, roll-ups by this Headcount.
@@ -155,6 +169,30 @@ impl Pipelines {
     fn rollups(&self, pipeline: &SharedPipeline) -> u64 {
         let label = PipelineLabel::of(pipeline.name());
         self.meters.stats.rollups.get_or_create(&label).get()
+    }
+}
+
+/// Looks how they stand, until none has anything left to do.
+async fn wait(waited: &mut [Waited<'_>], began: Instant) {
+    loop {
+        let (so_long, mut left) = (began.elapsed(), 0);
+        for one in &mut *waited {
+            // Where it cannot be asked just now, its actors say why.
+            let standing = one.pipeline.standing().await.ok();
+            one.now = standing.unwrap_or(one.now);
+            left += usize::from(!one.wait.look(standing.as_ref(), so_long));
+        }
+        if left == 0 {
+            return;
+        }
+        sleep(LOOK_FOR_END_EVERY).await;
+    }
+}
+
+/// Ends when the soft time limit is over; never, if nobody can say so any more.
+async fn is_over(hurry: &mut watch::Receiver<bool>) {
+    if hurry.wait_for(|hurry| *hurry).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -28,6 +28,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// What is said where it has not ended.
 const LEFT: &str =
     "headcount: what was under way has not ended; what of it is not committed is done again by the next run";
+/// What is said while what is to be counted anew has not begun.
+const WAITS: &str = "waiting until what was read is old enough (settle)";
 /// More time left is shown as this, in seconds: ten years.
 const MAX_LEFT: f64 = 3e8;
 
@@ -187,6 +189,8 @@ fn all(standings: Vec<Option<Standing>>) -> Option<Vec<Standing>> {
 struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
+    /// When reading began, from which the rate is reckoned: what is to be counted anew waits at first.
+    reads_since: Instant,
     /// How many documents had been read before this run, by whomever.
     first: Option<u64>,
     last_line: Instant,
@@ -197,13 +201,15 @@ impl Progress {
     /// Begins with what there was before.
     fn new(before: Option<&[Standing]>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {msg}");
+            // The bar has what the words leave of the line: on 80 columns a bar of its own width would cut them off.
+            let style = ProgressStyle::with_template("{msg} {wide_bar}");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         let now = Instant::now();
         Self {
             bar,
             began: now,
+            reads_since: now,
             first: before.map(|standings| standings.iter().map(|one| one.documents).sum()),
             last_line: now,
             last: None,
@@ -216,7 +222,12 @@ impl Progress {
         let unpublished = sum(|one| one.unpublished);
         let read = read - *self.first.get_or_insert(read);
         self.last = Some((read, left));
-        let text = said(read, left, unpublished, self.began.elapsed());
+        let text = if standings.iter().any(|one| one.rebuilds) {
+            self.reads_since = Instant::now();
+            WAITS.to_owned()
+        } else {
+            said(read, left, unpublished, self.reads_since.elapsed())
+        };
         match &self.bar {
             Some(bar) => {
                 bar.set_length(read + left);

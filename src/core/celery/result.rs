@@ -7,6 +7,9 @@ use super::publication::{Keep, Publication, To};
 use super::task::{TaskMessage, iso8601, repr};
 use crate::time::Wall;
 
+/// The largest reply, in bytes: what RabbitMQ takes as a message, since its version 4. A larger one would cost the node its session.
+const MAX_REPLY: usize = 16 << 20;
+
 /// How a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -76,6 +79,11 @@ impl Failure {
     /// `celery.exceptions.NotRegistered`.
     pub fn not_registered(name: &str) -> Self {
         Self::celery("NotRegistered", name)
+    }
+
+    /// `celery.exceptions.InvalidTaskError`: the message is not what a call of a task should be.
+    pub fn invalid(why: &str) -> Self {
+        Self::celery("InvalidTaskError", why)
     }
 
     /// `celery.exceptions.TaskRevokedError`.
@@ -207,6 +215,19 @@ impl TaskResult {
     /// The message to whoever waits, where the backend is `rpc`; none if nobody does.
     pub fn reply(&self) -> Option<Publication> {
         let reply_to = self.reply_to.as_ref().filter(|queue| !queue.is_empty())?;
+        let mut body = self.meta().to_string().into_bytes();
+        if body.len() > MAX_REPLY {
+            let why = format!(
+                "the result takes {} bytes, and a broker need not take more than {MAX_REPLY}",
+                body.len()
+            );
+            let told = Self {
+                state: State::Failure,
+                value: Err(Failure::builtin("ValueError", why)),
+                ..self.clone()
+            };
+            body = told.meta().to_string().into_bytes();
+        }
         Some(Publication {
             to: To::Queue(reply_to.clone()),
             headers: serde_json::Map::new(),
@@ -214,7 +235,7 @@ impl TaskResult {
             reply_to: None,
             keep: Keep::Transient,
             priority: 0,
-            body: self.meta().to_string().into_bytes(),
+            body,
         })
     }
 }

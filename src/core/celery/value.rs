@@ -11,7 +11,7 @@ use super::loose::{from_msgpack, from_yaml};
 use super::raw::Malformed;
 
 /// How many values a reply may hold. Each takes some 50 bytes; a worker that runs 1,000 tasks needs about 30,000.
-const MAX_NODES: usize = 200_000;
+pub(crate) const MAX_NODES: usize = 200_000;
 
 /// Reads a body. Numbers that are none (`NaN`) become null.
 pub(crate) fn parse(format: Format, body: &[u8]) -> Result<Value, Malformed> {
@@ -32,6 +32,26 @@ pub(crate) fn parse(format: Format, body: &[u8]) -> Result<Value, Malformed> {
         Format::Msgpack => from_msgpack(body, |deserializer| Tree(&mut left).deserialize(deserializer)),
         Format::Yaml => from_yaml(body, |deserializer| Tree(&mut left).deserialize(deserializer)),
     }
+}
+
+/// Reads an object in JSON, and of its members those that are wanted; the others are not kept.
+pub(crate) fn members(body: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Map<String, Value>, NotJson> {
+    let mut left = MAX_NODES;
+    let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+    let mut json = Json::new(text);
+    let mut object = Map::new();
+    if json.next()? != Next::Object {
+        return Err(NotJson);
+    }
+    json.object(|json, key| {
+        if wanted(&key) {
+            object.insert(key.into_owned(), json_value(json, &mut left)?);
+            Ok(())
+        } else {
+            json.skip()
+        }
+    })?;
+    json.end().map(|()| object)
 }
 
 fn json_value(json: &mut Json<'_>, left: &mut usize) -> Result<Value, NotJson> {

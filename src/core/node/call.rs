@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 
 use super::spec::TaskSpec;
 use super::step::Tag;
-use crate::celery::task::{Delivered, TaskMessage};
+use crate::celery::task::{Delivered, TaskMessage, kwargs_repr, tuple_repr};
 use crate::time::{Now, Wall};
+
+/// A call that takes more, in bytes, is shown with its arguments as people read them, and shortened: an answer has to go through the
+/// broker.
+const MAX_SHOWN: usize = 64 << 10;
 
 /// A call that was taken from the queue.
 #[derive(Clone, Debug)]
@@ -104,11 +108,16 @@ impl Call {
     /// As the commands `active`, `reserved` and `scheduled` show it.
     pub(super) fn shown(&self, hostname: &str, running: Option<(Wall, u32)>) -> Value {
         let message = &self.message;
+        let (args, kwargs) = if message.weight() > MAX_SHOWN {
+            (json!(tuple_repr(&message.args)), json!(kwargs_repr(&message.kwargs)))
+        } else {
+            (json!(message.args), json!(message.kwargs))
+        };
         json!({
             "id": message.id,
             "name": message.shadow.as_ref().unwrap_or(&message.name),
-            "args": message.args,
-            "kwargs": message.kwargs,
+            "args": args,
+            "kwargs": kwargs,
             "type": message.name,
             "hostname": hostname,
             "time_start": running.map(|(since, _)| seconds(since)),

@@ -44,7 +44,7 @@ impl Node {
         {
             // Whether what it holds could be read does not matter then.
             let delivered = Delivered {
-                task: crate::celery::task::TaskMessage::new(id.as_str(), name.as_str()),
+                task: refused.asker.call(id, name),
                 ..Delivered::default()
             };
             self.unknown(now, tag, &delivered, out);
@@ -58,8 +58,15 @@ impl Node {
         let event = refused.id.as_ref().map(|id| json!({"uuid": id, "requeue": false}));
         let event = event.filter(|_| how == Settle::Reject);
         let events = event.map(|event| self.make_task_event("task-rejected", now, event));
+        // Where it bears an id somebody may wait for it, who hears nothing from Celery.
+        let call = refused.name.as_ref().zip(refused.id.as_ref());
+        let call = call.map(|(name, id)| refused.asker.call(id, name));
+        let failure = Failure::invalid(&refused.why.to_string());
+        let told = call.filter(|call| !call.ignore_result);
+        let result = told.map(|call| TaskResult::of(&call, State::Failure, Err(failure), now.wall));
         out.push(Output::Signal(Signal::TaskRejected(refused)));
         out.push(Output::Conclude(Box::new(Conclusion {
+            result,
             settle: Some((tag, how)),
             events: events.unwrap_or_default(),
             ..Conclusion::default()
@@ -202,8 +209,8 @@ impl Node {
         self.leaving = true;
         out.push(Output::Signal(Signal::WorkerShutdown));
         let waiting = std::mem::take(&mut self.reserved).into_iter();
-        let scheduled = std::mem::take(&mut self.scheduled).into_values();
-        for tag in waiting.chain(scheduled).filter_map(|call| call.tag) {
+        let waiting = waiting.filter_map(|call| call.tag);
+        for tag in waiting.chain(self.scheduled.clear()) {
             settle(tag, Settle::Requeue, out);
         }
         if self.session.is_some() {

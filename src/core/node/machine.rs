@@ -11,11 +11,12 @@ use super::events;
 use super::follow;
 use super::rate::{Bucket, Rate};
 use super::revoked::Revoked;
-use super::spec::{MAX_SCHEDULED, NodeSpec, TaskSpec};
+use super::schedule::{Due, Schedule};
+use super::spec::{MAX_SCHEDULED, NodeSpec, TaskSpec, Usage};
 use super::step::{Input, Output, RunId, Settle, Signal, Tag};
 use crate::celery::result::{Failure, State};
 use crate::celery::task::Delivered;
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 
 /// How often a worker says that it lives: Celery's own interval, which other monitors reckon with.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +32,7 @@ pub struct Node {
     pub(super) clock: u64,
     pub(super) session: Option<u64>,
     pub(super) reserved: VecDeque<Call>,
-    pub(super) scheduled: BTreeMap<(Wall, u64), Call>,
+    pub(super) scheduled: Schedule,
     pub(super) running: BTreeMap<RunId, Run>,
     /// Calls that have ended, and keep their slots until all of their end is done.
     pub(super) closing: usize,
@@ -44,9 +45,14 @@ pub struct Node {
     pub(super) concurrency: u16,
     pub(super) task_events: bool,
     prefetch: u16,
+    /// So many wait for their time, as was told last.
+    told_waiting: Option<usize>,
     next_beat: Mono,
     pub(super) leaving: bool,
+    /// The others are being asked what has been revoked.
+    meeting: bool,
     load: Option<[f64; 3]>,
+    pub(super) usage: Option<Usage>,
 }
 
 impl Node {
@@ -57,7 +63,7 @@ impl Node {
             clock: 0,
             session: None,
             reserved: VecDeque::new(),
-            scheduled: BTreeMap::new(),
+            scheduled: Schedule::default(),
             running: BTreeMap::new(),
             closing: 0,
             numbers: 0,
@@ -69,9 +75,12 @@ impl Node {
             concurrency: spec.concurrency.max(1),
             task_events: spec.task_events,
             prefetch: 0,
+            told_waiting: None,
             next_beat: now.mono,
             leaving: false,
+            meeting: false,
             load: None,
+            usage: None,
             spec,
         }
     }
@@ -80,6 +89,7 @@ impl Node {
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Opened { session } => self.opened(now, session, out),
+            Input::Met { clock, revoked } => self.met(now, clock, &revoked),
             Input::Lost => self.lost(),
             Input::Message { tag, message } => match message {
                 Ok(delivered) => self.message(now, tag, *delivered, out),
@@ -99,7 +109,7 @@ impl Node {
     pub fn rest(&self, now: Now) -> Duration {
         let until = |at: Mono| at.since(now.mono);
         let beat = self.session.map(|_| until(self.next_beat));
-        let due = self.scheduled.keys().next().map(|(at, _)| at.since(now.wall));
+        let due = self.scheduled.next().map(|at| at.since(now.wall));
         let limits = self.running.values().filter_map(|run| {
             let soft = run.call.soft_limit().filter(|_| !run.hurried);
             let limit = soft.into_iter().chain(run.call.hard_limit()).min()?;
@@ -119,6 +129,11 @@ impl Node {
         self.load = load;
     }
 
+    /// What the process has used so far, where it is known: `stats` tells it.
+    pub fn set_usage(&mut self, usage: Option<Usage>) {
+        self.usage = usage;
+    }
+
     /// Whether tasks are running.
     pub fn is_busy(&self) -> bool {
         !self.running.is_empty()
@@ -134,7 +149,19 @@ impl Node {
         }
         self.beat("worker-online", now, out);
         self.next_beat = now.mono + BEAT_EVERY;
+        self.meeting = true;
+        out.push(Output::Meet {
+            revoked: self.revoked.ids(now.mono),
+        });
         out.push(Output::Signal(Signal::WorkerReady));
+    }
+
+    fn met(&mut self, now: Now, clock: u64, revoked: &[String]) {
+        self.meeting = false;
+        self.clock = self.clock.max(clock);
+        for id in revoked {
+            self.revoked.add(id, now.mono);
+        }
     }
 
     fn lost(&mut self) {
@@ -173,7 +200,7 @@ impl Node {
         match call.message.eta {
             Some(eta) if eta > now.wall => {
                 self.numbers += 1;
-                self.scheduled.insert((eta, self.numbers), call);
+                self.scheduled.add(eta, self.numbers, call);
             }
             _ => self.reserved.push_back(call),
         }
@@ -191,12 +218,16 @@ impl Node {
             // Beats that were missed are not made up for.
             self.next_beat = (self.next_beat + BEAT_EVERY).max(now.mono);
         }
-        while let Some(entry) = self.scheduled.first_entry().filter(|entry| entry.key().0 <= now.wall) {
-            self.reserved.push_back(entry.remove());
+        while let Some(due) = self.scheduled.take_due(now.wall) {
+            match due {
+                Due::Call(call) => self.reserved.push_back(*call),
+                Due::Left(tag) => settle(tag, Settle::Requeue, out),
+            }
         }
         self.limits(now, out);
         self.start_what_can(now, out);
         self.widen(out);
+        self.tell_waiting(out);
     }
 
     fn start_what_can(&mut self, now: Now, out: &mut Vec<Output>) {
@@ -214,7 +245,7 @@ impl Node {
     }
 
     fn has_slot(&self) -> bool {
-        self.running.len() + self.closing < usize::from(self.concurrency)
+        !self.meeting && self.running.len() + self.closing < usize::from(self.concurrency)
     }
 
     fn has_turn(&mut self, call: &Call, now: Mono) -> bool {
@@ -296,6 +327,17 @@ impl Node {
         if wanted != self.prefetch {
             self.prefetch = wanted;
             out.push(Output::Prefetch(wanted));
+        }
+    }
+
+    /// How many wait for their time, where that has changed.
+    fn tell_waiting(&mut self, out: &mut Vec<Output>) {
+        let tasks = self.scheduled.len();
+        if self.told_waiting.replace(tasks) != Some(tasks) {
+            out.push(Output::Signal(Signal::Waiting {
+                tasks,
+                full: tasks >= MAX_SCHEDULED,
+            }));
         }
     }
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `machine.rs`, `endings.rs` | the node: taking, waiting, running; ending |
 //! | `call.rs` | one call while the node has it |
+//! | `schedule.rs` | those that wait for their time |
 //! | `panel.rs` | the commands that it answers |
 //! | `events.rs` | what it says of itself and of its tasks |
 //! | `follow.rs` | callbacks and chains |
@@ -21,6 +22,7 @@ mod machine;
 mod panel;
 mod rate;
 mod revoked;
+mod schedule;
 mod spec;
 mod step;
 #[cfg(test)]
@@ -29,5 +31,5 @@ mod tests;
 pub use call::CallInfo;
 pub use machine::Node;
 pub use rate::{Rate, RateError};
-pub use spec::{About, MAX_CONCURRENCY, MAX_SCHEDULED, NodeSpec, Retries, TaskSpec};
+pub use spec::{About, MAX_CONCURRENCY, MAX_SCHEDULED, MAX_SCHEDULED_BYTES, NodeSpec, Retries, TaskSpec, Usage};
 pub use step::{Conclusion, Input, Outcome, Output, RunId, Settle, Signal, Tag};

@@ -1,14 +1,17 @@
 //! The commands that a node answers, each as a Celery worker does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::endings::postrun;
+use super::endings::{postrun, settle};
 use super::events;
 use super::machine::Node;
 use super::rate::Rate;
-use super::step::{Output, RunId};
+use super::schedule::Due;
+use super::spec::MAX_SHOWN;
+use super::step::{Output, RunId, Settle};
 use crate::celery::result::State;
 use crate::celery::task::{iso8601, repr};
 use crate::celery::{Command, answer};
@@ -24,6 +27,11 @@ impl Node {
     pub(super) fn command(&mut self, now: Now, command: Command, out: &mut Vec<Output>) {
         // A Lamport clock: later than what was heard, and than all before.
         self.clock = self.clock.max(command.clock).saturating_add(1);
+        if command.method == "shutdown" && self.spec.obeys_shutdown {
+            // As a worker, which leaves at once and does not answer.
+            out.push(Output::Shutdown);
+            return;
+        }
         let answered = match self.obey(now, &command.method, &command.arguments, out) {
             Ok(answered) => answered,
             Err(raised) => json!({"error": raised}),
@@ -38,7 +46,7 @@ impl Node {
         match method {
             "ping" => Ok(ok("pong")),
             "stats" => Ok(self.stats(now)),
-            "active" | "dump_active" => Ok(self.active()),
+            "active" | "dump_active" => Ok(self.active(arguments.get("safe") == Some(&Value::Bool(true)))),
             "reserved" | "dump_reserved" => Ok(self.shown_reserved()),
             "scheduled" | "dump_schedule" => Ok(self.shown_scheduled()),
             "registered" | "dump_tasks" => Ok(self.registered(arguments)),
@@ -63,7 +71,10 @@ impl Node {
             "disable_events" => Ok(ok(self.switch_events(false))),
             "pool_grow" => self.resize(arguments, true),
             "pool_shrink" => self.resize(arguments, false),
-            "shutdown" => self.obey_shutdown(out),
+            // Sent to all workers, as it often is, it must not take the one who watches them.
+            "shutdown" => Ok(no(
+                "Headcount does not obey shutdown: set obey_shutdown = true in its [[node]]",
+            )),
             // Elections are held by gossip, in which Headcount does not take part; a worker without it keeps silent too.
             "election" => Ok(Value::Null),
             "autoscale" => Err("ValueError('Autoscale not enabled')".into()),
@@ -86,33 +97,42 @@ impl Node {
                 "max-concurrency": self.concurrency,
                 "processes": [self.spec.about.pid],
                 "max-tasks-per-child": "N/A",
+                "put-guarded-by-semaphore": false,
                 "timeouts": [0, 0],
+                // No pipes lead to processes that would have to be written to.
+                "writes": "N/A",
             },
             "broker": self.spec.about.broker,
             "prefetch_count": self.prefetch(),
-            "rusage": "N/A",
+            "rusage": self.usage.map_or_else(|| json!("N/A"), |usage| json!(usage)),
         })
     }
 
-    fn active(&self) -> Value {
+    /// `safe`: the arguments as people read them, and shortened.
+    fn active(&self, safe: bool) -> Value {
         let pid = self.spec.about.pid;
-        let shown = |run: &super::call::Run| run.call.shown(&self.spec.hostname, Some((run.since.wall, pid)));
+        let shown = |run: &super::call::Run| {
+            let mut shown = run.call.shown(&self.spec.hostname, Some((run.since.wall, pid)));
+            if safe {
+                shown["args"] = json!(run.call.message.argsrepr());
+                shown["kwargs"] = json!(run.call.message.kwargsrepr());
+            }
+            shown
+        };
         self.running.values().map(shown).collect()
     }
 
     fn shown_reserved(&self) -> Value {
-        self.reserved
-            .iter()
-            .map(|call| call.shown(&self.spec.hostname, None))
-            .collect()
+        let waiting = self.reserved.iter();
+        within(waiting.map(|call| call.shown(&self.spec.hostname, None)))
     }
 
     fn shown_scheduled(&self) -> Value {
-        let shown = |((eta, _), call): (&(crate::time::Wall, u64), &super::call::Call)| {
+        let shown = |(eta, call): (crate::time::Wall, &super::call::Call)| {
             // The priority of Celery's timer, which is the same for all of them.
-            json!({"eta": iso8601(*eta), "priority": 6, "request": call.shown(&self.spec.hostname, None)})
+            json!({"eta": iso8601(eta), "priority": 6, "request": call.shown(&self.spec.hostname, None)})
         };
-        self.scheduled.iter().map(shown).collect()
+        within(self.scheduled.calls().map(shown))
     }
 
     fn registered(&self, arguments: &Map<String, Value>) -> Value {
@@ -142,9 +162,18 @@ impl Node {
 
     fn report(&self) -> String {
         let about = &self.spec.about;
+        let named = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut text = format!(
-            "\nsoftware -> headcount:{}\nplatform -> system:{}\n",
-            about.version, about.system
+            "\nsoftware -> headcount:{}\n\
+             platform -> system:{} arch:{}\n            kernel version:{} imp:Rust\n\
+             loader   -> headcount\n\
+             settings -> transport:{} results:{}\n\n",
+            about.version,
+            about.system,
+            about.arch,
+            about.kernel,
+            named(about.broker.get("transport")),
+            named(about.settings.get("result_backend")),
         );
         for (key, value) in &about.settings {
             text.push_str(&format!("{key}: {}\n", repr(value)));
@@ -153,23 +182,22 @@ impl Node {
     }
 
     fn query(&self, arguments: &Map<String, Value>) -> Value {
-        let ids = texts(arguments.get("ids"));
+        let ids: BTreeSet<String> = texts(arguments.get("ids")).into_iter().collect();
         let (hostname, pid) = (self.spec.hostname.as_str(), self.spec.about.pid);
         let mut found = Map::new();
-        let mut note = |id: &str, state: &str, shown: Value| {
-            if ids.iter().any(|asked| asked == id) {
-                found.insert(id.to_owned(), json!([state, shown]));
-            }
+        let asked = |call: &&super::call::Call| ids.contains(&call.message.id);
+        let mut note = |call: &super::call::Call, state: &str, running| {
+            let shown = call.shown(hostname, running);
+            found.insert(call.message.id.clone(), json!([state, shown]));
         };
-        for call in self.scheduled.values() {
-            note(&call.message.id, "scheduled", call.shown(hostname, None));
+        for call in self.scheduled.calls().map(|(_, call)| call).filter(asked) {
+            note(call, "scheduled", None);
         }
-        for call in &self.reserved {
-            note(&call.message.id, "reserved", call.shown(hostname, None));
+        for call in self.reserved.iter().filter(asked) {
+            note(call, "reserved", None);
         }
-        for run in self.running.values() {
-            let shown = run.call.shown(hostname, Some((run.since.wall, pid)));
-            note(&run.call.message.id, "active", shown);
+        for run in self.running.values().filter(|run| asked(&&run.call)) {
+            note(&run.call, "active", Some((run.since.wall, pid)));
         }
         Value::Object(found)
     }
@@ -230,8 +258,9 @@ impl Node {
             return Ok(ok(&format!("tasks {shown} flagged as revoked")));
         }
         // As a worker does, it names whom it has: also those that wait, which are not run.
-        let waiting = self.reserved.iter().chain(self.scheduled.values());
-        let waiting = waiting.map(|call| &call.message.id).filter(|id| ids.contains(*id));
+        let ids: BTreeSet<String> = ids.into_iter().collect();
+        let waiting = self.reserved.iter().map(|call| &call.message.id);
+        let waiting = waiting.chain(self.scheduled.ids()).filter(|id| ids.contains(*id));
         let mut terminated: Vec<String> = waiting.cloned().collect();
         self.drop_scheduled(now, out);
         let known = |(run, it): (&RunId, &super::call::Run)| ids.contains(&it.call.message.id).then_some(*run);
@@ -253,16 +282,12 @@ impl Node {
 
     /// Those that wait for their time and are revoked need not wait.
     fn drop_scheduled(&mut self, now: Now, out: &mut Vec<Output>) {
-        let revoked = |node: &Self, call: &super::call::Call| node.revoked.contains(&call.message.id, now.mono);
-        let keys: Vec<_> = self
-            .scheduled
-            .iter()
-            .filter(|(_, call)| revoked(self, call))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            if let Some(call) = self.scheduled.remove(&key) {
-                self.revoke(now, call, None, out);
+        let revoked = self.scheduled.take(|id| self.revoked.contains(id, now.mono));
+        for due in revoked {
+            match due {
+                Due::Call(call) => self.revoke(now, *call, None, out),
+                // It comes again, with all that is needed to tell who waits for it.
+                Due::Left(tag) => settle(tag, Settle::Requeue, out),
             }
         }
     }
@@ -340,17 +365,19 @@ impl Node {
             Ok(ok("pool will shrink"))
         }
     }
+}
 
-    fn obey_shutdown(&self, out: &mut Vec<Output>) -> Answer {
-        if self.spec.obeys_shutdown {
-            out.push(Output::Shutdown);
-            return Ok(Value::Null);
+/// The first of these that are within [`MAX_SHOWN`].
+fn within(shown: impl Iterator<Item = Value>) -> Value {
+    let mut left = MAX_SHOWN;
+    let fits = |one: &Value| match left.checked_sub(one.to_string().len()) {
+        Some(rest) => {
+            left = rest;
+            true
         }
-        // Sent to all workers, as it often is, it must not take the one who watches them.
-        Ok(no(
-            "Headcount does not obey shutdown: set obey_shutdown = true in its [[node]]",
-        ))
-    }
+        None => false,
+    };
+    shown.take_while(fits).collect()
 }
 
 fn ok(text: &str) -> Value {

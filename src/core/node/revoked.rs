@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::time::Mono;
 
 /// How many are kept, and for how long: Celery's own bounds. In memory only: after a restart of Headcount a task that was
-/// revoked is run, unless other workers know of it and it comes to them.
+/// revoked is run, unless another worker knows of it and tells (mingle).
 const MAX_REVOKED: usize = 50_000;
 const KEPT_FOR: Duration = Duration::from_secs(10_800);
 

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::rate::Rate;
 use crate::celery::task::Routes;
 
-/// Tasks that wait for their time (ETA or countdown) in this process; beyond it the node takes no more, and they wait at the
-/// broker. Each takes about 1 KiB, and at most [`crate::celery::task::MAX_TASK`].
-pub const MAX_SCHEDULED: usize = 1_000;
+/// Tasks that wait for their time (ETA or countdown), unsettled at the broker. Beyond it the node takes no more, whatever it is,
+/// until one of them is due. AMQP counts what is unsettled to 65,535, and there Celery's own workers end as well; what is left of that
+/// is for the tasks that can run.
+pub const MAX_SCHEDULED: usize = 65_000;
+
+/// What of these is in memory, in bytes; the latest of the others are only noted, and read anew when they are due. 64 MiB hold
+/// some 60,000 without arguments worth mentioning, and any four of [`crate::celery::task::MAX_TASK`].
+pub const MAX_SCHEDULED_BYTES: usize = 64 << 20;
+
+/// What `reserved` and `scheduled` answer with at most, in bytes: then they leave out the last. An answer of 65,000 tasks would be
+/// larger than RabbitMQ lets a message be (16 MiB since its version 4).
+pub(super) const MAX_SHOWN: usize = 8 << 20;
 
 /// The most tasks that run at once, also after `pool_grow`.
 pub const MAX_CONCURRENCY: u16 = 1_000;
@@ -57,10 +67,51 @@ pub struct About {
     pub version: String,
     /// The system, such as `Linux`.
     pub system: String,
+    /// What its programs are, such as `64bit, ELF`.
+    pub arch: String,
+    /// The version of its kernel.
+    pub kernel: String,
     /// The broker, as `stats` shows it, without secrets.
     pub broker: Map<String, Value>,
     /// The settings, as `conf` shows them, without secrets.
     pub settings: Map<String, Value>,
+}
+
+/// What a process has used since its start: the fields of getrusage(2), by Celery's names for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Processor time of its own, in seconds.
+    pub utime: f64,
+    /// Processor time in the kernel, in seconds.
+    pub stime: f64,
+    /// The most memory, in KiB.
+    pub maxrss: i64,
+    /// Not kept by Linux, as all of these that say no more.
+    pub ixrss: i64,
+    /// Not kept.
+    pub idrss: i64,
+    /// Not kept.
+    pub isrss: i64,
+    /// Page faults without reading.
+    pub minflt: i64,
+    /// Page faults with reading.
+    pub majflt: i64,
+    /// Not kept.
+    pub nswap: i64,
+    /// Blocks of 512 bytes that were read.
+    pub inblock: i64,
+    /// Blocks that were written.
+    pub oublock: i64,
+    /// Not kept.
+    pub msgsnd: i64,
+    /// Not kept.
+    pub msgrcv: i64,
+    /// Not kept.
+    pub nsignals: i64,
+    /// Times that it waited.
+    pub nvcsw: i64,
+    /// Times that it was made to wait.
+    pub nivcsw: i64,
 }
 
 /// One task that the node runs.

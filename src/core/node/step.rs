@@ -41,6 +41,13 @@ pub enum Input {
         /// Greater than that of any session before.
         session: u64,
     },
+    /// The others have been asked, or could not be: see [`Output::Meet`].
+    Met {
+        /// The latest of their logical clocks.
+        clock: u64,
+        /// The ids that they have as revoked.
+        revoked: Vec<String>,
+    },
     /// The session has ended. What was taken and not acknowledged comes again.
     Lost,
     /// A message from the queue.
@@ -88,6 +95,11 @@ pub enum Outcome {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Output {
+    /// Ask the others what has been revoked, and tell them these. No task begins before [`Input::Met`].
+    Meet {
+        /// What this one has as revoked.
+        revoked: Vec<String>,
+    },
     /// Run a task. Its end comes back as [`Input::Ended`].
     Start {
         /// Which run.
@@ -200,6 +212,13 @@ pub enum Signal {
     },
     /// `task_rejected`: a message that is no task, or not what it should be.
     TaskRejected(NotATask),
+    /// No signal of Celery's: so many tasks wait for their time.
+    Waiting {
+        /// How many.
+        tasks: usize,
+        /// They are as many as may wait, and the node takes no others.
+        full: bool,
+    },
     /// `task_internal_error`: a task that was to follow could not be sent, and is lost.
     TaskInternalError {
         /// Its name.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::celery::result::{Failure, State};
-use crate::celery::task::{Delivered, NotATask, Pattern, Route, Routes, TaskMessage, Why};
+use crate::celery::task::{Asker, Delivered, NotATask, Pattern, Route, Routes, TaskMessage, Why};
 use crate::celery::{Command, Publication, To, Where};
 use crate::time::{Mono, Now, Wall};
 
@@ -60,6 +60,10 @@ impl World {
             out: Vec::new(),
         };
         world.step(Input::Opened { session: 1 });
+        let opened = std::mem::take(&mut world.out);
+        world.meet(&[]);
+        // What the tests look at is what came of joining.
+        world.out = opened;
         world
     }
 
@@ -67,6 +71,12 @@ impl World {
         self.out.clear();
         self.node.step(self.now, input, &mut self.out);
         &self.out
+    }
+
+    /// The others have told what they have as revoked.
+    fn meet(&mut self, revoked: &[&str]) {
+        let revoked = revoked.iter().map(|id| (*id).to_owned()).collect();
+        self.step(Input::Met { clock: 40, revoked });
     }
 
     fn pass(&mut self, span: Duration) -> &[Output] {
@@ -105,6 +115,11 @@ impl World {
     }
 
     fn ask(&mut self, method: &str, arguments: Value) -> Value {
+        self.answer(method, arguments).unwrap()
+    }
+
+    /// What is answered, if anything is.
+    fn answer(&mut self, method: &str, arguments: Value) -> Option<Value> {
         let Value::Object(arguments) = arguments else {
             panic!("arguments are an object")
         };
@@ -122,8 +137,8 @@ impl World {
             .publications()
             .into_iter()
             .find(|sent| sent.to != To::Events(String::new()) && sent.headers.contains_key("ticket"));
-        let body: Value = serde_json::from_slice(&answer.unwrap().body).unwrap();
-        body["headcount@h"].clone()
+        let body: Value = serde_json::from_slice(&answer?.body).unwrap();
+        Some(body["headcount@h"].clone())
     }
 
     fn started(&self) -> Vec<RunId> {
@@ -148,6 +163,8 @@ impl World {
     fn signals(&self) -> Vec<&'static str> {
         let signal = |output: &Output| match output {
             Output::Signal(signal) => Some(match signal {
+                // None of Celery's.
+                Signal::Waiting { .. } => return None,
                 Signal::WorkerReady => "worker_ready",
                 Signal::WorkerShutdown => "worker_shutdown",
                 Signal::TaskReceived(_) => "task_received",
@@ -326,6 +343,87 @@ fn an_eta_is_waited_for_and_does_not_keep_others_from_coming() {
     world.pass(seconds(1));
     assert_eq!(world.started().len(), 1);
     assert!(world.out.iter().any(|output| matches!(output, Output::Prefetch(8))));
+}
+
+/// So many as a year's worth of reminders may be: each of them lets the broker hand out one more, up to what AMQP can count.
+#[test]
+fn far_more_than_a_thousand_wait_and_others_still_come() {
+    let mut world = World::new(|_| ());
+    let mut prefetch = 0;
+    for number in 0..MAX_SCHEDULED {
+        let mut later = task(&number.to_string(), ECHO);
+        later.eta = Some(world.now.wall + seconds(86_400));
+        world.deliver(later);
+        let widened = world.out.iter().filter_map(|output| match output {
+            Output::Prefetch(count) => Some(*count),
+            _ => None,
+        });
+        prefetch = widened.max().unwrap_or(prefetch);
+        let expected = number + 1 == MAX_SCHEDULED;
+        let told = world.out.iter().find_map(|output| match output {
+            Output::Signal(Signal::Waiting { tasks, full }) => Some((*tasks, *full)),
+            _ => None,
+        });
+        assert_eq!(told, Some((number + 1, expected)));
+    }
+    assert_eq!(usize::from(prefetch), MAX_SCHEDULED + 8);
+    world.deliver(task("now", ECHO));
+    assert_eq!(world.started().len(), 1);
+    // An answer that names all of them would be larger than a broker may take.
+    let shown = world.ask("scheduled", json!({}));
+    assert!((10_000..MAX_SCHEDULED).contains(&shown.as_array().unwrap().len()));
+    assert!(shown.to_string().len() < 9 << 20);
+}
+
+/// What waits is in memory up to a bound; of the latest beyond it no more is known than when they are due, and the broker hands them
+/// out again then. They can be revoked all the same.
+#[test]
+fn what_waits_is_in_memory_up_to_a_bound() {
+    const EACH: usize = 8 << 20;
+    let mut world = World::new(|_| ());
+    let mut tags = Vec::new();
+    // The latest comes first.
+    for hour in (1..=10).rev() {
+        let mut later = task(&hour.to_string(), ECHO);
+        later.eta = Some(world.now.wall + seconds(3600 * hour));
+        later.args = vec!["x".repeat(EACH).into()];
+        tags.push(world.deliver(later));
+        assert!(world.settled().is_empty(), "it is still this node's");
+    }
+    tags.reverse();
+    assert_eq!(world.node.prefetch(), 18);
+    let shown = world.ask("scheduled", json!({}));
+    let shown: Vec<&str> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["request"]["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["1", "2", "3", "4", "5", "6", "7"], "those that are held");
+    assert!(shown.len() * EACH < MAX_SCHEDULED_BYTES);
+    world.ask("revoke", json!({"task_id": ["9"]}));
+    assert_eq!(
+        world.settled(),
+        [(tags[8], Settle::Requeue)],
+        "it comes again, and then is known"
+    );
+    for hour in 1..=7 {
+        world.pass(seconds(3600));
+        let [run] = world.started()[..] else {
+            panic!("hour {hour}: {:?}", world.out)
+        };
+        assert_eq!(world.settled(), [(tags[hour - 1], Settle::Ack)]);
+        world.end(run, Outcome::Success(Value::Null));
+    }
+    world.pass(seconds(3600));
+    assert_eq!(
+        (world.started().len(), world.settled()),
+        (0, vec![(tags[7], Settle::Requeue)])
+    );
+    assert_eq!(world.node.prefetch(), 9);
+    // Who leaves gives back these as well.
+    world.step(Input::Leave);
+    assert_eq!(world.settled(), [(tags[9], Settle::Requeue)]);
 }
 
 #[test]
@@ -591,9 +689,15 @@ fn what_is_not_registered_is_rejected_and_its_sender_is_told() {
         ("task-failed", &json!("NotRegistered('no.such')"))
     );
 
-    let refused = |why, acknowledged| NotATask {
+    let refused = |why, acknowledged, ignore_result| NotATask {
         id: Some("2".into()),
         name: Some(ECHO.into()),
+        asker: Box::new(Asker {
+            reply_to: Some("oid".into()),
+            correlation_id: Some("c".into()),
+            ignore_result,
+            ..Asker::default()
+        }),
         why,
         acknowledged,
     };
@@ -601,10 +705,19 @@ fn what_is_not_registered_is_rejected_and_its_sender_is_told() {
         let tag = Tag { session: 1, number: 50 };
         world.step(Input::Message {
             tag,
-            message: Err(refused(why, acknowledged)),
+            message: Err(refused(why.clone(), acknowledged, false)),
         });
         assert_eq!(world.settled(), [(tag, how)]);
-        assert!(world.conclusions()[0].result.is_none());
+        // Celery tells nobody of these, and whoever asked waits for ever.
+        let result = world.conclusions()[0].result.clone().unwrap();
+        assert_eq!((result.id.as_str(), result.reply_to.as_deref()), ("2", Some("oid")));
+        assert_eq!((result.state, result.correlation_id.as_str()), (State::Failure, "c"));
+        assert_eq!(result.value, Err(Failure::invalid(&why.to_string())));
+        world.step(Input::Message {
+            tag,
+            message: Err(refused(why, acknowledged, true)),
+        });
+        assert!(world.conclusions()[0].result.is_none(), "nobody asks");
     }
     // And the next one is not held up.
     world.deliver(task("3", ECHO));
@@ -623,10 +736,30 @@ fn after_a_lost_session_a_running_task_answers_for_its_message_that_comes_again(
     world.session = 2;
     world.step(Input::Opened { session: 2 });
     assert_eq!(world.kinds(), ["worker-online"]);
+    world.meet(&[]);
     let again = world.deliver(task("1", LATE));
     assert!(world.started().is_empty(), "it runs already");
     world.end(run, Outcome::Success(Value::Null));
     assert_eq!(world.settled(), [(again, Settle::Ack)]);
+}
+
+#[test]
+fn no_task_begins_before_the_others_have_told_what_is_revoked() {
+    let mut world = World::new(|_| ());
+    world.ask("revoke", json!({"task_id": "9"}));
+    world.step(Input::Lost);
+    world.session = 2;
+    let out = world.step(Input::Opened { session: 2 });
+    let told = |output: &Output| matches!(output, Output::Meet { revoked } if revoked == &["9"]);
+    assert!(out.iter().any(told), "{out:?}");
+    world.deliver(task("1", ECHO));
+    world.deliver(task("2", ECHO));
+    world.pass(seconds(1));
+    assert!(world.started().is_empty());
+    world.meet(&["1"]);
+    let started = world.started();
+    assert_eq!(started.len(), 1, "the other one is revoked");
+    assert!(world.ask("clock", json!({}))["clock"].as_u64() > Some(40));
 }
 
 #[test]
@@ -844,7 +977,7 @@ fn commands_are_answered_as_by_a_worker() {
     );
     assert!(!world.out.iter().any(|output| matches!(output, Output::Shutdown)));
     let mut obeys = World::new(|spec| spec.obeys_shutdown = true);
-    assert_eq!(obeys.ask("shutdown", json!({})), Value::Null);
+    assert_eq!(obeys.answer("shutdown", json!({})), None, "a worker does not answer");
     assert!(obeys.out.iter().any(|output| matches!(output, Output::Shutdown)));
 }
 

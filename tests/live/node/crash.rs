@@ -5,14 +5,26 @@ use serde_json::json;
 
 use super::{PATIENCE, backend, call, joined, start};
 
+// Each beside the others: most of it is waiting.
+
 #[test]
-fn on_redis() {
+fn killed_on_redis() {
     killed(&Broker::redis());
 }
 
 #[test]
-fn on_rabbitmq() {
+fn killed_on_rabbitmq() {
     killed(&Broker::rabbitmq());
+}
+
+#[test]
+fn nothing_is_lost_on_redis() {
+    nothing_is_lost(&Broker::redis());
+}
+
+#[test]
+fn nothing_is_lost_on_rabbitmq() {
+    nothing_is_lost(&Broker::rabbitmq());
 }
 
 fn killed(broker: &Broker) {
@@ -76,16 +88,6 @@ fn restarted(mut broker: Broker) {
 }
 
 /// Killed again and again while tasks flow: each of them is run, however often.
-#[test]
-fn no_kill_loses_a_task_on_redis() {
-    nothing_is_lost(&Broker::redis());
-}
-
-#[test]
-fn no_kill_loses_a_task_on_rabbitmq() {
-    nothing_is_lost(&Broker::rabbitmq());
-}
-
 fn nothing_is_lost(broker: &Broker) {
     const TASKS: usize = 120;
     const KILLS: u64 = 6;

@@ -1,9 +1,11 @@
 //! Headcount as a Celery node, among real brokers, the real `celery` command, a real Flower, Python producers and workers.
 //! Python's own Celery and kombu judge what the node sends.
 
+mod alike;
 mod commands;
 mod crash;
 mod events;
+mod rejected;
 mod stats;
 mod tasks;
 
@@ -24,15 +26,18 @@ const NODE: &str = "headcount@test";
 #[test]
 fn on_redis() {
     let broker = Broker::redis();
+    alike::alike(&broker);
     commands::seen(&broker);
     events::judged(&broker);
     tasks::to_python(&broker);
     stats::counted(&broker);
+    tasks::two_of_one_name(&broker);
 }
 
 #[test]
 fn on_rabbitmq() {
     let broker = Broker::rabbitmq();
+    alike::alike(&broker);
     commands::seen(&broker);
     events::judged(&broker);
     tasks::to_python(&broker);
@@ -44,6 +49,7 @@ fn on_rabbitmq_alone() {
     let broker = Broker::rabbitmq();
     tasks::results_in_another_redis(&broker);
     tasks::a_quorum_queue_and_two_of_one_name(&broker);
+    rejected::to_the_dead_letters(&broker);
 }
 
 /// A Headcount with a node on this broker; `lines` are further lines of its table.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headcount_testkit::{Broker, ElasticStandIn, Headcount, MongoDb, wait_until};
+use headcount_testkit::{Broker, ElasticFault, ElasticProxy, ElasticStandIn, Headcount, MongoDb, wait_until};
 use serde_json::{Value, json};
 
 use super::{HEADCOUNT, PATIENCE, backend, call, config, joined};
@@ -10,7 +10,8 @@ use crate::pipelines::{Pipeline, Source};
 
 pub(crate) fn counted(broker: &Broker) {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
-    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
+    let proxy = ElasticProxy::start(elastic.url());
+    let pipeline = Pipeline::new(&mongo, &proxy.sink("clicks-1m"));
     let source = Source::of(&mongo);
     source.insert_past(10_000, 1, 600);
     let job =
@@ -72,7 +73,16 @@ pub(crate) fn counted(broker: &Broker) {
         third["ok"]["pipelines"][0]["total"].as_u64().unwrap() >= 10_300,
         "{third}"
     );
-    run(json!([]));
+    // While a sink takes nothing there is no end of it: with a soft time limit it tells how far it came, and the work goes on.
+    proxy.fail_always(Some(ElasticFault::Whole(503)));
+    // A seed that none of the batches above had.
+    source.insert_random(100, 0);
+    let soft = json!({"soft_time_limit": 2});
+    let hurried = call(broker, &backend(broker), &[("headcount.stats.run", json!([]), soft)]).remove(0);
+    assert_eq!(hurried["ok"]["complete"], false, "{hurried}");
+    assert!(hurried["ok"]["pipelines"][0]["total"].is_u64(), "{hurried}");
+    proxy.fail_always(None);
+    assert_eq!(run(json!([]))["ok"]["complete"], true);
     pipeline.compare(&elastic);
 
     wait_until("the job has run it as well", PATIENCE, || {

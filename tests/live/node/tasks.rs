@@ -17,6 +17,10 @@ fn from_python_on_rabbitmq() {
     from_python(&Broker::rabbitmq());
 }
 
+/// More than any node reads, in bytes, and no more than that.
+const TOO_LARGE: usize = 17 << 20;
+const LARGE: usize = 2 << 20;
+
 /// The most of it is waiting: for times to come, for limits to be over, for the next try. All of that passes at once.
 fn from_python(broker: &Broker) {
     let nowhere = format!(
@@ -34,7 +38,8 @@ fn from_python(broker: &Broker) {
         every_kind_of_call(broker, &headcount);
     });
     nothing_can_follow(broker, &headcount);
-    revoked(broker, &headcount);
+    many_for_later(broker, &headcount);
+    revoked(broker);
     broken_bodies(broker, &headcount);
     assert!(headcount.sigterm().success());
 }
@@ -64,6 +69,9 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
             ("headcount.status", json!(["none"]), none.clone()),
             ("no.such.task", json!([]), none.clone()),
             ("headcount.probe", json!(["nowhere"]), none.clone()),
+            ("headcount.ping", json!([]), json!({"headers": {"retries": -1}})),
+            ("headcount.echo", json!([]), json!({"fill": TOO_LARGE})),
+            ("headcount.echo", json!([]), json!({"fill": LARGE})),
         ],
     );
     let ok: Vec<&Value> = told.iter().map(|one| &one["ok"]).collect();
@@ -84,6 +92,8 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
         (12, "builtins", "LookupError", "FAILURE"),
         (13, "celery.exceptions", "NotRegistered", "FAILURE"),
         (14, "builtins", "ConnectionError", "FAILURE"),
+        (15, "celery.exceptions", "InvalidTaskError", "FAILURE"),
+        (16, "celery.exceptions", "InvalidTaskError", "FAILURE"),
     ] {
         let one = &told[place];
         assert_eq!(
@@ -92,6 +102,7 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
             "{one}"
         );
     }
+    assert_eq!(ok[17].as_str().map(str::len), Some(LARGE));
     let metric = |task: &str, state: &str| {
         let labels = format!("broker=\"main\",task=\"{task}\",state=\"{state}\"");
         headcount.metric("headcount_node_tasks_total", &labels)
@@ -100,7 +111,7 @@ fn every_kind_of_call(broker: &Broker, headcount: &Headcount) {
     assert_eq!(metric("headcount.sleep", "FAILURE"), Some(3.0));
     assert_eq!(
         headcount.metric("headcount_node_refused_total", "broker=\"main\""),
-        Some(1.0)
+        Some(3.0)
     );
     let refused = headcount
         .process()
@@ -139,8 +150,28 @@ fn nothing_can_follow(broker: &Broker, headcount: &Headcount) {
     );
 }
 
+/// More than a thousand that wait for their time keep nobody from being served, and all of them are the node's.
+fn many_for_later(broker: &Broker, headcount: &Headcount) {
+    const MANY: usize = 1_100;
+    let told = run_script(
+        &broker.url(),
+        "later.py",
+        &[&broker.url(), &backend(broker), &MANY.to_string()],
+    );
+    assert_eq!(told["ok"], "pong");
+    let waiting = |expected: f64| {
+        wait_until("so many wait", PATIENCE, || {
+            let waiting = headcount.metric("headcount_node_waiting", "broker=\"main\"");
+            (waiting == Some(expected)).then_some(())
+        });
+    };
+    waiting(MANY as f64);
+    control(&broker.url(), NODE, "revoke", &json!({"task_id": told["ids"]}));
+    waiting(0.0);
+}
+
 /// One that runs is terminated, one that waits for its time is dropped.
-fn revoked(broker: &Broker, headcount: &Headcount) {
+fn revoked(broker: &Broker) {
     let calls = json!([
         ["headcount.sleep", [600], {}, {"task_id": "runs"}],
         ["headcount.echo", [1], {}, {"task_id": "waits", "countdown": 600}],
@@ -150,18 +181,7 @@ fn revoked(broker: &Broker, headcount: &Headcount) {
         "call.py",
         &[&broker.url(), &backend(broker), &calls.to_string()],
     );
-    headcount.process().wait_line("\"runs\"", PATIENCE);
-    wait_until("the node has taken the other", PATIENCE, || {
-        let (_, said) = celery(&broker.url(), &["inspect", "scheduled", "-d", NODE, "--timeout", "10"]);
-        said.contains("waits").then_some(())
-    });
-    control(
-        &broker.url(),
-        NODE,
-        "revoke",
-        &json!({"task_id": "runs", "terminate": true, "signal": "SIGTERM"}),
-    );
-    control(&broker.url(), NODE, "revoke", &json!({"task_id": ["waits"]}));
+    run_script(&broker.url(), "revoke.py", &[NODE, "runs", "waits"]);
     let told = headcount_testkit::finish_script(&waiting);
     let why: Vec<&Value> = told.as_array().unwrap().iter().map(|one| &one["args"][0]).collect();
     assert_eq!(why, ["terminated", "revoked"], "{told}");
@@ -196,15 +216,21 @@ fn broken_bodies(broker: &Broker, headcount: &Headcount) {
             .unwrap();
         (now >= before + f64::from(sent)).then_some(())
     });
-    if let Broker::Redis(redis) = broker {
-        let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    nothing_is_on_the_books(broker);
+}
+
+/// Of what was taken from Redis and is settled nothing is left.
+fn nothing_is_on_the_books(broker: &Broker) {
+    let Broker::Redis(redis) = broker else { return };
+    let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    wait_until("all of it is settled", PATIENCE, || {
         let left: (u64, u64) = redis::pipe()
             .hlen("unacked")
             .zcard("unacked_index")
             .query(&mut connection)
             .unwrap();
-        assert_eq!(left, (0, 0), "nothing of it is left on the books");
-    }
+        (left == (0, 0)).then_some(())
+    });
 }
 
 /// A chain from Headcount's task to a Python worker's: what the node sends is run there, and its result comes to who waits.
@@ -313,6 +339,52 @@ pub(crate) fn a_quorum_queue_and_two_of_one_name(broker: &Broker) {
     assert_eq!((&told[0]["ok"], &told[1]["ok"]), (&json!("pong"), &json!(1)), "{told}");
     assert!(first.sigterm().success());
     joined(&second);
+    assert!(second.sigterm().success());
+}
+
+/// Redis refuses nobody. What one of them holds the other leaves alone, however long it takes, and none runs twice; that there
+/// are two is said. And what was revoked before the second one was there is not run by it.
+pub(crate) fn two_of_one_name(broker: &Broker) {
+    let lines = "queue = \"shared\"\nvisibility_timeout = \"2s\"\nconcurrency = 1\nprefetch_multiplier = 1";
+    let other = "[[node]]\nname = \"other@test\"\nqueue = \"other\"";
+    let first = start(broker, &format!("{lines}\n{other}"));
+    for node in [NODE, "other@test"] {
+        let line = format!("the node has joined\",\"broker\":\"main\",\"node\":\"{node}\"");
+        first.process().wait_line(&line, PATIENCE);
+    }
+    control(&broker.url(), "other@test", "revoke", &json!({"task_id": ["unwanted"]}));
+    let second = start(broker, lines);
+    second
+        .process()
+        .wait_line("another node is called headcount@test already", PATIENCE);
+    let ids = ["a", "b", "c", "d"].map(|id| format!("held {id}"));
+    let of = |id: &String| json!(["headcount.sleep", [3], {}, {"queue": "shared", "task_id": id}]);
+    let calls: Vec<Value> = ids.iter().map(of).collect();
+    let told = run_script(
+        &broker.url(),
+        "call.py",
+        &[&broker.url(), &backend(broker), &Value::from(calls).to_string()],
+    );
+    assert!(told.as_array().unwrap().iter().all(|one| one["ok"] == 3.0), "{told}");
+    let logs = [&first, &second].map(|headcount| headcount.process().stderr());
+    for id in &ids {
+        let began = |line: &&String| line.contains("task begins") && line.contains(id.as_str());
+        assert_eq!(logs.iter().flatten().filter(began).count(), 1, "{id} {logs:#?}");
+    }
+    assert!(
+        logs.iter()
+            .all(|log| !log.iter().any(|line| line.contains("are back in the queue")))
+    );
+    nothing_is_on_the_books(broker);
+    // The second one learned at its start what another one had been told.
+    assert!(first.sigterm().success());
+    let calls = [(
+        "headcount.ping",
+        json!([]),
+        json!({"queue": "shared", "task_id": "unwanted"}),
+    )];
+    let told = call(broker, &backend(broker), &calls);
+    assert_eq!(told[0]["state"], "REVOKED", "{told:?}");
     assert!(second.sigterm().success());
 }
 

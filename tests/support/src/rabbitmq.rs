@@ -125,6 +125,15 @@ impl RabbitMq {
         self.tool(&["set_vm_memory_high_watermark", watermark]);
     }
 
+    /// What is rejected in queues whose names match goes to this exchange: by a policy, which changes no queue's arguments.
+    ///
+    /// # Panics
+    /// When the server's own tool cannot do it.
+    pub fn dead_letters(&self, pattern: &str, exchange: &str) {
+        let policy = format!("{{\"dead-letter-exchange\":\"{exchange}\"}}");
+        self.tool(&["set_policy", "--apply-to", "queues", "dead-letters", pattern, &policy]);
+    }
+
     /// How many lines of its log hold this.
     pub fn logged(&self, part: &str) -> usize {
         let files = std::fs::read_dir(self.dir.path().join("log"))

@@ -10,14 +10,18 @@ use super::super::envelope::unbase64;
 use super::super::fields::MAX_NAME;
 use super::super::format::Format;
 use super::super::raw::Malformed;
-use super::super::value;
+use super::super::value::{self, MAX_NODES};
 use super::message::{Embed, MAX_PRIORITY, TaskMessage};
 use super::moment::parse_iso8601;
 use crate::time::Wall;
 
-/// The largest task, in bytes, packed or unpacked: headers, arguments, and on Redis the envelope. What Headcount's own tasks
-/// are called with is under 1 KiB; raising it lets each of those that wait take that much memory.
-pub const MAX_TASK: usize = 1 << 20;
+/// The largest body of a task, in bytes, packed or unpacked: its arguments and what is to follow it. What Headcount's own tasks
+/// are called with is under 1 KiB; this is what RabbitMQ itself takes, since its version 4. Raising it lets each of those that wait
+/// to run take that much memory: as many as the concurrency times the prefetch multiplier.
+pub const MAX_TASK: usize = 16 << 20;
+
+/// What the envelope on Redis may take beside the body in base64, in bytes: headers and properties.
+const MAX_ENVELOPE: usize = 256 << 10;
 
 /// The longest time limit, in seconds: 100 years. A longer one is a mistake.
 const MAX_LIMIT: f64 = 100.0 * 366.0 * 86_400.0;
@@ -78,6 +82,8 @@ pub struct NotATask {
     pub id: Option<String>,
     /// The task that it names, if that can be read.
     pub name: Option<String>,
+    /// Who waits for it.
+    pub asker: Box<Asker>,
     /// What is wrong.
     pub why: Why,
     /// Whether Celery acknowledges it (it could not decode it) rather than rejecting it, which on RabbitMQ may send it to a
@@ -85,11 +91,40 @@ pub struct NotATask {
     pub acknowledged: bool,
 }
 
+/// Who waits for what a task comes to, as far as that can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The queue that its result goes to, where the result backend is `rpc`.
+    pub reply_to: Option<String>,
+    /// What its result is known by there; its id where there is none.
+    pub correlation_id: Option<String>,
+    /// Nobody does.
+    pub ignore_result: bool,
+    /// The id of the task that sent it.
+    pub parent_id: Option<String>,
+    /// The id of the group that it belongs to.
+    pub group: Option<String>,
+}
+
+impl Asker {
+    /// The call that it waits for, as far as who waits is concerned.
+    pub fn call(&self, id: &str, name: &str) -> TaskMessage {
+        TaskMessage {
+            reply_to: self.reply_to.clone(),
+            correlation_id: self.correlation_id.clone(),
+            ignore_result: self.ignore_result,
+            parent_id: self.parent_id.clone(),
+            group: self.group.clone(),
+            ..TaskMessage::new(id, name)
+        }
+    }
+}
+
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Why {
     /// It cannot be read at all.
-    #[error("{0}")]
+    #[error("{}", of_a_task(*.0))]
     Malformed(#[from] Malformed),
     /// It has no header `task`: not Celery's, or of protocol 1 (Celery 3).
     #[error("it has no header `task`: not a message of Celery's protocol 2")]
@@ -113,8 +148,26 @@ pub fn decode(raw: RawTask<'_>) -> Result<Delivered, NotATask> {
     }
 }
 
+/// In words, as it is said of a task: the reader of events, whose words these are, has other limits and another setting.
+fn of_a_task(malformed: Malformed) -> String {
+    match malformed {
+        Malformed::TooLarge => {
+            let most = MAX_TASK >> 20;
+            format!("its body is larger than a node reads: more than {most} MiB, or more than {MAX_NODES} values")
+        }
+        Malformed::Pickle => {
+            "pickled: pickle can run code when it is read, so Headcount never reads it; set task_serializer \
+                              to json, msgpack or yaml"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 fn from_amqp(amqp: AmqpTask<'_>) -> Result<Delivered, NotATask> {
     let mut headers = Headers::new(amqp.headers);
+    headers.asker.reply_to = some_text(amqp.reply_to);
+    headers.asker.correlation_id = some_text(amqp.correlation_id);
     let mut task = headers.begin()?;
     let mut read = || -> Result<(), Why> {
         if amqp.body.len() > MAX_TASK {
@@ -123,7 +176,7 @@ fn from_amqp(amqp: AmqpTask<'_>) -> Result<Delivered, NotATask> {
         headers.rest(&mut task)?;
         body(&mut task, amqp.content_type, headers.compression(), amqp.body)
     };
-    named(read(), &task.id.clone(), &task.name.clone())?;
+    named(read(), &task.id.clone(), &task.name.clone(), &headers.asker)?;
     task.correlation_id = amqp.correlation_id.map(str::to_owned);
     task.reply_to = some_text(amqp.reply_to);
     task.priority = amqp.priority;
@@ -136,19 +189,28 @@ fn from_amqp(amqp: AmqpTask<'_>) -> Result<Delivered, NotATask> {
 }
 
 fn from_redis(payload: &[u8]) -> Result<Delivered, NotATask> {
-    let (mut envelope, mut headers) = open(payload).map_err(nameless)?;
-    let mut task = headers.begin()?;
+    let (mut envelope, mut headers, too_large) = open(payload).map_err(nameless)?;
     let properties = object(envelope.remove("properties"));
+    let text = |key: &str| some_text(properties.get(key).and_then(Value::as_str));
+    headers.asker.reply_to = text("reply_to");
+    headers.asker.correlation_id = text("correlation_id");
+    let mut task = headers.begin()?;
     let info = object(properties.get("delivery_info").cloned());
     let mut read = || -> Result<(), Why> {
+        if too_large {
+            return Err(Malformed::TooLarge.into());
+        }
         headers.rest(&mut task)?;
         let text = |key: &str| envelope.get(key).and_then(Value::as_str).unwrap_or_default();
         let encoding = properties.get("body_encoding").and_then(Value::as_str);
         let mut scratch = Vec::new();
         let bytes = unbase64(text("body"), encoding.unwrap_or_default(), &mut scratch)?;
+        if bytes.len() > MAX_TASK {
+            return Err(Malformed::TooLarge.into());
+        }
         body(&mut task, text("content-type"), headers.compression(), bytes)
     };
-    named(read(), &task.id.clone(), &task.name.clone())?;
+    named(read(), &task.id.clone(), &task.name.clone(), &headers.asker)?;
     let text = |from: &Map<String, Value>, key: &str| from.get(key).and_then(Value::as_str).map(str::to_owned);
     task.correlation_id = text(&properties, "correlation_id");
     task.reply_to = some_text(text(&properties, "reply_to").as_deref());
@@ -163,15 +225,20 @@ fn from_redis(payload: &[u8]) -> Result<Delivered, NotATask> {
     })
 }
 
-fn open(payload: &[u8]) -> Result<(Map<String, Value>, Headers), Why> {
-    if payload.len() > MAX_TASK {
-        return Err(Malformed::TooLarge.into());
-    }
-    let Ok(Value::Object(mut envelope)) = value::parse(Format::Json, payload) else {
-        return Err(Malformed::Envelope.into());
+/// The envelope, and whether it is too large: then it is without its body, which is not even copied.
+fn open(payload: &[u8]) -> Result<(Map<String, Value>, Headers, bool), Why> {
+    let too_large = payload.len() > MAX_TASK.div_ceil(3) * 4 + MAX_ENVELOPE;
+    let wanted = |key: &str| !too_large || matches!(key, "headers" | "properties");
+    let Ok(mut envelope) = value::members(payload, wanted) else {
+        let why = if too_large {
+            Malformed::TooLarge
+        } else {
+            Malformed::Envelope
+        };
+        return Err(why.into());
     };
     let headers = Headers::new(object(envelope.remove("headers")));
-    Ok((envelope, headers))
+    Ok((envelope, headers, too_large))
 }
 
 /// The headers, from which the known ones are taken.
@@ -180,6 +247,7 @@ struct Headers {
     compression: String,
     /// kombu notes here what it put back on Redis.
     redelivered: bool,
+    asker: Asker,
 }
 
 impl Headers {
@@ -189,10 +257,21 @@ impl Headers {
             _ => String::new(),
         };
         let redelivered = headers.remove("redelivered") == Some(Value::Bool(true));
+        let text = |key: &str| {
+            let text = headers.get(key).and_then(Value::as_str);
+            some_text(text.filter(|text| text.len() <= MAX_NAME))
+        };
+        let asker = Asker {
+            ignore_result: headers.get("ignore_result") == Some(&Value::Bool(true)),
+            parent_id: text("parent_id"),
+            group: text("group"),
+            ..Asker::default()
+        };
         Self {
             headers,
             compression,
             redelivered,
+            asker,
         }
     }
 
@@ -360,21 +439,24 @@ fn nameless(why: Why) -> NotATask {
     NotATask {
         id: None,
         name: None,
+        asker: Box::default(),
         why,
         acknowledged,
     }
 }
 
-fn named<T>(read: Result<T, Why>, id: &str, name: &str) -> Result<T, NotATask> {
+fn named<T>(read: Result<T, Why>, id: &str, name: &str, asker: &Asker) -> Result<T, NotATask> {
     read.map_err(|why| {
-        // A content type that is not accepted is rejected, as are wrong headers and bodies of a wrong shape.
+        // A content type that is not accepted is rejected, as are wrong headers and bodies of a wrong shape; so is what is too
+        // large here, and sound elsewhere: it may be kept among the dead letters.
         let undecodable = matches!(
             why,
-            Why::Malformed(Malformed::Body | Malformed::Compression | Malformed::Envelope | Malformed::TooLarge)
+            Why::Malformed(Malformed::Body | Malformed::Compression | Malformed::Envelope)
         );
         NotATask {
             id: Some(id.to_owned()),
             name: Some(name.to_owned()),
+            asker: Box::new(asker.clone()),
             why,
             acknowledged: undecodable,
         }

@@ -9,6 +9,7 @@
 //! | `decode.rs` | from a broker's message to a call, or to why it is none |
 //! | `moment.rs` | ETA and expiry as ISO 8601 |
 //! | `repr.rs` | arguments as Python shows them |
+//! | `weight.rs` | what a call takes in memory |
 //! | `routes.rs` | Celery's `task_routes` |
 
 mod decode;
@@ -18,8 +19,9 @@ mod repr;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod weight;
 
-pub use decode::{AmqpTask, Delivered, MAX_TASK, NotATask, RawTask, Why, decode};
+pub use decode::{AmqpTask, Asker, Delivered, MAX_TASK, NotATask, RawTask, Why, decode};
 pub use message::{CONTENT_ENCODING, CONTENT_TYPE, DELIVERY_MODE, Embed, MAX_PRIORITY, TaskMessage};
 pub use moment::{iso8601, parse_iso8601};
 pub use repr::{MAX_REPR, kwargs_repr, repr, tuple_repr};

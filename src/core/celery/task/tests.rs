@@ -188,8 +188,94 @@ fn pickle_and_what_is_too_large_are_refused_unread() {
     let large = vec![b' '; MAX_TASK + 1];
     let refused = decode(amqp(json!({"id": "1", "task": "t"}), &large)).unwrap_err();
     assert_eq!(refused.why, Why::Malformed(Malformed::TooLarge));
+    assert!(
+        !refused.acknowledged,
+        "whoever wants it finds it among the dead letters"
+    );
+    let large = vec![b' '; 2 * MAX_TASK];
     let refused = decode(RawTask::Redis { payload: &large }).unwrap_err();
     assert_eq!(refused.why, Why::Malformed(Malformed::TooLarge));
+}
+
+/// Whoever waits for a task that cannot be read is known as long as its headers can be.
+#[test]
+fn of_what_is_refused_it_is_known_who_waits() {
+    let asker = Asker {
+        reply_to: Some("oid".into()),
+        correlation_id: Some("c".into()),
+        ignore_result: true,
+        parent_id: Some("p".into()),
+        group: Some("g".into()),
+    };
+    let headers = json!({"id": "1", "task": "t", "eta": "soon", "ignore_result": true, "parent_id": "p", "group": "g"});
+    let raw = AmqpTask {
+        headers: object(headers.clone()),
+        reply_to: Some("oid"),
+        correlation_id: Some("c"),
+        body: b"[[], {}, {}]",
+        content_type: "application/json",
+        ..AmqpTask::default()
+    };
+    let refused = decode(RawTask::Amqp(raw)).unwrap_err();
+    assert_eq!((refused.why, *refused.asker), (Why::Header("eta"), asker.clone()));
+
+    let encoded = |length: usize| STANDARD.encode(vec![b'1'; length]);
+    for (body, why) in [
+        ("%".to_owned(), Why::Header("eta")),
+        (encoded(MAX_TASK + 1), Why::Header("eta")),
+        // Not even copied out of the envelope.
+        (encoded(MAX_TASK * 3 / 2), Why::Malformed(Malformed::TooLarge)),
+    ] {
+        let properties = json!({"reply_to": "oid", "correlation_id": "c", "body_encoding": "base64"});
+        let envelope = json!({"headers": headers, "properties": properties, "body": body});
+        let payload = envelope.to_string();
+        let payload = payload.as_bytes();
+        let refused = decode(RawTask::Redis { payload }).unwrap_err();
+        assert_eq!((refused.why, *refused.asker), (why, asker.clone()));
+        assert_eq!((refused.id.as_deref(), refused.name.as_deref()), (Some("1"), Some("t")));
+    }
+}
+
+/// Both brokers take a body of the same length.
+#[test]
+fn the_largest_body_is_read_from_both() {
+    for (length, fits) in [(MAX_TASK, true), (MAX_TASK + 1, false)] {
+        let rest = "[[\"\"], {}, {}]".len();
+        let body = format!("[[\"{}\"], {{}}, {{}}]", "x".repeat(length - rest));
+        assert_eq!(body.len(), length);
+        let headers = json!({"id": "1", "task": "t"});
+        let envelope = json!({
+            "headers": headers, "properties": {"body_encoding": "base64"}, "content-type": "application/json",
+            "body": STANDARD.encode(&body),
+        });
+        let payload = envelope.to_string();
+        let payload = payload.as_bytes();
+        let read = [
+            decode(amqp(headers, body.as_bytes())),
+            decode(RawTask::Redis { payload }),
+        ];
+        for read in read {
+            match read {
+                Ok(delivered) => assert!(fits && delivered.task.weight() > length - rest),
+                Err(refused) => {
+                    assert!(!fits);
+                    assert_eq!(refused.why, Why::Malformed(Malformed::TooLarge));
+                }
+            }
+        }
+    }
+}
+
+/// In the words of who sends tasks, not of who sends events.
+#[test]
+fn why_a_task_is_refused_is_said_of_tasks() {
+    let said = Why::Malformed(Malformed::TooLarge).to_string();
+    assert!(said.contains("16 MiB") && !said.contains("event"), "{said}");
+    let said = Why::Malformed(Malformed::Pickle).to_string();
+    assert!(
+        said.contains("set task_serializer") && !said.contains("event"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(super) struct Address {
     uri: AMQPUri,
     tls: Option<Arc<ClientConfig>>,
     pub(super) timeout: Duration,
+    /// Seconds.
+    pub(super) heartbeat: u16,
 }
 
 impl Address {
@@ -70,6 +72,7 @@ impl Address {
             uri,
             tls,
             timeout: url.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            heartbeat,
         })
     }
 

@@ -45,7 +45,7 @@ async fn run(
         .as_ref()
         .map(|d| d.iter().map(CompactString::as_str).collect());
     let body = request::body(
-        ask.method,
+        (ask.method, ask.arguments.clone()),
         destination.as_deref(),
         call.ticket(),
         control.reply_queue.as_str(),

@@ -80,7 +80,7 @@ async fn ask(
     let mut confirms = FuturesUnordered::new();
     for (mailbox, hostname) in &mailboxes {
         let ping = request::body(
-            "ping",
+            ("ping", serde_json::Map::new()),
             Some(&[hostname.as_str()]),
             call.ticket(),
             control.reply_queue.as_str(),

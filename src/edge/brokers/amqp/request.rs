@@ -6,17 +6,22 @@ use headcount_actors::ports::BrokerError;
 use headcount_core::celery::control::{self, ReplyTo, Request};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Map, Value};
 
 use super::short::short;
 
 /// The body of a request, answered to `reply_queue`.
-pub(super) fn body(method: &str, destination: Option<&[&str]>, ticket: &str, reply_queue: &str) -> Vec<u8> {
+pub(super) fn body(
+    (method, arguments): (&str, Map<String, Value>),
+    destination: Option<&[&str]>,
+    ticket: &str,
+    reply_queue: &str,
+) -> Vec<u8> {
     // The default exchange: its routing key is the queue's name, so that no binding is needed.
     let reply_to = ReplyTo {
         exchange: "",
         routing_key: reply_queue,
     };
-    let arguments = serde_json::Map::new();
     control::body(&Request {
         method,
         arguments,

@@ -240,6 +240,7 @@ async fn only_a_reply_that_is_new_is_an_answer() {
     let inspect = async |method| {
         let ask = Inspect {
             method,
+            arguments: serde_json::Map::new(),
             destination: None,
             timeout: PATIENCE,
         };
@@ -278,6 +279,7 @@ async fn tasks_are_counted_of_workers_that_are_asked_by_name() {
     let inspect = async |method: &'static str, names: &[&str]| {
         let ask = Inspect {
             method,
+            arguments: serde_json::Map::new(),
             destination: Some(names.iter().map(|name| (*name).into()).collect()),
             timeout: PATIENCE,
         };
@@ -327,6 +329,7 @@ async fn one_workers_odd_configuration_does_not_hide_what_others_answer() {
     let broker = flower(&format!("http://{}", server.at));
     let ask = Inspect {
         method: "stats",
+        arguments: serde_json::Map::new(),
         destination: None,
         timeout: PATIENCE,
     };

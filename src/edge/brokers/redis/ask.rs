@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 use headcount_actors::ports::{BrokerError, Connection, Inspect, Presence, Probe, Queue, Reply};
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+use serde_json::Map;
 use tokio::time::timeout_at;
 
 use super::control::Control;
@@ -60,7 +61,7 @@ async fn ping(
         round.sent(hostname, now);
     }
     let destination: Vec<&str> = hostnames.iter().map(CompactString::as_str).collect();
-    send(broker, control, "ping", Some(&destination), call, timeout).await?;
+    send(broker, control, ("ping", Map::new()), Some(&destination), call, timeout).await?;
     *taken = true;
     while !round.is_settled() {
         let heard = call.next().await.ok_or_else(ended)?;
@@ -86,7 +87,8 @@ pub(super) async fn inspect(broker: &Redis, control: &Control, ask: &Inspect) ->
             .as_ref()
             .map(|named| named.iter().map(CompactString::as_str).collect());
         let sent = Instant::now();
-        send(broker, control, ask.method, destination.as_deref(), &call, ask.timeout).await?;
+        let command = (ask.method, ask.arguments.clone());
+        send(broker, control, command, destination.as_deref(), &call, ask.timeout).await?;
         collected.sent(sent);
         collected.until_complete(&mut call).await
     };
@@ -100,13 +102,13 @@ pub(super) async fn inspect(broker: &Redis, control: &Control, ask: &Inspect) ->
 async fn send(
     broker: &Redis,
     control: &Control,
-    method: &str,
+    command: (&str, Map<String, serde_json::Value>),
     destination: Option<&[&str]>,
     call: &Call,
     timeout: Duration,
 ) -> Result<(), BrokerError> {
     let payload = broker.list.request(
-        method,
+        command,
         destination,
         call.ticket(),
         &broker.wire.control_exchange(),

@@ -8,6 +8,7 @@ use headcount_core::celery::control::{self, ReplyTo, Request};
 use headcount_core::celery::reply::{self, RawReply, WorkerReply};
 use headcount_core::celery::wire_names::WireSettings;
 use redis::aio::MultiplexedConnection;
+use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -125,7 +126,7 @@ impl ReplyList {
     /// A request, as Redis carries it.
     pub(super) fn request(
         &self,
-        method: &str,
+        (method, arguments): (&str, Map<String, Value>),
         destination: Option<&[&str]>,
         ticket: &str,
         control_exchange: &str,
@@ -136,7 +137,6 @@ impl ReplyList {
             exchange: "",
             routing_key: &self.name,
         };
-        let arguments = serde_json::Map::new();
         let request = Request {
             method,
             arguments,

@@ -109,6 +109,7 @@ pub(crate) async fn watches_workers(url: &str, sight: &Sight) -> (Arc<dyn Broker
     inspects(&broker).await;
     let unknown = broker.inspect(Inspect {
         method: "no_such_method",
+        arguments: serde_json::Map::new(),
         destination: Some(names(&["sms@h1"])),
         timeout: ANSWER,
     });
@@ -133,6 +134,7 @@ pub(crate) async fn inspects(broker: &Arc<dyn Broker>) {
     let ask = |method, destination: Option<&[&str]>, timeout| {
         broker.inspect(Inspect {
             method,
+            arguments: serde_json::Map::new(),
             destination: destination.map(names),
             timeout,
         })
@@ -176,6 +178,7 @@ async fn passes_on_what_is_asked(broker: &Arc<dyn Broker>) {
     for method in COMMANDS {
         let replies = broker.inspect(Inspect {
             method,
+            arguments: serde_json::Map::new(),
             destination: Some(names(&["sms@h1", "sms@h2"])),
             timeout: ANSWER,
         });

@@ -168,6 +168,7 @@ async fn in_a_large_fleet_the_silent_are_asked_alone() {
 async fn ask_mute(broker: &Arc<dyn Broker>, method: &'static str) -> Value {
     let ask = Inspect {
         method,
+        arguments: serde_json::Map::new(),
         destination: Some(vec!["mute@h2".into()]),
         timeout: ANY,
     };

@@ -213,6 +213,7 @@ async fn a_control_connection_that_stalls_is_replaced(rabbit: &RabbitMq) {
     let targets = ["nobody@h9".into()];
     let ask = |timeout| Inspect {
         method: "ping",
+        arguments: serde_json::Map::new(),
         destination: None,
         timeout,
     };

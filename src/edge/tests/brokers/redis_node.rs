@@ -245,3 +245,91 @@ async fn what_another_exchange_brought_is_taken_over() {
     );
     joined.drop_it().await;
 }
+
+/// Neither of the two books can be written: what is taken stays in the queue, and is there when they can be.
+#[tokio::test]
+async fn what_cannot_be_noted_is_not_taken() {
+    for book in ["unacked", "unacked_index"] {
+        let redis = Redis::start();
+        let mut client = client(&redis).await;
+        let node = node(&redis, "", NEVER);
+        redis.tell(&format!("SET {book} x"));
+        push(&mut client, "one", own()).await;
+        Joined::to(&node, 1).await.breaks().await;
+        let left: usize = redis::cmd("LLEN").arg(QUEUE).query_async(&mut client).await.unwrap();
+        assert_eq!(left, 1, "{book}");
+        redis::cmd("DEL")
+            .arg(book)
+            .query_async::<()>(&mut client)
+            .await
+            .unwrap();
+        let mut joined = Joined::to(&node, 1).await;
+        assert_eq!(joined.message().await.1, "one");
+        assert_eq!(unacked(&mut client).await, 1, "and nothing of the tries is left");
+        joined.drop_it().await;
+    }
+}
+
+/// As somebody who publishes again what he has read does: all of them have one tag. And one is noted already, of another queue.
+#[tokio::test]
+async fn each_has_a_note_of_its_own() {
+    let redis = Redis::start();
+    let mut client = client(&redis).await;
+    taken_by_the_dead(&mut client, "same", "", "other").await;
+    for id in ["one", "two", "three"] {
+        let publication = TaskMessage::new(id, "headcount.ping").publication(own());
+        let mut push = redis::cmd("LPUSH");
+        push.arg(QUEUE).arg(publication.redis_payload("celeryev", "same"));
+        push.query_async::<()>(&mut client).await.unwrap();
+    }
+    let node = node(&redis, "", NEVER);
+    let mut joined = Joined::to(&node, 3).await;
+    let expected = BTreeSet::from(["one", "two", "three"].map(str::to_owned));
+    assert_eq!(joined.messages::<3>().await, expected);
+    assert_eq!(unacked(&mut client).await, 4);
+    joined.drop_it().await;
+    // A kill: another process knows of none of them.
+    let restarted = open_node(
+        &toml::from_str(&format!("name = \"main\"\nurl = \"{}\"", redis.url())).unwrap(),
+        SOON,
+    )
+    .unwrap();
+    let mut joined = Joined::to(&restarted, 3).await;
+    assert_eq!(joined.messages::<3>().await, expected);
+    joined.drop_it().await;
+}
+
+/// One with a tag that is no text, and so no message: it is refused, and nothing of it is left; also when it went back before.
+#[tokio::test]
+async fn of_what_is_no_text_nothing_is_left() {
+    let redis = Redis::start();
+    let mut client = client(&redis).await;
+    let publication = TaskMessage::new("one", "headcount.ping").publication(own());
+    let payload = publication.redis_payload("celeryev", "TAG");
+    let place = payload.windows(3).position(|part| part == b"TAG").unwrap();
+    let odd = [&payload[..place], b"\xff\xfe", &payload[place + 3..]].concat();
+    let mut push = redis::cmd("LPUSH");
+    push.arg(QUEUE).arg(odd);
+    push.query_async::<()>(&mut client).await.unwrap();
+    let mut joined = Joined::to(&node(&redis, "", NEVER), 1).await;
+    for how in [Settle::Requeue, Settle::Ack] {
+        let Heard::Message { number, message } = joined.next().await else {
+            panic!("a message is next")
+        };
+        assert!(message.is_err());
+        joined.orders.send(Order::Settle { number, how }).await.unwrap();
+    }
+    let noted = client.clone();
+    until("nothing is left of it", async || {
+        let left: (usize, usize, usize) = redis::pipe()
+            .hlen("unacked")
+            .zcard("unacked_index")
+            .llen(QUEUE)
+            .query_async(&mut noted.clone())
+            .await
+            .unwrap();
+        (left == (0, 0, 0)).then_some(())
+    })
+    .await;
+    joined.drop_it().await;
+}

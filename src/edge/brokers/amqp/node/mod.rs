@@ -37,12 +37,17 @@ impl AmqpNode {
         let about = json!({
             "hostname": url.host, "port": url.port, "userid": url.user, "virtual_host": url.vhost, "transport": "amqp",
             "ssl": url.tls.is_some(), "transport_options": {}, "uri_prefix": null, "login_method": url.login_method,
+            "insist": false, "failover_strategy": "round-robin", "alternates": [], "credential_provider": null,
         });
+        let mut about = about.as_object().cloned().unwrap_or_default();
+        let address = Address::new(shown, url)?;
+        about.insert("connect_timeout".into(), address.timeout.as_secs().into());
+        about.insert("heartbeat".into(), f64::from(address.heartbeat).into());
         Ok(Self {
             name,
-            address: Address::new(shown, url)?,
+            address,
             wire,
-            shown: about.as_object().cloned().unwrap_or_default(),
+            shown: about,
             each_consumer: AtomicBool::new(false),
         })
     }

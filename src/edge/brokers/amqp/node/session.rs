@@ -10,7 +10,9 @@ use headcount_core::celery::task::{self, AmqpTask, RawTask};
 use headcount_core::celery::{Keep, Publication, RawRequest, To, publication, read_request};
 use headcount_core::node::Settle;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions,
+};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
 use tokio::sync::oneshot;
@@ -45,12 +47,20 @@ impl Session {
         let Link { heard, mut orders } = link;
         let gone = || BrokerError::Lost("nobody listens to the session any more".into());
         heard.send(Heard::Opened).await.map_err(|_| gone())?;
+        let (mut takes, mut drained) = (true, false);
         loop {
             let news = tokio::select! {
                 // What is ordered first: acknowledgements make room for what comes.
                 biased;
                 order = orders.recv() => match order.ok_or_else(gone)? {
                     Order::Leave => return self.leave().await,
+                    Order::TakeNoMore => {
+                        takes = false;
+                        let consumer = self.tasks.tag();
+                        let cancelled = self.work.basic_cancel(consumer, BasicCancelOptions::default()).await;
+                        cancelled.map_err(broken)?;
+                        continue;
+                    }
                     order => {
                         self.carry_out(order).await?;
                         continue;
@@ -60,9 +70,16 @@ impl Session {
                     Some(delivery) => request_of(&delivery, joining),
                     None => continue,
                 },
-                delivery = self.tasks.next() => match came(delivery, "queue")? {
-                    Some(delivery) => Some(task_of(&delivery)),
-                    None => continue,
+                delivery = self.tasks.next(), if !drained => match delivery {
+                    // What was on its way has been handed over.
+                    None if !takes => {
+                        drained = true;
+                        continue;
+                    }
+                    delivery => match came(delivery, "queue")? {
+                        Some(delivery) => Some(task_of(&delivery)),
+                        None => continue,
+                    },
                 },
             };
             if let Some(news) = news {
@@ -99,7 +116,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Order::Leave => Ok(()),
+            Order::TakeNoMore | Order::Leave => Ok(()),
         }
     }
 

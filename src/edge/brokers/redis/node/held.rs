@@ -9,12 +9,18 @@ use headcount_core::celery::wire_names::WireSettings;
 use headcount_core::node::Settle;
 use serde_json::Value;
 
-use super::take::Taken;
+use super::take::{Taken, note_end};
 use crate::brokers::redis::commands::Commands;
 use crate::brokers::redis::exchange::bound;
 
-/// Messages that are read in one go when those of the dead are sought. Each may be large, and all are in memory at once.
+/// Messages that are looked at in one go when those of the dead are sought.
 const LOOK_AT: usize = 100;
+
+/// Notes that are in memory at once, in bytes; a longer one is alone.
+const READ_AT_ONCE: usize = 16 << 20;
+
+/// How many are shown to be held in one command: the server does nothing else meanwhile.
+const KEEP_AT_ONCE: usize = 1_000;
 
 /// How often that is done in a row, before what else there is to do has its turn; the rest is looked at the next time.
 const LOOKS: usize = 20;
@@ -71,13 +77,10 @@ impl Held {
     }
 
     /// All of them, with what becomes of them when a session ends.
-    pub(super) fn all(&self) -> Vec<(u64, Arc<Taken>, Settle)> {
+    pub(super) fn all(&self) -> Vec<(u64, Settle)> {
         let each = self.messages.iter();
-        each.map(|(number, holding)| {
-            let how = holding.settle.unwrap_or(Settle::Requeue);
-            (*number, holding.taken.clone(), how)
-        })
-        .collect()
+        each.map(|(number, holding)| (*number, holding.settle.unwrap_or(Settle::Requeue)))
+            .collect()
     }
 
     pub(super) fn tags(&self) -> Vec<String> {
@@ -106,6 +109,8 @@ pub(super) struct Books {
     hash: String,
     index: String,
     queue: String,
+    /// What follows a message in a note of this queue.
+    note_end: String,
     wire: WireSettings,
     /// So many of those that may be of the dead were looked at the last time, and are not of this queue.
     foreign: usize,
@@ -117,6 +122,7 @@ impl Books {
             hash: wire.unacked_key(),
             index: wire.unacked_index_key(),
             queue: queue.to_owned(),
+            note_end: note_end(queue),
             wire: wire.clone(),
             foreign: 0,
         }
@@ -129,43 +135,102 @@ impl Books {
         keys
     }
 
-    /// Settles it.
-    pub(super) async fn finish(&self, commands: &Commands, taken: &Taken, how: Settle) -> Result<(), BrokerError> {
-        match how {
-            Settle::Ack | Settle::Reject => self.settle(commands, taken).await,
-            Settle::Requeue => self.put_back(commands, taken).await,
+    /// Settles them: in a few commands, also where they are many.
+    pub(super) async fn finish(&self, commands: &Commands, ended: &[(Arc<Taken>, Settle)]) -> Result<(), BrokerError> {
+        let noted = ended
+            .iter()
+            .filter_map(|(taken, how)| Some((taken, taken.tag.as_deref()?, *how)));
+        let (mut done, mut back) = (Vec::new(), Vec::new());
+        for (taken, tag, how) in noted {
+            match how {
+                Settle::Ack | Settle::Reject => done.push(tag),
+                Settle::Requeue => back.push((tag, taken.list.as_str())),
+            }
         }
+        if !done.is_empty() {
+            let mut settling = redis::pipe();
+            let settling = settling.atomic().zrem(&self.index, &done).ignore();
+            settling.hdel(&self.hash, &done).ignore();
+            self.send(commands, settling).await?;
+        }
+        // Each is then the next to be taken, so the one that was first comes last.
+        back.reverse();
+        self.put_back(commands, back).await
     }
 
-    /// It is done with.
-    async fn settle(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
-        let Some(tag) = &taken.tag else { return Ok(()) };
-        let mut settling = redis::pipe();
-        settling
-            .atomic()
-            .zrem(&self.index, tag)
-            .ignore()
-            .hdel(&self.hash, tag)
-            .ignore();
-        settling
+    /// They go back to where they came from, marked as kombu marks them.
+    async fn put_back(&self, commands: &Commands, held: Vec<(&str, &str)>) -> Result<(), BrokerError> {
+        let tags: Vec<&[u8]> = held.iter().map(|(tag, _)| tag.as_bytes()).collect();
+        let lengths = self.lengths(commands, &tags).await?;
+        for held in grouped(held.into_iter().zip(lengths)) {
+            let tags: Vec<&[u8]> = held.iter().map(|(tag, _)| tag.as_bytes()).collect();
+            let notes = self.notes(commands, &tags).await?;
+            let mut putting = redis::pipe();
+            for ((tag, list), noted) in held.iter().zip(&notes) {
+                // Without a note it has been put back by somebody else.
+                if let Some(message) = noted.as_deref().and_then(|noted| self.noted_here(noted)) {
+                    putting
+                        .add_command(self.restoring(tag.as_bytes(), list, &marked(message)))
+                        .ignore();
+                }
+            }
+            if !putting.is_empty() {
+                self.send(commands, &putting).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, commands: &Commands, several: &redis::Pipeline) -> Result<(), BrokerError> {
+        several
+            .query_async::<()>(&mut commands.handle())
+            .await
+            .map_err(|error| commands.what(&error))
+    }
+
+    /// How long the notes of these are, in bytes.
+    async fn lengths(&self, commands: &Commands, tags: &[&[u8]]) -> Result<Vec<usize>, BrokerError> {
+        if tags.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut asking = redis::pipe();
+        for tag in tags {
+            asking.cmd("HSTRLEN").arg(&self.hash).arg(*tag);
+        }
+        asking
             .query_async(&mut commands.handle())
             .await
             .map_err(|error| commands.what(&error))
     }
 
-    /// It goes back to where it came from, marked as kombu marks it, and is the next to be taken.
-    async fn put_back(&self, commands: &Commands, taken: &Taken) -> Result<(), BrokerError> {
-        let Some(tag) = &taken.tag else { return Ok(()) };
-        self.restore(commands, tag, &taken.list, &marked(&taken.payload))
+    async fn notes(&self, commands: &Commands, tags: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, BrokerError> {
+        let mut reading = redis::cmd("HMGET");
+        reading.arg(&self.hash).arg(tags);
+        reading
+            .query_async(&mut commands.handle())
             .await
-            .map(drop)
+            .map_err(|error| commands.what(&error))
     }
 
-    async fn restore(&self, commands: &Commands, tag: &str, list: &str, payload: &[u8]) -> Result<bool, BrokerError> {
-        let mut asking = redis::cmd("EVAL");
-        asking.arg(PUT_BACK).arg(3).arg(&self.hash).arg(&self.index).arg(list);
-        asking.arg(tag).arg(payload);
-        asking
+    /// The message of a note that a node of this queue has made, as it was taken.
+    fn noted_here<'n>(&self, noted: &'n [u8]) -> Option<&'n [u8]> {
+        noted.strip_prefix(b"[")?.strip_suffix(self.note_end.as_bytes())
+    }
+
+    fn restoring(&self, tag: &[u8], list: &str, payload: &[u8]) -> redis::Cmd {
+        let mut restoring = redis::cmd("EVAL");
+        restoring
+            .arg(PUT_BACK)
+            .arg(3)
+            .arg(&self.hash)
+            .arg(&self.index)
+            .arg(list);
+        restoring.arg(tag).arg(payload);
+        restoring
+    }
+
+    async fn restore(&self, commands: &Commands, tag: &[u8], list: &str, payload: &[u8]) -> Result<bool, BrokerError> {
+        self.restoring(tag, list, payload)
             .query_async(&mut commands.handle())
             .await
             .map_err(|error| commands.what(&error))
@@ -173,19 +238,19 @@ impl Books {
 
     /// Those that are held here are still being worked on: nobody is to take them over.
     pub(super) async fn keep(&self, commands: &Commands, tags: &[String], now: f64) -> Result<(), BrokerError> {
-        if tags.is_empty() {
-            return Ok(());
+        for tags in tags.chunks(KEEP_AT_ONCE) {
+            let mut keeping = redis::cmd("ZADD");
+            // XX: only those that are noted; one that was settled meanwhile is not to come back.
+            keeping.arg(&self.index).arg("XX");
+            for tag in tags {
+                keeping.arg(now).arg(tag);
+            }
+            keeping
+                .query_async::<()>(&mut commands.handle())
+                .await
+                .map_err(|error| commands.what(&error))?;
         }
-        let mut keeping = redis::cmd("ZADD");
-        // XX: only those that are noted; one that was settled meanwhile is not to come back.
-        keeping.arg(&self.index).arg("XX");
-        for tag in tags {
-            keeping.arg(now).arg(tag);
-        }
-        keeping
-            .query_async::<()>(&mut commands.handle())
-            .await
-            .map_err(|error| commands.what(&error))
+        Ok(())
     }
 
     /// Puts back what was taken from this queue so long ago that whoever took it must be gone. What belongs to other queues is
@@ -224,7 +289,8 @@ impl Books {
         self.put_back_own(commands, &tags).await
     }
 
-    async fn ask(&self, commands: &Commands, command: &redis::Cmd) -> Result<Vec<String>, BrokerError> {
+    /// Tags, which somebody else may have made of anything.
+    async fn ask(&self, commands: &Commands, command: &redis::Cmd) -> Result<Vec<Vec<u8>>, BrokerError> {
         command
             .query_async(&mut commands.handle())
             .await
@@ -232,37 +298,45 @@ impl Books {
     }
 
     /// Puts back those of these that came from this queue; how many there were.
-    async fn put_back_own(&self, commands: &Commands, tags: &[String]) -> Result<usize, BrokerError> {
-        if tags.is_empty() {
-            return Ok(0);
-        }
-        let mut reading = redis::cmd("HMGET");
-        reading.arg(&self.hash).arg(tags);
-        let noted: Vec<Option<Vec<u8>>> = reading
-            .query_async(&mut commands.handle())
-            .await
-            .map_err(|error| commands.what(&error))?;
+    async fn put_back_own(&self, commands: &Commands, tags: &[Vec<u8>]) -> Result<usize, BrokerError> {
         let mut count = 0;
         let mut ways = BTreeMap::new();
-        for (tag, noted) in tags.iter().zip(noted) {
-            let Some(noted) = noted.and_then(|noted| Noted::read(&noted)) else {
-                continue;
-            };
-            let way = (noted.exchange, noted.routing_key);
-            let own = match ways.get(&way) {
-                Some(own) => *own,
-                None => {
-                    let own = self.is_own(commands, &way.0, &way.1).await?;
-                    ways.insert(way, own);
-                    own
+        let tags: Vec<&[u8]> = tags.iter().map(Vec::as_slice).collect();
+        let lengths = self.lengths(commands, &tags).await?;
+        for tags in grouped(tags.into_iter().zip(lengths)) {
+            let notes = self.notes(commands, &tags).await?;
+            for (tag, noted) in tags.iter().zip(notes) {
+                let read = |noted: Vec<u8>| Noted::read(&noted).or_else(|| self.unreadable(&noted));
+                let Some(noted) = noted.and_then(read) else {
+                    continue;
+                };
+                let way = (noted.exchange, noted.routing_key);
+                let own = match ways.get(&way) {
+                    Some(own) => *own,
+                    None => {
+                        let own = self.is_own(commands, &way.0, &way.1).await?;
+                        ways.insert(way, own);
+                        own
+                    }
+                };
+                if own {
+                    let list = self.wire.queue_list(&self.queue, noted.priority);
+                    count += usize::from(self.restore(commands, tag, &list, &noted.message).await?);
                 }
-            };
-            if own {
-                let list = self.wire.queue_list(&self.queue, noted.priority);
-                count += usize::from(self.restore(commands, tag, &list, &noted.message).await?);
             }
         }
         Ok(count)
+    }
+
+    /// One that a node of this queue has taken, and that is JSON to the server but not here, such as with an odd byte in it: it goes
+    /// back as it came, and the next one refuses it.
+    fn unreadable(&self, noted: &[u8]) -> Option<Noted> {
+        Some(Noted {
+            message: self.noted_here(noted)?.to_vec(),
+            priority: 0,
+            exchange: String::new(),
+            routing_key: self.queue.clone(),
+        })
     }
 
     /// Whether this queue is the only one that a message which came this way can have come from.
@@ -276,6 +350,23 @@ impl Books {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Groups of items by their lengths, none of them longer than [`READ_AT_ONCE`] unless it is of one item.
+fn grouped<T>(items: impl Iterator<Item = (T, usize)>) -> Vec<Vec<T>> {
+    let (mut groups, mut group, mut left) = (Vec::new(), Vec::new(), READ_AT_ONCE);
+    for (item, length) in items {
+        if length > left && !group.is_empty() {
+            groups.push(std::mem::take(&mut group));
+            left = READ_AT_ONCE;
+        }
+        left = left.saturating_sub(length);
+        group.push(item);
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
 }
 
 /// What the hash says of a message.

@@ -83,6 +83,10 @@ impl NodeBroker for RedisNode {
         let about = json!({
             "hostname": hostname, "port": port, "transport": "redis", "virtual_host": self.address.db.to_string(),
             "ssl": self.address.tls.is_some(), "userid": null, "transport_options": {}, "uri_prefix": null,
+            "insist": false, "connect_timeout": self.address.connect_timeout.as_secs(), "login_method": null,
+            "failover_strategy": "round-robin", "alternates": [], "credential_provider": null,
+            // A Redis has none.
+            "heartbeat": 0.0,
         });
         about.as_object().cloned().unwrap_or_default()
     }

@@ -7,13 +7,14 @@ use headcount_actors::ports::BrokerError;
 use headcount_actors::ports::node::{Heard, Joining, Link, Order};
 use headcount_core::celery::task::{self, RawTask};
 use headcount_core::celery::{RawRequest, read_request};
+use headcount_core::node::Settle;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::held::{Books, Held};
 use super::send::Sender;
-use super::take::{Taken, Taker};
+use super::take::Taker;
 use super::{RedisNode, lock};
 use crate::brokers::redis::commands::Commands;
 use crate::brokers::redis::connect::Address;
@@ -26,11 +27,14 @@ const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// A message is shown to be held so many times before its visibility timeout is over: one or two that fail do no harm.
 const TIMES: u32 = 4;
 
+/// Messages that are settled in one go. A node that leaves may give back tens of thousands that wait for their time.
+const SETTLE_AT_ONCE: usize = 500;
+
 /// How the node's connections show themselves to the operator.
 const NAME: &str = "headcount-node";
 
 /// A take that is under way, whoever waits for it: it brings the taker back, and what is held by now.
-type Taking = JoinHandle<(Taker, Result<Option<(u64, Arc<Taken>)>, BrokerError>)>;
+type Taking = JoinHandle<(Taker, Result<Option<(u64, Vec<u8>)>, BrokerError>)>;
 
 /// One session.
 pub(super) struct Session<'a> {
@@ -137,6 +141,7 @@ impl Work<'_> {
         let mut orders = Orders {
             node: self.node,
             orders: link.orders,
+            aside: None,
         };
         heard.send(Heard::Opened).await.map_err(|_| gone())?;
         let every = KEEP_EVERY
@@ -145,9 +150,9 @@ impl Work<'_> {
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taking: Option<Taking> = None;
-        let mut leaving = false;
+        let (mut leaving, mut takes) = (false, true);
         loop {
-            if taking.is_none() && !leaving && self.node.held().len() < usize::from(self.prefetch) {
+            if taking.is_none() && takes && self.node.held().len() < usize::from(self.prefetch) {
                 let turn = self.node.turn.clone().lock_owned().await;
                 let held = self.node.held.clone();
                 taking = self.taker.take().map(|taker| take(taker, held, turn));
@@ -158,16 +163,22 @@ impl Work<'_> {
             tokio::select! {
                 // What is ordered first: acknowledgements make room for what comes.
                 biased;
-                order = orders.orders.recv(), if !leaving => match order.ok_or_else(gone)? {
-                    Order::Leave => leaving = true,
+                order = orders.next(), if !leaving => match order.ok_or_else(gone)? {
+                    Order::Settle { number, how } => {
+                        let ended = orders.and_further(number, how);
+                        settle(self.node, &self.books, &self.commands, ended).await?;
+                    }
+                    Order::TakeNoMore => takes = false,
+                    Order::Leave => (leaving, takes) = (true, false),
                     order => self.carry_out(order).await?,
                 },
                 took = async { match taking.as_mut() { Some(taking) => taking.await, None => std::future::pending().await } } => {
                     taking = None;
                     let (taker, taken) = took.map_err(|error| BrokerError::Protocol(error.to_string()))?;
                     self.taker = Some(taker);
-                    if let Some((number, taken)) = taken? {
-                        let message = task::decode(RawTask::Redis { payload: &taken.payload }).map(Box::new);
+                    if let Some((number, payload)) = taken? {
+                        let message = task::decode(RawTask::Redis { payload: &payload }).map(Box::new);
+                        drop(payload);
                         if !leaving {
                             heard.send(Heard::Message { number, message }).await.map_err(|_| gone())?;
                         }
@@ -180,15 +191,6 @@ impl Work<'_> {
 
     async fn carry_out(&mut self, order: Order) -> Result<(), BrokerError> {
         match order {
-            Order::Settle { number, how } => {
-                // Where this fails the next session does it.
-                let Some(taken) = self.node.held().settle(number, how) else {
-                    return Ok(());
-                };
-                self.books.finish(&self.commands, &taken, how).await?;
-                self.node.held().remove(number);
-                Ok(())
-            }
             Order::Prefetch(count) => {
                 self.prefetch = count;
                 Ok(())
@@ -206,7 +208,7 @@ impl Work<'_> {
                 }
                 Ok(())
             }
-            Order::Leave => Ok(()),
+            Order::Settle { .. } | Order::TakeNoMore | Order::Leave => Ok(()),
         }
     }
 
@@ -274,10 +276,7 @@ fn take(mut taker: Taker, held: Arc<Mutex<Held>>, turn: OwnedMutexGuard<()>) -> 
         let began = seconds();
         let taken = taker.take(began).await;
         let taken = match taken {
-            Ok(taken) => Ok(taken.map(|taken| {
-                let taken = Arc::new(taken);
-                (lock(&held).note(taken.clone()), taken)
-            })),
+            Ok(taken) => Ok(taken.map(|(taken, payload)| (lock(&held).note(Arc::new(taken)), payload))),
             Err(error) => {
                 lock(&held).doubt(began);
                 Err(error)
@@ -290,10 +289,33 @@ fn take(mut taker: Taker, held: Arc<Mutex<Held>>, turn: OwnedMutexGuard<()>) -> 
 
 /// Settles what is to be settled, and puts back the rest.
 async fn give_up_all(node: &RedisNode, books: &Books, commands: &Commands) -> Result<(), BrokerError> {
-    let all = node.held().all();
-    for (number, taken, how) in all {
-        books.finish(commands, &taken, how).await?;
-        node.held().remove(number);
+    let mut all = node.held().all();
+    // The last first, as each goes in front of those before.
+    while !all.is_empty() {
+        let ended = all.split_off(all.len().saturating_sub(SETTLE_AT_ONCE));
+        settle(node, books, commands, ended).await?;
+    }
+    Ok(())
+}
+
+/// Settles these. Where that fails the next session does it.
+async fn settle(
+    node: &RedisNode,
+    books: &Books,
+    commands: &Commands,
+    ended: Vec<(u64, Settle)>,
+) -> Result<(), BrokerError> {
+    let taken: Vec<_> = {
+        let mut held = node.held();
+        let each = ended
+            .iter()
+            .filter_map(|(number, how)| Some((held.settle(*number, *how)?, *how)));
+        each.collect()
+    };
+    books.finish(commands, &taken).await?;
+    let mut held = node.held();
+    for (number, _) in ended {
+        held.remove(number);
     }
     Ok(())
 }
@@ -302,6 +324,34 @@ async fn give_up_all(node: &RedisNode, books: &Books, commands: &Commands) -> Re
 struct Orders<'a> {
     node: &'a RedisNode,
     orders: mpsc::Receiver<Order>,
+    /// One that was looked at, and is the next; it settles nothing.
+    aside: Option<Order>,
+}
+
+impl Orders<'_> {
+    async fn next(&mut self) -> Option<Order> {
+        match self.aside.take() {
+            Some(order) => Some(order),
+            None => self.orders.recv().await,
+        }
+    }
+
+    /// This one, and what else is to be settled by now.
+    fn and_further(&mut self, number: u64, how: Settle) -> Vec<(u64, Settle)> {
+        let mut ended = vec![(number, how)];
+        while ended.len() < SETTLE_AT_ONCE
+            && let Ok(order) = self.orders.try_recv()
+        {
+            match order {
+                Order::Settle { number, how } => ended.push((number, how)),
+                other => {
+                    self.aside = Some(other);
+                    break;
+                }
+            }
+        }
+        ended
+    }
 }
 
 impl Drop for Orders<'_> {

@@ -22,39 +22,54 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Takes one message from the first list that has one, and notes it as kombu does: `[message, exchange, routing key]` under
 /// its delivery tag. Whoever puts it back goes by these, so they name the queue that it came from and no other, whichever way it
-/// came. One whose tag cannot be read gets a new one; one that is not JSON is only taken, as nobody could put it
-/// back.
+/// came. It is noted first, and what was noted is undone where the rest fails: a script is not undone by the server, and a memory
+/// that is full or a key of a wrong type is no reason to lose a task. A new tag stands for one that is none of kombu's kind, or
+/// that another message is noted under. One that is not JSON is only taken, as nobody could put it back.
 ///
-/// KEYS: the hash, the sorted set, the lists. ARGV: the time, a new tag, the queue.
+/// KEYS: the hash, the sorted set, the lists. ARGV: the time, a new tag, what follows the message in its note.
 const TAKE: &str = r#"
+local function failed(answer)
+    return type(answer) == 'table' and answer.err
+end
 for i = 3, #KEYS do
-    local item = redis.call('RPOP', KEYS[i])
+    local item = redis.call('LINDEX', KEYS[i], -1)
     if item then
         local ok, message = pcall(cjson.decode, item)
         if not ok or type(message) ~= 'table' then
+            redis.call('RPOP', KEYS[i])
             return {false, item, KEYS[i]}
         end
-        local tag = ARGV[2]
-        if type(message.properties) == 'table' and type(message.properties.delivery_tag) == 'string' then
-            tag = message.properties.delivery_tag
+        local tag = type(message.properties) == 'table' and message.properties.delivery_tag
+        if type(tag) ~= 'string' or #tag > 255 or not string.find(tag, '^[%w_.:-]+$')
+            or redis.call('HEXISTS', KEYS[1], tag) == 1 then
+            tag = ARGV[2]
         end
-        local noted = '[' .. item .. ',"",' .. cjson.encode(ARGV[3]) .. ']'
-        redis.call('HSET', KEYS[1], tag, noted)
-        redis.call('ZADD', KEYS[2], ARGV[1], tag)
-        return {tag, item, KEYS[i]}
+        local answer = redis.pcall('HSET', KEYS[1], tag, '[' .. item .. ARGV[3])
+        if failed(answer) then return answer end
+        answer = redis.pcall('ZADD', KEYS[2], ARGV[1], tag)
+        if not failed(answer) then
+            answer = redis.pcall('RPOP', KEYS[i])
+            if not failed(answer) then return {tag, item, KEYS[i]} end
+            redis.pcall('ZREM', KEYS[2], tag)
+        end
+        redis.pcall('HDEL', KEYS[1], tag)
+        return answer
     end
 end
 return false
 "#;
 
-/// What was taken.
+/// What follows a message in its note: that it came by the default exchange, and from which queue.
+pub(super) fn note_end(queue: &str) -> String {
+    format!(",\"\",{}]", serde_json::Value::from(queue))
+}
+
+/// What was taken. The message itself is in the books, and not kept here.
 #[derive(Debug)]
 pub(super) struct Taken {
     /// Its delivery tag; none where nothing was noted of it.
     pub(super) tag: Option<String>,
-    /// The message as it lay in the list.
-    pub(super) payload: Vec<u8>,
-    /// Which list.
+    /// The list that it lay in.
     pub(super) list: String,
 }
 
@@ -64,7 +79,7 @@ pub(super) struct Taker {
     waits: Commands,
     /// The hash, the sorted set, the lists.
     keys: Vec<String>,
-    queue: String,
+    note_end: String,
     /// The server has no BLMOVE.
     polls: bool,
 }
@@ -76,7 +91,7 @@ impl Taker {
             commands,
             waits,
             keys,
-            queue: queue.to_owned(),
+            note_end: note_end(queue),
             polls: false,
         }
     }
@@ -84,9 +99,9 @@ impl Taker {
     /// The connection that waits needs to be patient for so much longer than for any other command.
     pub(super) const WAITS_FOR: Duration = WAIT;
 
-    /// One message, if there is one within a moment; `now` is noted with it. To be awaited to its end: what it has taken would be
+    /// One message, as it lay in its list, if there is one within a moment; `now` is noted with it. To be awaited to its end: what it has taken would be
     /// lost sight of.
-    pub(super) async fn take(&mut self, now: f64) -> Result<Option<Taken>, BrokerError> {
+    pub(super) async fn take(&mut self, now: f64) -> Result<Option<(Taken, Vec<u8>)>, BrokerError> {
         if let Some(taken) = self.look(now).await? {
             return Ok(Some(taken));
         }
@@ -94,10 +109,10 @@ impl Taker {
         Ok(None)
     }
 
-    async fn look(&self, now: f64) -> Result<Option<Taken>, BrokerError> {
+    async fn look(&self, now: f64) -> Result<Option<(Taken, Vec<u8>)>, BrokerError> {
         let mut asking = redis::cmd("EVAL");
         asking.arg(TAKE).arg(self.keys.len()).arg(&self.keys);
-        asking.arg(now).arg(Uuid::new_v4().to_string()).arg(&self.queue);
+        asking.arg(now).arg(Uuid::new_v4().to_string()).arg(&self.note_end);
         let answer: Value = asking
             .query_async(&mut self.commands.handle())
             .await
@@ -111,11 +126,8 @@ impl Taker {
         let tag = text(parts.next()).map(|tag| String::from_utf8_lossy(&tag).into_owned());
         let payload = text(parts.next()).unwrap_or_default();
         let list = text(parts.next()).map(|list| String::from_utf8_lossy(&list).into_owned());
-        Ok(Some(Taken {
-            tag,
-            payload,
-            list: list.unwrap_or_default(),
-        }))
+        let list = list.unwrap_or_default();
+        Ok(Some((Taken { tag, list }, payload)))
     }
 
     async fn wait(&mut self) -> Result<(), BrokerError> {

@@ -22,7 +22,8 @@ use crate::ports::node::{Heard, Joining, Order, SharedTask};
 /// How long tasks may go on running when Headcount stops. All of it has ten seconds to stop.
 const FINISH_WITHIN: Duration = Duration::from_millis(1_000);
 
-/// How long saying goodbye may take after that.
+/// How long saying goodbye may take after that, and longer by what the tasks have left of their time: tens of thousands may have to be
+/// given back.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Runs a node, until it has left.
@@ -199,6 +200,7 @@ impl Loop {
     /// Gives back what waits, says goodbye, and waits for what runs: for a while. Where only the node was told to go, it waits
     /// for as long as that takes, as a worker does.
     async fn leave(&mut self, mut leaving: watch::Receiver<Leaving>) {
+        let began = Clock.mono();
         // First, or what is given back would be handed out to this one again.
         self.sessions.order(Order::TakeNoMore);
         self.step(Input::Leave);
@@ -226,7 +228,8 @@ impl Loop {
                 }
             }
         };
-        if tokio::time::timeout(GOODBYE_WITHIN, goodbye).await.is_err() {
+        let left = (FINISH_WITHIN + GOODBYE_WITHIN).saturating_sub(Clock.mono().since(began));
+        if tokio::time::timeout(left.max(GOODBYE_WITHIN), goodbye).await.is_err() {
             tracing::warn!(
                 broker = self.with.broker.name(),
                 "the node could not take its leave in time; what it had taken comes again"

@@ -69,6 +69,12 @@ impl Call {
         }
     }
 
+    /// About what it takes in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let beside = size_of::<Self>().saturating_sub(size_of::<TaskMessage>());
+        self.message.weight() + beside + self.exchange.capacity() + self.routing_key.capacity()
+    }
+
     pub(super) fn info(&self) -> Box<CallInfo> {
         let message = &self.message;
         Box::new(CallInfo {
@@ -108,7 +114,7 @@ impl Call {
     /// As the commands `active`, `reserved` and `scheduled` show it.
     pub(super) fn shown(&self, hostname: &str, running: Option<(Wall, u32)>) -> Value {
         let message = &self.message;
-        let (args, kwargs) = if message.weight() > MAX_SHOWN {
+        let (args, kwargs) = if self.weight() > MAX_SHOWN {
             (json!(tuple_repr(&message.args)), json!(kwargs_repr(&message.kwargs)))
         } else {
             (json!(message.args), json!(message.kwargs))

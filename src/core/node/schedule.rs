@@ -48,7 +48,7 @@ pub(super) enum Due {
 impl Schedule {
     /// Keeps one until `eta`. `number` is one that no other has.
     pub(super) fn add(&mut self, eta: Wall, number: u64, call: Call) {
-        let weight = call.message.weight();
+        let weight = call.weight();
         self.weight += weight;
         self.held.insert((eta, number), Held { call, weight });
         while self.weight > MAX_SCHEDULED_BYTES {

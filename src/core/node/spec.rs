@@ -14,7 +14,8 @@ use crate::celery::task::Routes;
 pub const MAX_SCHEDULED: usize = 65_000;
 
 /// What of these is in memory, in bytes; the latest of the others are only noted, and read anew when they are due. 64 MiB hold
-/// some 60,000 without arguments worth mentioning, and any four of [`crate::celery::task::MAX_TASK`].
+/// some 40,000 without arguments worth mentioning, and three of [`crate::celery::task::MAX_TASK`]. It is reckoned; the process takes
+/// about twice as much.
 pub const MAX_SCHEDULED_BYTES: usize = 64 << 20;
 
 /// What `reserved` and `scheduled` answer with at most, in bytes: then they leave out the last. An answer of 65,000 tasks would be

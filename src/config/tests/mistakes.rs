@@ -186,7 +186,7 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             &format!("{fleet}minimum = -1"),
-            "6:11: fleet[0].minimum: expected a whole number from 0, found -1",
+            "6:11: fleet[0].minimum: expected a whole number from 0 to 4294967295, found -1",
         ),
         (
             &format!("{fleet}minimum = 5\nexpected = 4"),

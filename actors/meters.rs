@@ -55,9 +55,19 @@ pub struct LevelLabel {
     pub level: String,
 }
 
-/// Counts by level.
-#[derive(Clone, Debug, Default)]
+/// Counts by level; each that can storm is there from the start, as a rate needs it.
+#[derive(Clone, Debug)]
 pub struct LevelCounter(Family<LevelLabel, Counter<u64, AtomicU64>>);
+
+impl Default for LevelCounter {
+    fn default() -> Self {
+        let family = Family::default();
+        for level in ["error", "warn", "info"] {
+            drop(family.get_or_create(&LevelLabel { level: level.into() }));
+        }
+        Self(family)
+    }
+}
 
 impl LevelCounter {
     /// Counts one; `level` in any case.

@@ -66,13 +66,14 @@ impl Hook for Log {
                     "task revoked"
                 );
             }
-            Signal::TaskUnknown { name, id } => tracing::error!(
+            // A mistake of who sent it, who is told: nothing of Headcount's own has failed.
+            Signal::TaskUnknown { name, id } => tracing::warn!(
                 node,
                 task = name,
                 id,
                 "a task that Headcount does not have: rejected, and its sender is told; send it to the queue of who has it"
             ),
-            Signal::TaskRejected(refused) => tracing::error!(
+            Signal::TaskRejected(refused) => tracing::warn!(
                 node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task of Celery's: rejected, and gone; see who else sends to the node's queue"
             ),
             Signal::Waiting { tasks, full } => {

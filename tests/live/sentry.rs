@@ -131,7 +131,7 @@ fn a_bad_day() {
     assert!(jobs.0 <= 2 && jobs.1 >= 2, "{jobs:?}");
     let watched = sums.remove("fail failed: RuntimeError").expect("the watched tasks");
     assert!(watched.0 <= 2 && watched.1 == 3, "{watched:?}");
-    let expected = [("panic", (1, 1)), ("task failed", (2, TIMES))];
+    let expected = [("panic", (1, 1)), ("task failed, and is not tried again", (2, TIMES))];
     assert_eq!(sums, expected.map(|(title, sum)| (title.to_owned(), sum)).into());
 
     let tags = |title: &str| -> BTreeMap<String, String> {
@@ -145,7 +145,7 @@ fn a_bad_day() {
     let panic = tags("panic");
     assert_eq!(panic["actor"], "FleetProber");
     assert!(["sms", "mail"].contains(&panic["fleet"].as_str()), "{panic:?}");
-    let node: BTreeMap<String, String> = tags("task failed");
+    let node: BTreeMap<String, String> = tags("task failed, and is not tried again");
     assert_eq!(
         (&*node["task"], &*node["exception"]),
         ("headcount.ping", "TypeError"),

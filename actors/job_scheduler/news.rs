@@ -168,8 +168,10 @@ fn tell(run: &Run) {
     let (job, id, state, why) = (&run.job, &run.id, run.state.as_str(), run.why.as_deref());
     match run.state {
         RunState::Failed => {
-            // `TypeError: …`: the class alone, because the words may be what the task was given.
-            let exception = why.and_then(|why| why.split_once(": ")).map(|(class, _)| class);
+            // `TypeError: …`, or of a worker's task `TypeError`: the class alone, because the words may be what the task was given.
+            let exception = why
+                .and_then(|why| why.split(": ").next())
+                .filter(|class| !class.contains(' '));
             tracing::error!(%job, %id, state, why, exception, "a job has failed");
         }
         RunState::Lost => tracing::error!(%job, %id, state, why, "a job's run is lost sight of"),

@@ -42,14 +42,7 @@ pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduli
     let now = Clock.now();
     let news = match ended {
         Ok(()) => News::new(run.id.clone(), Word::Succeeded, now.wall),
-        Err(failure) => {
-            let why = in_words(&failure);
-            tracing::error!(
-                job = %run.job, task = job.task, id = %run.id, why,
-                "a job of Headcount's own has failed, and is not tried again before its next slot"
-            );
-            News::new(run.id.clone(), Word::Failed, now.wall).because(why)
-        }
+        Err(failure) => News::new(run.id.clone(), Word::Failed, now.wall).because(in_words(&failure)),
     };
     News {
         runtime: Some(now.mono.since(began.mono).as_secs_f64()),

@@ -47,10 +47,15 @@ impl JobEar {
         if event.uuid.len() > MAX_TEXT || event.hostname.len() > MAX_TEXT {
             return;
         }
+        let news = News::new(event.uuid.into(), word, now);
+        let news = match event.exception {
+            Some(class) => news.because(class),
+            None => news,
+        };
         self.news.push(News {
             worker: Some(event.hostname.into()),
             runtime: event.runtime,
-            ..News::new(event.uuid.into(), word, now)
+            ..news
         });
     }
 

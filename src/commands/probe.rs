@@ -155,6 +155,9 @@ async fn look(broker: &dyn Broker, timeout: Duration) -> Result<Seen, String> {
             read_stats(worker, &reply.body);
         }
     }
+    // A node of Headcount's own answers as a worker does, and does nobody's work.
+    let own = short_pool(headcount_core::node::POOL);
+    workers.retain(|_, worker| worker.pool.as_ref() != Some(&own));
     for reply in &queues? {
         if let (Some(worker), Some(names)) = (workers.get_mut(&reply.hostname), queue_names(reply)) {
             worker.queues = Some(names);

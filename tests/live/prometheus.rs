@@ -201,7 +201,11 @@ fn gauges_are_right(prometheus: &Prometheus) {
     );
     assert_eq!(value("sum(celery_worker_up{job=\"headcount\"})"), Some(3.0));
     assert_eq!(value("sum(flower_worker_online{job=\"headcount\"})"), Some(3.0));
-    assert_eq!(value("sum(celery_worker_tasks_active{job=\"headcount\"})"), Some(0.0));
+    // What a worker says in its next heartbeat.
+    prometheus.wait("nobody runs anything any more", PATIENCE, || {
+        let active = value("sum(celery_worker_tasks_active{job=\"headcount\"})");
+        (active == Some(0.0)).then_some(())
+    });
     assert_eq!(
         value("sum(headcount_metrics_series_folded_total{job=\"headcount\"})"),
         Some(0.0)

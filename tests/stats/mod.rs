@@ -47,6 +47,19 @@ impl<'p> Faults<'p> {
         }
     }
 
+    /// Goes on until each of them was there: kills at random may have kept some away. `work` makes something to publish, and sees it
+    /// through.
+    pub(crate) fn see_each(&mut self, mut work: impl FnMut(u64)) -> u64 {
+        let mut rounds = 0;
+        while self.seen() < FAULTS.len() {
+            assert!(rounds < 50, "only {} faults", self.seen());
+            rounds += 1;
+            self.go_on();
+            work(rounds);
+        }
+        rounds
+    }
+
     /// How many bulk requests have failed, in whole or in part.
     pub(crate) fn seen(&self) -> usize {
         self.proxy.bulks().1

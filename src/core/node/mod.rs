@@ -30,6 +30,7 @@ mod tests;
 
 pub use call::CallInfo;
 pub use machine::Node;
+pub use panel::POOL;
 pub use rate::{Rate, RateError};
 pub use spec::{About, MAX_CONCURRENCY, MAX_SCHEDULED, MAX_SCHEDULED_BYTES, NodeSpec, Retries, TaskSpec, Usage};
 pub use step::{Conclusion, Input, Outcome, Output, RunId, Settle, Signal, Tag};

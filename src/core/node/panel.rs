@@ -17,6 +17,9 @@ use crate::celery::task::{iso8601, repr};
 use crate::celery::{Command, answer};
 use crate::time::Now;
 
+/// What a node says its pool is; no worker of Celery's says that.
+pub const POOL: &str = "headcount:tasks";
+
 /// The longest time limit that a command may set: 100 years.
 const MAX_LIMIT: Duration = Duration::from_secs(100 * 366 * 86_400);
 
@@ -93,7 +96,7 @@ impl Node {
             "clock": self.clock.to_string(),
             "uptime": now.mono.since(self.started.mono).as_secs(),
             "pool": {
-                "implementation": "headcount:tasks",
+                "implementation": POOL,
                 "max-concurrency": self.concurrency,
                 "processes": [self.spec.about.pid],
                 "max-tasks-per-child": "N/A",

@@ -28,6 +28,11 @@ pub(crate) fn seen(broker: &Broker) {
         "{status}"
     );
 
+    // Who counts workers does not count it.
+    let probed = run_once(HEADCOUNT, &["probe", "--broker", &url], PATIENCE);
+    let probed = String::from_utf8_lossy(&probed.stdout).into_owned();
+    assert!(probed.starts_with("OK - 1 worker answers (sms@h1)"), "{probed}");
+
     let inspected = [
         ("ping", "pong"),
         ("stats", "max-concurrency"),

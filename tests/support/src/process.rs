@@ -165,6 +165,10 @@ impl Process {
             let _ = kill_process_group(self.pid, Signal::KILL);
             reaper::forget(self.pid);
         }
+        // Nobody is left to write, so what it said last is read soon.
+        for lines in [&self.out, &self.err] {
+            poll_until(KILL_WITHIN, || lines.0.complete.load(Ordering::Acquire).then_some(()));
+        }
         status
     }
 

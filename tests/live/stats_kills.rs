@@ -5,7 +5,7 @@ use std::time::Duration;
 use headcount_testkit::{ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until};
 use mongodb::bson::doc;
 
-use crate::pipelines::{Dice, FAULTS, Faults, Pipeline, Run, Source, program, seed};
+use crate::pipelines::{Dice, Faults, Pipeline, Run, Source, program, seed};
 
 /// Long against what a busy machine may take, which is no matter here.
 const SOON: Duration = Duration::from_secs(120);

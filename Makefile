@@ -39,7 +39,7 @@ matrix: install ## real faults, ten times each on both brokers, into docs/detect
 bench: install ## the event lane against real servers (a release build)
 	cargo bench --bench event_lane
 
-bench-stats: install ## pipelines against the others with a real MongoDB: the table of docs/performance.md (a release build, then twelve minutes at most; DOCUMENTS=1000000: fewer)
+bench-stats: install ## pipelines against the others with a real MongoDB: the table of docs/performance.md (a release build, then five to twelve minutes; DOCUMENTS=1000000: fewer)
 	cargo bench --bench stats_pipeline -- --documents $(or $(DOCUMENTS),10000000)
 
 lint: ## clippy, warnings are errors

@@ -146,6 +146,12 @@ fn long_names(broker: &Broker) {
     let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + long + &slack.webhook_config()));
     headcount.wait_worker(worker.hostname(), "up", UP_WITHIN);
 
+    // It may be up by its answers before events are listened to, and what follows is sent once.
+    wait_until("heartbeats are heard", PATIENCE, || {
+        let worker = headcount.worker(worker.hostname())?;
+        (worker["signals"]["heartbeat"]["ok"] == true).then_some(())
+    });
+
     let names = [250, 500].map(|length| format!("long{}@h1", "g".repeat(length - "long@h1".len())));
     let heartbeats: Vec<_> = names.iter().map(|name| (JSON, heartbeat(name))).collect();
     publish(broker, &heartbeats, Vec::new());

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use crate::mongodb::servers;
 use crate::process::{Process, command};
+use crate::stand_in::StandIn;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// So long may the stand-in take for one request.
@@ -171,8 +172,7 @@ struct Plan {
 #[derive(Debug)]
 pub struct ElasticProxy {
     plan: Arc<Mutex<Plan>>,
-    port: u16,
-    server: actix_web::dev::ServerHandle,
+    server: StandIn,
 }
 
 struct Behind {
@@ -191,28 +191,12 @@ impl ElasticProxy {
             plan: Arc::clone(&plan),
             upstream: upstream.to_owned(),
         });
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            rt::System::new().block_on(async move {
-                let app = move || {
-                    App::new()
-                        .app_data(web::PayloadConfig::new(MAX_BODY))
-                        .app_data(behind.clone())
-                        .default_service(web::to(pass))
-                };
-                let server = HttpServer::new(app)
-                    .workers(1)
-                    .disable_signals()
-                    .bind(("127.0.0.1", 0))
-                    .expect("a port on loopback");
-                let port = server.addrs().first().expect("it is bound").port();
-                let server = server.run();
-                tell.send((port, server.handle())).expect("it is waited for");
-                server.await.expect("the proxy serves");
-            });
+        let server = StandIn::start("the proxy", move |app| {
+            app.app_data(behind.clone())
+                .app_data(web::PayloadConfig::new(MAX_BODY))
+                .default_service(web::to(pass));
         });
-        let (port, server) = told.recv().expect("the proxy starts");
-        ElasticProxy { plan, port, server }
+        ElasticProxy { plan, server }
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -221,7 +205,7 @@ impl ElasticProxy {
 
     /// An index behind it as Headcount's `sinks` name it.
     pub fn sink(&self, index: &str) -> String {
-        format!("elasticsearch+http://127.0.0.1:{}/{index}", self.port)
+        format!("elasticsearch+http://127.0.0.1:{}/{index}", self.server.port)
     }
 
     /// What the next bulk requests get, in this order; those after them as before.
@@ -238,12 +222,6 @@ impl ElasticProxy {
     pub fn bulks(&self) -> (usize, usize) {
         let plan = self.plan();
         (plan.bulks, plan.failed)
-    }
-}
-
-impl Drop for ElasticProxy {
-    fn drop(&mut self) {
-        drop(self.server.stop(false));
     }
 }
 

@@ -23,6 +23,7 @@ pub mod reaper;
 mod redis;
 mod sentry;
 mod slack;
+mod stand_in;
 mod wait;
 
 pub use broker::Broker;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 
 use crate::celery::run_script;
 use crate::reaper;
+use crate::stand_in::StandIn;
 use crate::wait::poll_until;
 
 /// What the stand-in answers.
@@ -70,8 +71,7 @@ fn seen(shared: &Shared) -> MutexGuard<'_, Seen> {
 #[derive(Debug)]
 pub struct OtlpStandIn {
     shared: Arc<Shared>,
-    port: u16,
-    server: actix_web::dev::ServerHandle,
+    server: StandIn,
 }
 
 impl OtlpStandIn {
@@ -79,33 +79,17 @@ impl OtlpStandIn {
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
         let state = web::Data::from(Arc::clone(&shared));
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            rt::System::new().block_on(async move {
-                let make = move || {
-                    App::new()
-                        .app_data(state.clone())
-                        .app_data(web::PayloadConfig::new(64 << 20))
-                        .default_service(web::to(take))
-                };
-                let server = HttpServer::new(make)
-                    .workers(1)
-                    .disable_signals()
-                    .bind(("127.0.0.1", 0))
-                    .expect("a port on loopback");
-                let port = server.addrs().first().expect("it is bound").port();
-                let server = server.run();
-                tell.send((port, server.handle())).expect("it is waited for");
-                server.await.expect("the stand-in for a collector serves");
-            });
+        let server = StandIn::start("the stand-in for a collector", move |app| {
+            app.app_data(state.clone())
+                .app_data(web::PayloadConfig::new(64 << 20))
+                .default_service(web::to(take));
         });
-        let (port, server) = told.recv().expect("the stand-in for a collector starts");
-        Self { shared, port, server }
+        Self { shared, server }
     }
 
     /// Its address, without a path.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.server.port)
     }
 
     /// What the next requests get, in this order.
@@ -153,12 +137,6 @@ impl OtlpStandIn {
         );
         let read = std::fs::read(directory.path().join("read.json")).expect("what was read");
         serde_json::from_slice(&read).expect("it is JSON")
-    }
-}
-
-impl Drop for OtlpStandIn {
-    fn drop(&mut self) {
-        drop(self.server.stop(false));
     }
 }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
+
+use crate::stand_in::StandIn;
 
 /// The only project, and its key.
 const PROJECT: &str = "7";
@@ -47,8 +49,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct SentryStandIn {
     shared: Arc<Shared>,
-    port: u16,
-    server: actix_web::dev::ServerHandle,
+    server: StandIn,
 }
 
 impl SentryStandIn {
@@ -56,33 +57,17 @@ impl SentryStandIn {
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
         let state = web::Data::from(Arc::clone(&shared));
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            rt::System::new().block_on(async move {
-                let app = move || {
-                    App::new()
-                        .app_data(state.clone())
-                        .app_data(web::PayloadConfig::new(4 << 20))
-                        .default_service(web::to(take))
-                };
-                let server = HttpServer::new(app)
-                    .workers(1)
-                    .disable_signals()
-                    .bind(("127.0.0.1", 0))
-                    .expect("a port on loopback");
-                let port = server.addrs().first().expect("it is bound").port();
-                let server = server.run();
-                tell.send((port, server.handle())).expect("it is waited for");
-                server.await.expect("the stand-in for Sentry serves");
-            });
+        let server = StandIn::start("the stand-in for Sentry", move |app| {
+            app.app_data(state.clone())
+                .app_data(web::PayloadConfig::new(4 << 20))
+                .default_service(web::to(take));
         });
-        let (port, server) = told.recv().expect("the stand-in for Sentry starts");
-        SentryStandIn { shared, port, server }
+        SentryStandIn { shared, server }
     }
 
     /// The project's DSN.
     pub fn dsn(&self) -> String {
-        format!("http://{KEY}@127.0.0.1:{}/{PROJECT}", self.port)
+        format!("http://{KEY}@127.0.0.1:{}/{PROJECT}", self.server.port)
     }
 
     /// The key in it, which is nobody's business.
@@ -152,13 +137,6 @@ impl SentryStandIn {
         for (number, envelope) in seen.envelopes.iter().enumerate() {
             std::fs::write(folder.join(format!("{number:05}")), envelope).expect("write an envelope");
         }
-    }
-}
-
-impl Drop for SentryStandIn {
-    fn drop(&mut self) {
-        // Sent at once; its thread ends by itself.
-        drop(self.server.stop(false));
     }
 }
 

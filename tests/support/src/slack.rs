@@ -5,8 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{AUTHORIZATION, RETRY_AFTER};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
+
+use crate::stand_in::StandIn;
 
 /// The token that the stand-in's API takes.
 const TOKEN: &str = "xoxb-stand-in";
@@ -129,8 +131,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct SlackStandIn {
     shared: Arc<Shared>,
-    port: u16,
-    server: actix_web::dev::ServerHandle,
+    server: StandIn,
 }
 
 impl SlackStandIn {
@@ -138,32 +139,20 @@ impl SlackStandIn {
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
         let state = web::Data::from(Arc::clone(&shared));
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().app_data(state.clone()).default_service(web::to(take)))
-                    .workers(1)
-                    .disable_signals()
-                    .bind(("127.0.0.1", 0))
-                    .expect("a port on loopback");
-                let port = server.addrs().first().expect("it is bound").port();
-                let server = server.run();
-                tell.send((port, server.handle())).expect("it is waited for");
-                server.await.expect("the stand-in for Slack serves");
-            });
+        let server = StandIn::start("the stand-in for Slack", move |app| {
+            app.app_data(state.clone()).default_service(web::to(take));
         });
-        let (port, server) = told.recv().expect("the stand-in for Slack starts");
-        SlackStandIn { shared, port, server }
+        SlackStandIn { shared, server }
     }
 
     /// The address that stands in for `https://slack.com/api/`, ending in a slash.
     pub fn api_url(&self) -> String {
-        format!("http://127.0.0.1:{}/api/", self.port)
+        format!("http://127.0.0.1:{}/api/", self.server.port)
     }
 
     /// The URL of its incoming webhook.
     pub fn webhook_url(&self) -> String {
-        format!("http://127.0.0.1:{}{WEBHOOK}", self.port)
+        format!("http://127.0.0.1:{}{WEBHOOK}", self.server.port)
     }
 
     /// A notifier of this configuration that uses the webhook.
@@ -276,13 +265,6 @@ impl SlackStandIn {
         self.next(&format!("`{begins}…`"), within, |message| {
             message.accepted && message.call != Call::Update && message.text().starts_with(begins)
         })
-    }
-}
-
-impl Drop for SlackStandIn {
-    fn drop(&mut self) {
-        // Sent at once; its thread ends by itself.
-        drop(self.server.stop(false));
     }
 }
 

@@ -46,6 +46,11 @@ fn letter(pipeline: &Pipeline, of: &Document) -> Option<String> {
     Some(letter.get_str("reason").unwrap().to_owned())
 }
 
+/// How many documents the pipeline says are still to be read.
+fn lag(headcount: &Headcount) -> Option<f64> {
+    headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\"")
+}
+
 #[test]
 fn two_producers_whose_ids_interleave_do_not_keep_the_tail_from_settling() {
     const BORDERS: usize = 4;
@@ -106,8 +111,7 @@ fn an_id_a_day_ahead_is_put_aside_and_hides_nobody() {
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(pipeline.dead_letters().len(), 2);
     wait_until("nobody is waited for", SOON, || {
-        let lag = headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\"");
-        (lag == Some(0.0)).then_some(())
+        (lag(&headcount) == Some(0.0)).then_some(())
     });
 }
 
@@ -136,10 +140,7 @@ fn a_text_and_a_list_among_the_numbers_of_a_cursor_hide_no_number() {
     letters(&later);
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(pipeline.dead_letters().len(), 4);
-    assert_eq!(
-        headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\""),
-        Some(0.0)
-    );
+    assert_eq!(lag(&headcount), Some(0.0));
 }
 
 #[test]
@@ -221,10 +222,7 @@ fn long_values_stop_nobody(of: impl Fn(u8, usize) -> Bson) {
     wait_until("all of them", SOON, || {
         pipeline.both_are_right_without(&elastic, &ids).then_some(())
     });
-    wait_until("nothing is left", SOON, || {
-        let lag = headcount.metric("headcount_stats_lag_documents", "pipeline=\"clicks\"");
-        (lag == Some(0.0)).then_some(())
-    });
+    wait_until("nothing is left", SOON, || (lag(&headcount) == Some(0.0)).then_some(()));
 }
 
 fn text(first: u8, bytes: usize) -> String {

@@ -12,11 +12,11 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, StatusCode};
 use url::Url;
 
 use super::config::Config;
-use crate::notifiers::http::{explain, is_loopback, retry_after, tls};
+use crate::notifiers::http::{client_with, explain, retry_after};
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -49,21 +49,15 @@ pub(super) struct Poster {
     signal: Signal,
 }
 
-/// A client that is shared by the signals. It follows no redirect: what it carries is meant for one address alone.
+/// A client that is shared by the signals.
 ///
 /// # Errors
 /// Where TLS cannot be set up.
 pub(super) fn client(config: &Config) -> Result<Client, String> {
-    let mut client = Client::builder()
-        .user_agent(concat!("headcount/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls().map_err(|error| error.to_string())?)
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .timeout(WHOLE);
-    if is_loopback(&config.endpoint) {
-        client = client.no_proxy();
-    }
-    client.build().map_err(|error| error.without_url().to_string())
+    client_with(&config.endpoint, |client| {
+        client.connect_timeout(CONNECT).timeout(WHOLE)
+    })
+    .map_err(|error| error.to_string())
 }
 
 impl Poster {

@@ -155,7 +155,7 @@ impl Reader {
             if let Some(why) = again(&config, &brokers) {
                 self.say(&At::Argument("--broker"), Vec::new(), why);
             }
-            secrets.extend(secrets::sign_in(&url_text).map(|secret| secret.to_owned().into()));
+            secrets.extend(secrets::of_address(&url_text));
             brokers.push(Broker { config, discover: true });
         }
         for broker in &mut brokers {

@@ -6,6 +6,7 @@ pub mod http;
 pub mod notifiers;
 pub mod otlp;
 pub mod results;
+pub mod secrets;
 pub mod sentry;
 pub mod stats;
 pub mod store;

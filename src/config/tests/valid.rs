@@ -229,3 +229,19 @@ fn a_job_without_a_queue_goes_where_the_routes_of_its_broker_lead() {
         assert_eq!(job(lines), (to.to_owned(), priority), "{lines}");
     }
 }
+
+#[test]
+fn all_secrets_are_gathered_by_their_names_and_where_they_stand() {
+    let settings = settings(
+        r#"
+        [[broker]]
+        name = "main"
+        url = "amqp://bob:hunter2@127.0.0.1:5672//"
+        [otlp]
+        endpoint = "https://otlp.nr-data.net"
+        headers = { "api-key" = "licence-1", "X-Scope-OrgID" = "tenant-1" }
+        "#,
+    );
+    let found: Vec<&str> = settings.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(found, ["hunter2", "tenant-1", "licence-1"]);
+}

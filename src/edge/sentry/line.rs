@@ -18,7 +18,7 @@ use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::clean::Secrets;
+use super::clean::clean_trace;
 use super::config::Config;
 use super::gate::Gate;
 use super::layer::Notices;
@@ -28,6 +28,7 @@ use super::repeats::{Due, Repeats};
 use super::report::{PANIC, Report, Told};
 use super::trail::Trail;
 pub use crate::notifiers::OpenError;
+use crate::secrets::Secrets;
 
 /// How often it is looked which windows are over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -323,7 +324,7 @@ impl Transport for Slot {
                     trace.environment = own(&line.config.environment);
                     trace.server_name = own(&line.config.server_name);
                     (trace.user, trace.request) = (None, None);
-                    match line.secrets.clean_trace(&*trace) {
+                    match clean_trace(&line.secrets, &*trace) {
                         Some(trace) => clean.add_item(trace),
                         None => continue,
                     }

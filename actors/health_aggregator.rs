@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture};
 use compact_str::CompactString;
-use headcount_core::alert::{Change, Correlator, Incident, IncidentBook, Kind};
+use headcount_core::alert::{Change, Correlator, Incident, IncidentBook, Kind, Notice, Turn};
 use headcount_core::detect::periods::JUDGE_EVERY;
 use headcount_core::detect::{BrokerState, FleetReport, FleetVerdict};
 use headcount_core::status::{BrokerStatus, Status};
@@ -233,14 +233,24 @@ fn note(changes: &mut Vec<IncidentChanged>, change: IncidentChanged) {
     }
 }
 
+/// Says how an incident stands, in the words that people are told.
 fn log(incident: &Incident) {
     let (id, subject) = (&incident.id, &incident.subject);
     let headline = incident.severity.headline();
+    let in_words = |turn| {
+        let notice = Notice {
+            turn,
+            at: incident.changed_at,
+            incident: incident.clone(),
+            link: None,
+        };
+        notice.text()
+    };
     match incident.resolved_at {
-        Some(_) => tracing::info!(incident = %id, %subject, "incident resolved"),
+        Some(_) => tracing::info!(incident = %id, %subject, "{}", in_words(Turn::Recovered)),
         None => {
             let (up, expected) = (incident.scene.up, incident.scene.expected);
-            tracing::warn!(incident = %id, %subject, headline, up, expected, "incident");
+            tracing::warn!(incident = %id, %subject, headline, up, expected, "{}", in_words(Turn::Opened));
         }
     }
 }

@@ -175,7 +175,26 @@ fn tell(run: &Run) {
             tracing::error!(%job, %id, state, why, exception, "a job has failed");
         }
         RunState::Lost => tracing::error!(%job, %id, state, why, "a job's run is lost sight of"),
-        _ => tracing::info!(%job, %id, state, why, "run"),
+        other => tracing::info!(%job, %id, state, why, "the job's run {}", became(other)),
+    }
+}
+
+/// What a sentence says of a run, after "the job's run".
+const fn became(state: RunState) -> &'static str {
+    match state {
+        RunState::Claimed => "is due, and is being sent",
+        RunState::Sent => "has been sent: the broker has its task",
+        RunState::Received => "has come to a worker, which has not begun it",
+        RunState::Started => "has begun",
+        RunState::Retrying => "has failed, and its worker tries it again",
+        RunState::Succeeded => "has ended well",
+        RunState::Failed => "has failed for good",
+        RunState::Revoked => "was revoked, or came to its worker too late",
+        RunState::Rejected => "was rejected by its worker",
+        RunState::Lost => "is lost sight of",
+        RunState::Expired => "could not be sent before it was too late, and is left out",
+        RunState::Superseded => "could not be sent before the next was due, and is left out",
+        RunState::Skipped => "was not to be sent, and is left out: missed, or too many of them are under way",
     }
 }
 

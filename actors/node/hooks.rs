@@ -22,7 +22,10 @@ impl Hook for Log {
     fn on(&self, node: &str, signal: &Signal) {
         match signal {
             Signal::WorkerReady => tracing::debug!(node, "ready"),
-            Signal::WorkerShutdown => tracing::info!(node, "leaving"),
+            Signal::WorkerShutdown => tracing::info!(
+                node,
+                "the node is leaving: it takes no more tasks, and gives back what it has"
+            ),
             Signal::TaskReceived(call) => tracing::debug!(node, task = call.name, id = call.id, "task received"),
             Signal::TaskPrerun(call) => {
                 // Without its arguments, as Celery's own lines: they may hold what nobody is to read in a log.

@@ -169,7 +169,8 @@ where
         let rest = FIRST_REST
             .saturating_mul(1 << (self.panics - 1).min(16))
             .min(LONGEST_REST);
-        tracing::error!(%actor, reason, ?rest, panic = true, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
+        // Where it was and why has been told when it happened (`edge/sentry/panics.rs`).
+        tracing::warn!(%actor, reason, ?rest, "the actor starts anew from the store after its panic, as soon as it has rested");
         self.watch.vitals.note(&actor, Vital::Restarting, false);
         self.rest = Some(Box::pin(tokio::time::sleep(rest)));
         true

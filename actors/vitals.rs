@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -89,6 +90,16 @@ pub struct Duty {
     pub kind: &'static str,
     /// Which of that kind: the name of its fleet, its broker, or the task.
     pub of: Option<CompactString>,
+}
+
+impl fmt::Display for Duty {
+    /// As `/healthz` names it, such as `FleetProber(sms)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.of {
+            Some(of) => write!(f, "{}({of})", self.kind),
+            None => f.write_str(self.kind),
+        }
+    }
 }
 
 thread_local! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions, wait_until};
+use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -69,4 +70,20 @@ fn panics(broker: &Broker) {
     slack.next_text("RECOVERED a", PATIENCE);
     assert!(headcount.sigterm().success());
     assert_eq!(slack.texts().len(), ACTORS.len() + 1, "{:#?}", slack.texts());
+
+    // Each line of the log is an object, and each panic one error, which says whose it was, where, and what follows.
+    let lines: Vec<Value> = headcount
+        .process()
+        .stderr()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let errors: Vec<&Value> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), ACTORS.len(), "{errors:#?}");
+    for (error, (actor, _)) in errors.iter().zip(ACTORS) {
+        let said = |field: &str| error[field].as_str().unwrap_or_else(|| panic!("{field}: {error}"));
+        assert!(said("actor").starts_with(actor), "{error}");
+        assert!(said("place").contains(".rs:") && !said("reason").is_empty(), "{error}");
+        assert!(said("message").contains("starts anew from the store"), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 pub mod jobs;
 pub mod node;
 pub mod otlp;
+pub mod sentry;
 pub mod series;
 pub mod stats;
 
@@ -115,6 +116,8 @@ pub struct Meters {
     pub series: SharedSeries,
     /// `headcount_otlp_…`.
     pub otlp: otlp::OtlpMeters,
+    /// `headcount_sentry_…`. Those of the way to Sentry, which outlives these.
+    pub sentry: sentry::SentryMeters,
 }
 
 impl Default for Meters {
@@ -134,6 +137,7 @@ impl Default for Meters {
             stats: stats::StatsMeters::default(),
             series: SharedSeries::default(),
             otlp: otlp::OtlpMeters::default(),
+            sentry: sentry::SentryMeters::default(),
         }
     }
 }
@@ -190,5 +194,6 @@ impl Meters {
         self.node.register(registry);
         self.stats.register(registry);
         self.otlp.register(registry);
+        self.sentry.register(registry);
     }
 }

@@ -286,6 +286,7 @@ impl House {
         let vitals = Vitals::default();
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),
+            sentry: telemetry.sentry().meters(),
             series: SharedSeries::new(settings.metrics.limits),
             ..Meters::default()
         };

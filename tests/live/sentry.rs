@@ -2,6 +2,7 @@
 //! it came, and nothing of what is none.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -201,6 +202,84 @@ fn a_sentry_that_hangs_and_one_that_is_turned_off() {
     assert!(headcount.sigterm().success());
     assert_eq!(sentry.requests(), before);
     read(&sentry, &["arg-secret", sentry.key()]);
+}
+
+/// A configuration that reads well, and cannot be started.
+#[test]
+fn a_daemon_that_cannot_start() {
+    let sentry = SentryStandIn::start();
+    let redis = Redis::start_with_password("pass-secret-word");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headcount.toml");
+    let config = format!(
+        "[server]\nlisten = \"{address}\"\n[store]\nurl = \"sqlite:{}\"\n[[broker]]\nname = \"main\"\nurl = \"{}\"\n[sentry]\ndsn = \"{}\"\n",
+        dir.path().join("store.db").display(),
+        redis.url(),
+        sentry.dsn(),
+    );
+    std::fs::write(&file, config).unwrap();
+    let output = run_once(HEADCOUNT, &["run", "--config", &file.display().to_string()], PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&address.to_string()), "{said}");
+    let events = read(&sentry, &["pass-secret", sentry.key()]);
+    let [event] = &events[..] else {
+        panic!("one event: {events:#?}");
+    };
+    assert_eq!(
+        (title(event), &event["level"]),
+        ("Headcount cannot go on", &"fatal".into())
+    );
+    let why = event["extra"]["error"].as_str().unwrap();
+    assert!(why.contains(&address.to_string()), "{why}");
+}
+
+/// The log and the metrics say once that Sentry refuses, and once that it works again; Sentry hears of neither.
+#[test]
+fn a_sentry_that_refuses() {
+    let sentry = SentryStandIn::start();
+    sentry.set_mood(Mood::Refuse(403));
+    let broker = Broker::redis();
+    let config = format!(
+        "{}{OWN}[sentry]\ndsn = \"{}\"\nerror_window = \"10s\"\n",
+        broker.config(&[]),
+        sentry.dsn()
+    );
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    let warned = headcount
+        .process()
+        .wait_line("Sentry does not accept the key", PATIENCE);
+    assert!(
+        warned.contains("127.0.0.1") && !warned.contains(sentry.key()),
+        "{warned}"
+    );
+    wait_until("a refusal that is counted", PATIENCE, || {
+        let refused = headcount.metric("headcount_sentry_dropped_total", "reason=\"refused\"");
+        refused.filter(|count| *count > 0.5)
+    });
+    assert_eq!(headcount.metric("headcount_sentry_sent_total", ""), Some(0.0));
+    sentry.set_mood(Mood::Accept);
+    sentry.wait("the job's failures", PATIENCE, |event| {
+        event["message"] == "a job has failed"
+    });
+    headcount
+        .process()
+        .wait_line("Sentry takes what it is told again", PATIENCE);
+    wait_until("an event that is counted", PATIENCE, || {
+        headcount
+            .metric("headcount_sentry_sent_total", "")
+            .filter(|count| *count > 0.5)
+    });
+    assert!(headcount.sigterm().success());
+    let said = headcount.process().stderr();
+    for once in ["Sentry does not accept the key", "Sentry takes what it is told again"] {
+        assert_eq!(said.iter().filter(|line| line.contains(once)).count(), 1, "{said:#?}");
+    }
+    for event in read(&sentry, &["arg-secret", sentry.key()]) {
+        assert!(!event.to_string().contains("accept the key"), "{event:#}");
+    }
 }
 
 /// What an issue is called by.

@@ -8,6 +8,9 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter};
 
+/// What the way to Sentry says of itself, by its target: it would come back on that way, and cause more of it.
+const WAY: &str = "headcount_edge::sentry::way";
+
 /// Lets Headcount's own events and spans of level `INFO` and above through while it is open, and nothing of anybody else's: so
 /// neither what clients of brokers call an error, nor the way to Sentry itself, is ever told of.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +46,7 @@ impl<S> Filter<S> for Gate {
 }
 
 fn concerns(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::INFO && is_ours(metadata.target())
+    *metadata.level() <= Level::INFO && is_ours(metadata.target()) && metadata.target() != WAY
 }
 
 /// All crates of this program are called so.

@@ -1,40 +1,28 @@
 //! The line to Sentry: opened with a configuration, closed without one, and changed while the program runs.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use headcount_actors::meters::sentry::SentryMeters;
 use headcount_actors::ports::{FailureBook, SharedFailureBook, TaskFailures};
-use headcount_core::time::Mono;
 use secrecy::SecretString;
-use sentry::integrations::backtrace::ProcessStacktraceIntegration;
 use sentry::integrations::tracing::SpanLayer;
-use sentry::protocol::{EnvelopeItem, Event, Level};
-use sentry::{Client, ClientOptions, Envelope, Hub, Transport, TransportFactory, TransportOptions};
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use sentry::protocol::Level;
+use sentry::{Client, Envelope, Hub, Transport, TransportFactory, TransportOptions};
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::clean::clean_trace;
 use super::config::Config;
+use super::courier::Courier;
 use super::gate::Gate;
 use super::layer::Notices;
-use super::panics;
-use super::post::Post;
-use super::repeats::{Due, Repeats};
-use super::report::{PANIC, Report, Told};
+use super::report::{Report, Told};
 use super::trail::Trail;
+use super::{event, lock, panics};
 pub use crate::notifiers::OpenError;
 use crate::secrets::Secrets;
-
-/// How often it is looked which windows are over.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The address of the one client, which is never spoken to: where things go, the line says (`post.rs`).
-const NOWHERE: &str = "https://headcount@localhost/1";
 
 /// Sentry, for the life of the program. Cheap to clone.
 #[derive(Clone)]
@@ -47,11 +35,10 @@ struct Inner {
     traces: Gate,
     rate: Arc<AtomicU32>,
     slot: Slot,
-    repeats: Mutex<Repeats>,
-    trail: Mutex<Trail>,
-    looking: Mutex<Option<AbortHandle>>,
+    trail: Arc<Mutex<Trail>>,
+    /// To which spans are told.
     client: Arc<Client>,
-    began: Instant,
+    meters: SentryMeters,
 }
 
 /// What is open, if anything is.
@@ -60,8 +47,7 @@ struct Slot(Arc<RwLock<Option<Arc<Line>>>>);
 
 struct Line {
     config: Config,
-    secrets: Secrets,
-    post: Arc<Post>,
+    courier: Courier,
 }
 
 impl std::fmt::Debug for Sentry {
@@ -82,27 +68,18 @@ impl Sentry {
     /// A closed one. It starts no thread.
     pub fn new() -> Self {
         let (slot, rate) = (Slot::default(), Arc::<AtomicU32>::default());
-        let (before, sampled) = (slot.clone(), rate.clone());
-        let mut options = ClientOptions::new()
+        let sampled = rate.clone();
+        let options = event::options()
             .transport(slot.clone())
-            .default_integrations(false)
-            .add_integration(ProcessStacktraceIntegration::new())
-            .before_send(move |event| before.current().and_then(|line| line.secrets.clean(&event)))
-            .traces_sampler(move |_| f32::from_bits(sampled.load(Ordering::Relaxed)))
-            .send_default_pii(false)
-            .max_breadcrumbs(0)
-            .in_app_include(vec!["headcount"]);
-        options.dsn = NOWHERE.parse().ok();
+            .traces_sampler(move |_| f32::from_bits(sampled.load(Ordering::Relaxed)));
         Self(Arc::new(Inner {
             gate: Gate::default(),
             traces: Gate::default(),
             rate,
             slot,
-            repeats: Mutex::new(Repeats::new(Duration::ZERO)),
-            trail: Mutex::default(),
-            looking: Mutex::default(),
+            trail: Arc::default(),
             client: Arc::new(Client::with_options(options)),
-            began: Instant::now(),
+            meters: SentryMeters::default(),
         }))
     }
 
@@ -134,64 +111,44 @@ impl Sentry {
         secrets: &[SecretString],
         flush: Duration,
     ) -> Result<(), OpenError> {
-        let current = self.0.slot.current();
         let Some(config) = config else {
             self.close(flush).await;
             return Ok(());
         };
-        let same = current.filter(|line| line.config == config);
-        let post = match same {
-            Some(line) => line.post.clone(),
+        let secrets = Secrets::new(secrets);
+        let rate = config.traces_sample_rate;
+        match self.0.slot.current().filter(|line| line.config == config) {
+            Some(line) => line.courier.set_secrets(secrets),
             None => {
                 self.close(flush).await;
-                let post = Arc::new(Post::open(&config)?);
-                *lock(&self.0.repeats) = Repeats::new(config.error_window.duration());
-                post
+                let (trail, meters) = (self.0.trail.clone(), self.0.meters.clone());
+                let courier = Courier::start(&config, secrets, trail, meters)?;
+                self.0.slot.set(Some(Arc::new(Line { config, courier })));
             }
-        };
-        let rate = config.traces_sample_rate;
+        }
         self.0.rate.store(rate.to_bits(), Ordering::Relaxed);
-        let secrets = Secrets::new(secrets);
-        self.0.slot.set(Some(Arc::new(Line { config, secrets, post })));
         self.0.gate.set(true);
         self.0.traces.set(rate > 0.0);
-        let mut looking = lock(&self.0.looking);
-        if looking.is_none() {
-            let sentry = self.clone();
-            let look = async move {
-                let mut ticks = tokio::time::interval(LOOK_EVERY);
-                loop {
-                    ticks.tick().await;
-                    let now = sentry.now();
-                    let due = lock(&sentry.0.repeats).close(now);
-                    due.into_iter().for_each(|due| sentry.send(due));
-                }
-            };
-            *looking = Some(tokio::spawn(look).abort_handle());
-        }
         Ok(())
     }
 
-    /// Closes it: what was counted and not sent is sent, within so long at most.
+    /// Closes it: what was counted and not sent is sent, the most frequent first, within so long at most.
     pub async fn close(&self, within: Duration) {
         self.0.gate.set(false);
         self.0.traces.set(false);
-        if let Some(looking) = lock(&self.0.looking).take() {
-            looking.abort();
+        if let Some(line) = self.0.slot.set(None) {
+            line.courier.close(within).await;
         }
-        let due = lock(&self.0.repeats).close_all();
-        due.into_iter().for_each(|due| self.send(due));
-        let Some(line) = self.0.slot.set(None) else { return };
-        // What is left then is lost: Headcount stops, whoever does not answer.
-        let _ = line.post.flush(within).await;
+    }
+
+    /// What became of all that was told, for the metrics.
+    pub fn meters(&self) -> SentryMeters {
+        self.0.meters.clone()
     }
 
     /// The daemon cannot start, or cannot go on. Nothing happens while it is closed.
     pub fn fatal(&self, error: &str) {
-        let mut report = Report::new("headcount", "Headcount cannot go on");
-        report.level = Level::Fatal;
-        report.extra.insert("error", error.into());
-        self.tell(report, 1);
+        self.tell(Report::fatal(error), 1);
     }
 
     #[cfg(test)]
@@ -208,12 +165,8 @@ impl Sentry {
 
     /// An error has happened so many times.
     pub(super) fn tell(&self, report: Report, times: u64) {
-        if !self.0.gate.is_open() {
-            return;
-        }
-        let due = lock(&self.0.repeats).note(self.now(), report, times);
-        if let Some(due) = due {
-            self.send(due);
+        if let Some(line) = self.open_line() {
+            line.courier.tell(report, times);
         }
     }
 
@@ -224,74 +177,15 @@ impl Sentry {
 
     /// There was a panic on this thread; `report` makes the report, with the stack where it is asked for.
     pub(super) fn panicked(&self, report: impl Fn(bool) -> Report) {
-        if !self.0.gate.is_open() {
-            return;
-        }
-        // Not if this very thread is in the books already: waiting for itself it would wait for ever.
-        let Ok(mut repeats) = self.0.repeats.try_lock() else {
-            return;
-        };
-        let due = repeats.note(self.now(), report(false), 1);
-        drop(repeats);
-        if let Some((sent, times)) = due {
-            // The stack takes long to read, so it is read for those that are sent alone.
-            // Where there are too many kinds it is another report that is sent.
-            let whole = if sent.logger == PANIC { report(true) } else { sent };
-            self.send((whole, times));
+        if let Some(line) = self.open_line() {
+            line.courier.tell_panic(report);
         }
     }
 
-    fn send(&self, (report, times): Due) {
-        let Some(line) = self.0.slot.current() else { return };
-        let config = &line.config;
-        let own = |text: &str| Some(Cow::Owned(text.to_owned()));
-        let mut event = Event {
-            level: report.level,
-            fingerprint: Cow::Owned(fingerprint(&report)),
-            logger: Some(report.logger),
-            release: own(&config.release),
-            environment: own(&config.environment),
-            server_name: own(&config.server_name),
-            platform: Cow::Borrowed("rust"),
-            tags: report
-                .tags
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-            extra: report
-                .extra
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-            ..Event::default()
-        };
-        event.extra.insert("times".to_owned(), times.into());
-        match report.exception {
-            Some(exception) => event.exception.values.push(exception),
-            None => event.message = Some(report.message),
-        }
-        if let Ok(trail) = self.0.trail.try_lock() {
-            event.breadcrumbs.values = trail.list();
-        }
-        self.0.client.capture_event(event, None);
+    fn open_line(&self) -> Option<Arc<Line>> {
+        let open = self.0.gate.is_open();
+        open.then(|| self.0.slot.current()).flatten()
     }
-
-    fn now(&self) -> Mono {
-        let micros = self.0.began.elapsed().as_micros();
-        Mono::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-    }
-}
-
-/// What Sentry puts into one issue: the same error, of whichever fleet or broker, and of the failures of tasks those of one task
-/// by one exception.
-fn fingerprint(report: &Report) -> Vec<Cow<'static, str>> {
-    let tag = |name: &str| report.tags.get(name).cloned();
-    [Some(report.logger.clone()), Some(report.template.clone())]
-        .into_iter()
-        .chain(["task", "job", "exception"].map(tag))
-        .flatten()
-        .map(Cow::Owned)
-        .collect()
 }
 
 impl Slot {
@@ -310,30 +204,11 @@ impl TransportFactory for Slot {
     }
 }
 
+/// Spans come this way, and nothing else.
 impl Transport for Slot {
     fn send_envelope(&self, envelope: Envelope) {
-        let Some(line) = self.current() else { return };
-        let mut clean = Envelope::new();
-        for item in envelope.into_items() {
-            match item {
-                // It has been cleaned before it came here (`before_send`).
-                EnvelopeItem::Event(event) => clean.add_item(*event),
-                EnvelopeItem::Transaction(mut trace) => {
-                    let own = |text: &str| Some(Cow::Owned(text.to_owned()));
-                    trace.release = own(&line.config.release);
-                    trace.environment = own(&line.config.environment);
-                    trace.server_name = own(&line.config.server_name);
-                    (trace.user, trace.request) = (None, None);
-                    match clean_trace(&line.secrets, &*trace) {
-                        Some(trace) => clean.add_item(trace),
-                        None => continue,
-                    }
-                }
-                _ => {}
-            }
-        }
-        if clean.items().next().is_some() {
-            line.post.send(clean);
+        if let Some(line) = self.current() {
+            line.courier.tell_trace(envelope);
         }
     }
 }
@@ -351,23 +226,8 @@ impl FailureBook for Failures {
     }
 
     fn failed(&self, broker: &str, failures: Vec<TaskFailures>) {
-        for failure in failures {
-            let (task, exception) = (&failure.task, &failure.exception);
-            let mut report = Report::new("celery.task", format!("{task} failed: {exception}"));
-            // The task and the exception are tags: what is the same of all of them is that they failed.
-            report.template = "a watched task failed".to_owned();
-            let tags = [
-                ("broker", broker),
-                ("fleet", &*failure.fleet),
-                ("task", &**task),
-                ("exception", &**exception),
-            ];
-            tags.into_iter().for_each(|(name, value)| report.tag(name, value));
-            self.sentry.tell(report, failure.count);
+        if let Some(line) = self.sentry.open_line() {
+            line.courier.tell_failures(broker, failures);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,102 +1,124 @@
-//! The way to Sentry: a thread of its own, with a short queue before it. Whoever hands something over does not wait.
+//! One request to Sentry, and what its answer means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use sentry::Envelope;
-use sentry::transports::{RateLimiter, TokioTransportThread, TokioTransportThreadOptions};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, StatusCode};
+use sentry::transports::RateLimiter;
 use url::Url;
 
 use super::config::Config;
 use crate::notifiers::{self, OpenError};
 
-/// The most that waits to be sent; what comes while it is full is dropped. An event has some kilobytes.
-pub(super) const QUEUE: usize = 100;
-
 /// What Headcount calls itself there.
 const AGENT: &str = concat!("headcount/", env!("CARGO_PKG_VERSION"));
 
-/// See the module.
+/// How long a connection that nobody speaks on is kept for the next event. Shorter than what proxies allow: what is sent on one
+/// that is being closed is lost.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// The longest answer that is read, in bytes: Sentry's has forty.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Posted {
+    /// It was taken.
+    Taken(Limits),
+    /// Sentry wants to be left alone; it may come again later.
+    Limited(Limits),
+    /// It will never be taken, or nothing will be until somebody mends the configuration.
+    Refused { status: StatusCode, limits: Limits },
+    /// Sentry has trouble of its own.
+    Failed(StatusCode),
+    /// Nobody answered.
+    Away(String),
+}
+
+/// What an answer says of how often Sentry may be asked.
+#[derive(Debug)]
+pub(super) struct Limits {
+    headers: HeaderMap,
+    too_many: bool,
+}
+
+impl Limits {
+    pub(super) fn apply(&self, limiter: &mut RateLimiter) {
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        if let Some(told) = header("x-sentry-rate-limits") {
+            limiter.update_from_sentry_header(told);
+        } else if let Some(told) = header("retry-after") {
+            limiter.update_from_retry_after(told);
+        } else if self.too_many {
+            limiter.update_from_429();
+        }
+    }
+}
+
+/// The way to one project. Cheap to clone, with the connection.
+#[derive(Clone)]
 pub(super) struct Post {
-    /// There until it is dropped.
-    thread: Option<Arc<TokioTransportThread>>,
+    client: Client,
+    url: Url,
+    auth: String,
 }
 
 impl Post {
-    /// Starts the thread. Connects to nothing yet.
+    /// Connects to nothing yet.
     ///
     /// # Errors
     /// Where TLS cannot be set up, or the address cannot be spoken to.
-    pub(super) fn open(config: &Config) -> Result<Self, OpenError> {
+    pub(super) fn new(config: &Config) -> Result<Self, OpenError> {
         let url: Url = config.dsn.envelope_api_url();
-        // A connection for each: nobody looks at one that is idle, because the thread sleeps between two events, and the next
-        // would be lost on one that the other end has closed meanwhile.
-        let client = notifiers::http::client_with(&url, |client| client.pool_max_idle_per_host(0))?;
-        let auth = config.dsn.to_auth(Some(AGENT)).to_string();
-        let send = move |envelope: Envelope, mut limits: RateLimiter| {
-            let mut body = Vec::new();
-            let written = envelope.to_writer(&mut body);
-            let request = client
-                .post(url.clone())
-                .header("X-Sentry-Auth", &auth)
-                .header(reqwest::header::CONTENT_TYPE, "application/x-sentry-envelope")
-                .body(body);
-            async move {
-                if written.is_err() {
-                    return limits;
-                }
-                // What Sentry answers is of no use beyond its head, and Sentry being down is nobody's concern here.
-                if let Ok(answer) = request.send().await {
-                    let header = |name: &str| answer.headers().get(name)?.to_str().ok();
-                    if let Some(told) = header("x-sentry-rate-limits") {
-                        limits.update_from_sentry_header(told);
-                    } else if let Some(told) = header("retry-after") {
-                        limits.update_from_retry_after(told);
-                    } else if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS {
-                        limits.update_from_429();
-                    }
-                }
-                limits
-            }
-        };
-        let options = TokioTransportThreadOptions::new(send).with_channel_capacity(QUEUE);
+        let client = notifiers::http::client_with(&url, |client| client.pool_idle_timeout(IDLE_FOR))?;
         Ok(Self {
-            thread: Some(Arc::new(options.spawn_thread())),
+            client,
+            url,
+            auth: config.dsn.to_auth(Some(AGENT)).to_string(),
         })
     }
 
-    /// Puts it into the queue; drops it where that is full.
-    pub(super) fn send(&self, envelope: Envelope) {
-        if let Some(thread) = &self.thread {
-            thread.send(envelope);
+    /// Where it goes, without the key.
+    pub(super) fn host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        match self.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
         }
     }
 
-    /// Waits until all that is in the queue has been sent, for so long at most. False if something is left.
-    pub(super) async fn flush(&self, within: Duration) -> bool {
-        let (done, sent) = oneshot::channel();
-        let thread = self.thread.clone();
-        // Elsewhere, because asking blocks while the queue is full.
-        apart(move || {
-            let flushed = thread.is_some_and(|thread| thread.flush(within));
-            // Nobody listens any more only where it took too long.
-            let _ = done.send(flushed);
-        });
-        matches!(timeout(within, sent).await, Ok(Ok(true)))
+    /// Sends an envelope once.
+    pub(super) async fn send(&self, body: Bytes) -> Posted {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header("X-Sentry-Auth", &self.auth)
+            .header(CONTENT_TYPE, "application/x-sentry-envelope")
+            .body(body);
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Posted::Away(notifiers::http::explain(error)),
+        };
+        let status = answer.status();
+        let limits = Limits {
+            headers: answer.headers().clone(),
+            too_many: status == StatusCode::TOO_MANY_REQUESTS,
+        };
+        // Its text says nothing more, but only a connection whose answer was read to its end serves again.
+        let mut answer = answer;
+        let mut read = 0;
+        while read < MAX_ANSWER
+            && let Ok(Some(part)) = answer.chunk().await
+        {
+            read += part.len();
+        }
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Posted::Limited(limits),
+            StatusCode::REQUEST_TIMEOUT => Posted::Failed(status),
+            status if status.is_success() => Posted::Taken(limits),
+            status if status.is_server_error() => Posted::Failed(status),
+            status => Posted::Refused { status, limits },
+        }
     }
-}
-
-impl Drop for Post {
-    fn drop(&mut self) {
-        // Elsewhere, because it waits for the request that is under way.
-        let thread = self.thread.take();
-        apart(move || drop(thread));
-    }
-}
-
-fn apart(act: impl FnOnce() + Send + 'static) {
-    // Without a thread it is not done: there is none to wait for either.
-    drop(std::thread::Builder::new().name("sentry-end".to_owned()).spawn(act));
 }

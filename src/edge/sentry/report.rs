@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use headcount_actors::ports::TaskFailures;
 use headcount_actors::vitals::{self, Duty};
 use sentry::protocol::{Exception, Level, Mechanism, Stacktrace, Value};
 use tracing::field::{Field, Visit};
@@ -26,18 +27,41 @@ const TAGS: &[&str] = &[
     "task",
 ];
 
+/// Fields that a breadcrumb shows beside these, and beside all that are numbers.
+const CRUMB_DATA: &[&str] = &["headline", "id", "incident", "queue", "state", "subject"];
+
 /// The field by which somebody says that the panic which he tells of is one of those that the hook has reported (`panics.rs`).
 const OF_A_PANIC: &str = "panic";
 
 /// Who tells of a panic.
 pub(super) const PANIC: &str = "panic";
 
+/// What stands for the message of a panic in a task, which may be what the task was given.
+const IN_A_TASK: &str = "a task panicked";
+
 /// Tags by their name.
 pub(super) type Tags = BTreeMap<&'static str, String>;
+
+/// What has a table of its own in the books (`repeats.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Panics, and what Headcount cannot go on after.
+    Grave,
+    /// Headcount's own errors.
+    Own,
+    /// Failures of watched tasks: how many kinds there are is up to others.
+    Watched,
+}
+
+impl Class {
+    /// All of them, the gravest first.
+    pub(super) const ALL: [Class; 3] = [Class::Grave, Class::Own, Class::Watched];
+}
 
 /// One error.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Report {
+    pub(super) class: Class,
     pub(super) level: Level,
     /// Who says so: the target of what was traced.
     pub(super) logger: String,
@@ -62,6 +86,7 @@ impl Report {
     pub(super) fn new(logger: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
+            class: Class::Own,
             level: Level::Error,
             logger: logger.to_owned(),
             template: template(&message),
@@ -70,6 +95,45 @@ impl Report {
             extra: BTreeMap::new(),
             exception: None,
         }
+    }
+
+    /// The daemon cannot start, or cannot go on.
+    pub(super) fn fatal(error: &str) -> Self {
+        let mut report = Self::grave("headcount", "Headcount cannot go on");
+        report.level = Level::Fatal;
+        report.extra.insert("error", cut(error, MAX_TEXT).into());
+        report
+    }
+
+    /// Failures of a watched task. The task and the exception are tags: what is the same of all of them is that they failed.
+    pub(super) fn watched(broker: &str, failure: &TaskFailures) -> Self {
+        let task = match &*failure.task {
+            // Its worker told its id alone, and nothing before of what that is.
+            "" => "a task whose name was not heard",
+            named => named,
+        };
+        let message = match &*failure.exception {
+            "" => format!("{task} failed"),
+            exception => format!("{task} failed: {exception}"),
+        };
+        let mut report = Self::new("celery.task", message);
+        report.class = Class::Watched;
+        report.template = "a watched task failed".to_owned();
+        for (name, value) in [
+            ("broker", broker),
+            ("fleet", &failure.fleet),
+            ("task", &failure.task),
+            ("exception", &failure.exception),
+        ] {
+            report.tag(name, value);
+        }
+        report
+    }
+
+    fn grave(logger: &str, message: impl Into<String>) -> Self {
+        let mut report = Self::new(logger, message);
+        report.class = Class::Grave;
+        report
     }
 
     pub(super) fn key(&self) -> Key {
@@ -91,10 +155,10 @@ impl Report {
         let duty = vitals::duty();
         // What a task panics with may be what it was given.
         let value = match &duty {
-            Some(duty) if duty.kind == vitals::TASK => "a task panicked".to_owned(),
+            Some(duty) if duty.kind == vitals::TASK => IN_A_TASK.to_owned(),
             _ => without_values(message).to_owned(),
         };
-        let mut report = Self::new(PANIC, format!("panic at {place}: {}", cut(&value, MAX_TEXT)));
+        let mut report = Self::grave(PANIC, format!("panic at {place}: {}", cut(&value, MAX_TEXT)));
         report.template = place.to_owned();
         report.tags_of_duty(duty.as_deref());
         report.exception = Some(Exception {
@@ -175,13 +239,19 @@ impl Told {
         Some(report)
     }
 
-    /// A line of what went before: what is the same of it each time, and its tags.
+    /// A line of what went before, and what it is about: names, numbers, and no text that may be a task's.
     pub(super) fn crumb(self) -> (String, BTreeMap<String, Value>) {
-        let data = self.fields.into_iter().filter(|(name, _)| TAGS.contains(name));
-        (
-            template(&self.message),
-            data.map(|(name, value)| (name.to_owned(), value)).collect(),
-        )
+        let private = ["task", "job"].iter().any(|name| self.fields.contains_key(name));
+        let message = if private {
+            head(&self.message).to_owned()
+        } else {
+            self.message
+        };
+        let data = self.fields.into_iter().filter(|(name, value)| {
+            let number = matches!(value, Value::Number(_) | Value::Bool(_));
+            number || TAGS.contains(name) || CRUMB_DATA.contains(name)
+        });
+        (message, data.map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     fn keep(&mut self, field: &Field, value: impl Into<Value>) {
@@ -242,10 +312,15 @@ impl Write for Short {
     }
 }
 
+/// A message without what follows a colon, which is a reason.
+fn head(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    line.split(": ").next().unwrap_or_default()
+}
+
 /// What is the same of a message each time: without what follows a colon, which is a reason, and without its numbers.
 fn template(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let head = line.split(": ").next().unwrap_or_default();
+    let head = head(message);
     let mut template = String::with_capacity(head.len());
     for c in head.chars() {
         match c {

@@ -1,22 +1,26 @@
 //! Sentry from both ends: what is traced, and what comes out at a stand-in.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
+use headcount_actors::meters::sentry::NotSent;
 use headcount_core::glob::Glob;
 use headcount_core::span::Span;
 use headcount_core::time::Mono;
 use headcount_testkit::{Mood, SentryStandIn};
+use reqwest::StatusCode;
 use secrecy::SecretString;
 use sentry::{Hub, Scope};
 use serde_json::Value;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::config::Config;
+use super::courier::TRACES;
 use super::line::Sentry;
-use super::post::QUEUE;
-use super::repeats::{MAX_ERRORS, Repeats};
-use super::report::Report;
+use super::repeats::{Books, Due, MAX_ERRORS, Order};
+use super::report::{Class, Report};
+use super::way::Way;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,59 +60,119 @@ fn messages(items: &[Value]) -> Vec<(&str, u64)> {
         .collect()
 }
 
+fn due(report: Report, times: u64) -> Due {
+    Due {
+        report,
+        times,
+        at: SystemTime::UNIX_EPOCH,
+    }
+}
+
+/// All that is to be sent now, by its message.
+fn fetch_all(books: &mut Books, order: Order) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    while let Some(due) = books.fetch(order) {
+        all.push((due.report.message, due.times));
+    }
+    all
+}
+
 #[test]
 fn the_same_error_is_sent_once_in_a_window_and_then_how_often_it_was() {
     let at = |seconds: u64| Mono::from_micros(seconds * 1_000_000);
-    let mut repeats = Repeats::new(Duration::from_secs(600));
-    let fault = || Report::new("headcount_edge::store", "cannot write 17 rows: the disk is full");
-    let first = repeats.note(at(0), fault(), 1);
-    assert_eq!(first, Some((fault(), 1)));
+    let mut books = Books::new(Duration::from_secs(600));
+    let fault = |rows: u64| Report::new("headcount_edge::store", format!("cannot write {rows} rows: no idea"));
+    let said = |rows: u64, times| vec![(fault(rows).message, times)];
+    let fetch = |books: &mut Books, now| {
+        books.turn(now);
+        fetch_all(books, Order::Oldest)
+    };
+    assert!(books.note(at(0), due(fault(17), 1)));
+    // What is the same of it each time: neither its numbers nor the reason.
     for second in 0..9_999 {
-        assert_eq!(repeats.note(at(second * 599 / 9_999), fault(), 1), None);
-        // What is the same of it each time: neither its numbers nor the reason.
-        let other = Report::new("headcount_edge::store", format!("cannot write {second} rows: no idea"));
-        assert_eq!(repeats.note(at(1), other, 1), None);
+        assert!(!books.note(at(second * 599 / 9_999), due(fault(second), 1)));
     }
-    assert_eq!(repeats.close(at(599)), []);
-    assert_eq!(repeats.close(at(600)), [(fault(), 2 * 9_999)]);
+    // The first is sent as it was, however late it is fetched.
+    assert_eq!(fetch(&mut books, at(599)), said(17, 1));
+    // With what is told of the last of them.
+    assert_eq!(fetch(&mut books, at(600)), said(9_998, 9_999));
     // Another window has begun with it.
-    assert_eq!(repeats.note(at(700), fault(), 3), None);
-    assert_eq!(repeats.close(at(1_199)), []);
-    assert_eq!(repeats.close(at(1_200)), [(fault(), 3)]);
+    assert!(!books.note(at(700), due(fault(1), 3)));
+    assert_eq!(fetch(&mut books, at(1_199)), []);
+    assert_eq!(fetch(&mut books, at(1_200)), said(1, 3));
     // Nothing since: it is forgotten, and new when it comes again.
-    assert_eq!(repeats.close(at(1_800)), []);
-    assert_eq!(repeats.note(at(1_801), fault(), 1), Some((fault(), 1)));
-    // Nobody has looked since its window was over.
-    assert_eq!(repeats.note(at(1_802), fault(), 5), None);
-    assert_eq!(repeats.note(at(9_000), fault(), 1), Some((fault(), 6)));
-    assert_eq!(repeats.close_all(), []);
+    assert_eq!(fetch(&mut books, at(1_800)), []);
+    assert!(books.note(at(1_801), due(fault(2), 1)));
+    assert_eq!(fetch(&mut books, at(1_801)), said(2, 1));
+    // Nobody has looked since its window was over, or fetched it.
+    assert!(!books.note(at(1_802), due(fault(3), 5)));
+    assert!(books.note(at(9_000), due(fault(4), 1)));
+    assert!(!books.note(at(9_001), due(fault(5), 2)));
+    books.turn(at(9_600));
+    assert_eq!(books.waiting(), 1);
+    assert_eq!(fetch(&mut books, at(9_600)), said(5, 8));
+    // What nobody will fetch any more is still there.
+    assert!(!books.note(at(9_601), due(fault(6), 2)));
+    books.close();
+    assert_eq!(fetch_all(&mut books, Order::MostFrequent), said(6, 2));
 }
 
 #[test]
 fn errors_are_told_apart_by_who_says_it_and_for_whom_and_so_many_at_a_time() {
     let now = Mono::default();
-    let mut repeats = Repeats::new(Duration::from_secs(600));
-    let mut sent = 0;
-    for fleet in 0..3 * MAX_ERRORS {
+    let mut books = Books::new(Duration::from_secs(600));
+    for fleet in 0..3 * MAX_ERRORS as u64 {
         let mut report = Report::new("headcount_actors::x", "the same");
         report.tag("fleet", &format!("fleet-{fleet}"));
-        sent += usize::from(repeats.note(now, report, 1).is_some());
+        books.note(now, due(report, 1 + fleet % 2));
     }
-    assert_eq!((sent, repeats.len()), (MAX_ERRORS + 1, MAX_ERRORS + 1));
-    let [(others, times)] = &repeats.close_all()[..] else {
-        panic!("one place for all the others");
+    assert_eq!(books.waiting(), MAX_ERRORS as u64 + 1);
+    books.close();
+    let all = fetch_all(&mut books, Order::MostFrequent);
+    assert_eq!(all.len(), MAX_ERRORS + 1);
+    assert_eq!(
+        all.iter().map(|(_, times)| times).sum::<u64>(),
+        3 * MAX_ERRORS as u64 * 3 / 2
+    );
+    assert!(all.is_sorted_by(|(_, a), (_, b)| a >= b));
+    assert!(all[0].0.contains("more kinds of errors"), "{:?}", all[0]);
+}
+
+#[test]
+fn a_storm_of_one_class_leaves_the_others_their_room() {
+    let now = Mono::default();
+    let mut books = Books::new(Duration::from_secs(600));
+    let mut storm = |class: Class, kinds: usize| {
+        for kind in 0..kinds {
+            let mut report = Report::new("headcount_actors::x", "the same");
+            report.class = class;
+            report.tag("task", &format!("task-{kind}"));
+            books.note(now, due(report, 1_000));
+        }
     };
-    assert_eq!(*times, 2 * MAX_ERRORS as u64 - 1);
-    assert!(others.message.contains("more kinds of errors"));
+    storm(Class::Watched, 2 * MAX_ERRORS);
+    storm(Class::Own, 2 * MAX_ERRORS);
+    assert!(books.note(now, due(Report::fatal("no idea"), 1)));
+    assert!(books.note(now, due(Report::panic("a.rs:1", "no idea", || None), 1)));
+    for order in [Order::MostFrequent, Order::Oldest] {
+        let next = books.fetch(order).unwrap();
+        assert_eq!(next.report.class, Class::Grave);
+    }
+    assert_eq!(books.fetch(Order::Oldest).unwrap().report.class, Class::Own);
 }
 
 #[tokio::test]
 async fn ten_thousand_repeats_are_two_events_and_what_is_no_error_is_none() {
     let stand_in = SentryStandIn::start();
     let sentry = Sentry::new();
-    let act = || {
-        for number in 0..10_000 {
-            tracing::warn!(broker = "main", "trying again: {number}");
+    let act = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            tracing::warn!(
+                broker = "main",
+                attempt = number,
+                error = "of no use",
+                "trying again: {number}"
+            );
             tracing::error!(
                 fleet = "sms",
                 broker = "main",
@@ -121,16 +185,19 @@ async fn ten_thousand_repeats_are_two_events_and_what_is_no_error_is_none() {
         }
     };
     // While it is closed nothing is even kept.
-    seen(&sentry, act);
+    seen(&sentry, || act(0..100));
     sentry.open(Some(config(&stand_in)), &[], PATIENCE).await.unwrap();
-    seen(&sentry, act);
+    seen(&sentry, || act(0..1));
+    stand_in.wait("the first", PATIENCE, |_| true);
+    seen(&sentry, || act(1..10_000));
     sentry.close(PATIENCE).await;
-    seen(&sentry, act);
+    seen(&sentry, || act(0..100));
     let items = stand_in.items();
     assert_eq!(
         messages(&items),
-        [("cannot write 0 rows", 1), ("cannot write 0 rows", 9_999)]
+        [("cannot write 0 rows", 1), ("cannot write 9999 rows", 9_999)]
     );
+    assert_eq!(items[1]["extra"]["rows"], 9_999, "of the last of them");
     let event = &items[0];
     assert_eq!(event["release"], "headcount@1.2.3");
     assert_eq!(event["environment"], "test");
@@ -140,8 +207,8 @@ async fn ten_thousand_repeats_are_two_events_and_what_is_no_error_is_none() {
     assert_eq!(event["logger"], module_path!());
     assert!(event.get("user").is_none() && event.get("request").is_none(), "{event}");
     let crumbs = event["breadcrumbs"]["values"].as_array().unwrap();
-    assert_eq!((crumbs.len(), &crumbs[0]["message"]), (1, &"trying again".into()));
-    assert_eq!(crumbs[0]["data"], serde_json::json!({"broker": "main"}));
+    assert_eq!((crumbs.len(), &crumbs[0]["message"]), (1, &"trying again: 0".into()));
+    assert_eq!(crumbs[0]["data"], serde_json::json!({"broker": "main", "attempt": 0}));
 }
 
 #[tokio::test]
@@ -249,39 +316,50 @@ async fn failures_of_watched_tasks_are_issues_of_their_name_and_exception() {
         vec![
             failures("sms.send", "ValueError", 3),
             failures("sms.send", "KeyError", 1),
+            failures("", "NotRegistered", 1),
+            failures("sms.purge", "", 1),
         ],
     );
+    stand_in.wait("the first", PATIENCE, |event| {
+        event["message"] == "sms.send failed: ValueError"
+    });
     book.failed("main", vec![failures("sms.send", "ValueError", 4)]);
     sentry.close(PATIENCE).await;
     let items = stand_in.items();
     assert_eq!(
-        messages(&items),
+        messages(&items).into_iter().collect::<std::collections::BTreeSet<_>>(),
         [
             ("sms.send failed: ValueError", 3),
             ("sms.send failed: KeyError", 1),
+            ("a task whose name was not heard failed: NotRegistered", 1),
+            ("sms.purge failed", 1),
             ("sms.send failed: ValueError", 4),
         ]
+        .into()
     );
-    assert_eq!(items[0]["fingerprint"], items[2]["fingerprint"]);
-    assert_ne!(items[0]["fingerprint"], items[1]["fingerprint"]);
+    let fingerprints: std::collections::BTreeSet<String> =
+        items.iter().map(|item| item["fingerprint"].to_string()).collect();
+    assert_eq!(fingerprints.len(), 4, "{fingerprints:?}");
 }
 
 #[tokio::test]
 async fn a_sentry_that_does_not_answer_holds_up_nobody_and_one_that_is_busy_is_left_alone() {
+    const FLEETS: usize = 300;
     let stand_in = SentryStandIn::start();
     stand_in.set_mood(Mood::Hang);
     let sentry = opened(config(&stand_in), &[]).await;
     let storm = |of: &str| {
         seen(&sentry, || {
-            for fleet in 0..3 * QUEUE {
+            for fleet in 0..FLEETS {
                 tracing::error!(fleet = format!("{of}{fleet}"), "a fault");
             }
         });
     };
-    // More than its queue takes: whoever waited for room would wait for ever.
+    let stopped = || sentry.meters().count_dropped(NotSent::Stopped);
     storm("a");
     sentry.close(Duration::from_millis(100)).await;
     assert!(stand_in.requests() <= 1);
+    assert_eq!(stopped(), FLEETS as u64);
 
     let busy = SentryStandIn::start();
     busy.set_mood(Mood::TooMany(3_600));
@@ -289,4 +367,171 @@ async fn a_sentry_that_does_not_answer_holds_up_nobody_and_one_that_is_busy_is_l
     storm("b");
     sentry.close(PATIENCE).await;
     assert_eq!(busy.requests(), 1, "it was told to wait for an hour");
+    assert_eq!((stopped(), sentry.meters().count_sent()), (2 * FLEETS as u64, 0));
+}
+
+#[tokio::test]
+async fn what_sentry_refuses_is_counted_and_what_it_has_trouble_with_is_sent_again() {
+    for (mood, refused, messages_sent) in [
+        (Mood::Refuse(401), 1, vec![("another", 1)]),
+        (Mood::Refuse(413), 1, vec![("another", 1)]),
+        (Mood::Refuse(503), 0, vec![("one", 1), ("another", 1)]),
+        (Mood::TooMany(1), 0, vec![("one", 1), ("another", 1)]),
+    ] {
+        let stand_in = SentryStandIn::start();
+        stand_in.set_mood(mood);
+        let sentry = opened(config(&stand_in), &[]).await;
+        sentry.tell(Report::new("headcount", "one"), 1);
+        stand_in.wait_request(PATIENCE);
+        stand_in.set_mood(Mood::Accept);
+        sentry.tell(Report::new("headcount", "another"), 1);
+        stand_in.wait("the other", PATIENCE, |event| event["message"] == "another");
+        sentry.close(PATIENCE).await;
+        assert_eq!(messages(&stand_in.items()), messages_sent, "{mood:?}");
+        let meters = sentry.meters();
+        assert_eq!(meters.count_dropped(NotSent::Refused), refused, "{mood:?}");
+        assert_eq!(meters.count_sent(), messages_sent.len() as u64, "{mood:?}");
+        let all: u64 = NotSent::ALL.iter().map(|reason| meters.count_dropped(*reason)).sum();
+        assert_eq!(all, refused, "{mood:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_it_is_closed_the_gravest_and_the_most_frequent_are_sent_first() {
+    let stand_in = SentryStandIn::start();
+    stand_in.set_mood(Mood::TooMany(1));
+    let sentry = opened(config(&stand_in), &[]).await;
+    // Sentry asks to be left alone for a second, in which the rest happens.
+    sentry.tell(Report::new("headcount", "first"), 1);
+    stand_in.wait_request(PATIENCE);
+    for fault in 0..40 {
+        sentry.tell(
+            Report::new("headcount", format!("fault {}", "x".repeat(fault))),
+            fault as u64 + 1,
+        );
+    }
+    sentry.fatal("no idea");
+    stand_in.set_mood(Mood::Accept);
+    stand_in.wait("anything", PATIENCE, |_| true);
+    sentry.close(PATIENCE).await;
+    let items = stand_in.items();
+    let (place, _) = items
+        .iter()
+        .enumerate()
+        .find(|(_, item)| item["level"] == "fatal")
+        .unwrap();
+    assert!(place <= 1, "after what had been begun: {place}");
+    assert_eq!(items.len(), 42);
+    assert_eq!(sentry.meters().count_sent(), 42);
+}
+
+/// What a layer is told, as level and message.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(tracing::Level, String)>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        self.0.lock().unwrap().push((*event.metadata().level(), message.0));
+    }
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl tracing::field::Visit for Message {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_once_that_sentry_fails_and_once_that_it_works_and_sentry_hears_of_neither() {
+    let stand_in = SentryStandIn::start();
+    let sentry = opened(config(&stand_in), &[]).await;
+    let log = Log::default();
+    let subscriber = tracing_subscriber::registry().with(log.clone()).with(sentry.layer());
+    tracing::subscriber::with_default(subscriber, || {
+        let mut way = Way::new("sentry.example.org".to_owned());
+        let refused = |way: &mut Way, status: u16| way.refused(StatusCode::from_u16(status).unwrap());
+        way.taken();
+        for _ in 0..100 {
+            way.away("cannot connect: refused");
+        }
+        for _ in 0..100 {
+            refused(&mut way, 403);
+        }
+        way.taken();
+        way.taken();
+        for _ in 0..100 {
+            way.failed(StatusCode::BAD_GATEWAY);
+        }
+        way.taken();
+        refused(&mut way, 413);
+        way.closed(0);
+        way.closed(3);
+        // So that there is something to look at.
+        tracing::error!("the end");
+    });
+    sentry.close(PATIENCE).await;
+    let said = log.0.lock().unwrap().clone();
+    let said: Vec<(tracing::Level, &str)> = said
+        .iter()
+        .map(|(level, message)| (*level, message.split(':').next().unwrap()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (tracing::Level::WARN, "Sentry cannot be reached"),
+            (tracing::Level::WARN, "Sentry does not accept the key"),
+            (tracing::Level::INFO, "Sentry takes what it is told again"),
+            (tracing::Level::WARN, "Sentry has trouble of its own"),
+            (tracing::Level::INFO, "Sentry takes what it is told again"),
+            (
+                tracing::Level::WARN,
+                "an error was too large for Sentry, and is only logged"
+            ),
+            (
+                tracing::Level::WARN,
+                "not everything could be told to Sentry before it was closed"
+            ),
+            (tracing::Level::ERROR, "the end"),
+        ]
+    );
+    let items = stand_in.items();
+    assert_eq!(messages(&items), [("the end", 1)]);
+    assert!(items[0].get("breadcrumbs").is_none(), "{}", items[0]);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_counted() {
+    use headcount_actors::ports::TaskFailures;
+    let stand_in = SentryStandIn::start();
+    stand_in.set_mood(Mood::Hang);
+    let config = config(&stand_in);
+    let sentry = opened(config.clone(), &[]).await;
+    sentry.tell(Report::new("headcount", "one"), 1);
+    stand_in.wait_request(PATIENCE);
+    // Traces wait behind it; failures are in the books at once, and are only counted.
+    for _ in 0..3 * TRACES {
+        sentry.client().send_envelope(sentry::Envelope::new());
+    }
+    assert_eq!(sentry.meters().count_dropped(NotSent::Queue), 2 * TRACES as u64);
+    let book = sentry.failures(Some(&config)).unwrap();
+    for count in 1..=10 {
+        book.failed(
+            "main",
+            vec![TaskFailures {
+                fleet: "sms".into(),
+                task: "sms.send".into(),
+                exception: "ValueError".into(),
+                count,
+            }],
+        );
+    }
+    sentry.close(Duration::from_millis(100)).await;
+    assert_eq!(sentry.meters().count_dropped(NotSent::Queue), 2 * TRACES as u64);
 }

@@ -30,7 +30,8 @@ impl Trail {
         });
     }
 
-    pub(super) fn list(&self) -> Vec<Breadcrumb> {
-        self.0.iter().cloned().collect()
+    /// What was said until something happened: it may have waited since.
+    pub(super) fn until(&self, at: SystemTime) -> Vec<Breadcrumb> {
+        self.0.iter().filter(|crumb| crumb.timestamp <= at).cloned().collect()
     }
 }

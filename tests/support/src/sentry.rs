@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ pub enum Mood {
     Accept,
     /// 429, with so many seconds in `Retry-After`.
     TooMany(u32),
+    /// Another status, and nothing of it is kept.
+    Refuse(u16),
     /// Answers nothing, the connection stays open.
     Hang,
 }
@@ -88,6 +91,20 @@ impl SentryStandIn {
     /// How many requests came, taken or not.
     pub fn requests(&self) -> usize {
         self.shared.seen().requests
+    }
+
+    /// Waits until a request has come, taken or not.
+    ///
+    /// # Panics
+    /// When none came in time.
+    pub fn wait_request(&self, within: Duration) {
+        let seen = self.shared.seen();
+        let (seen, _) = self
+            .shared
+            .came
+            .wait_timeout_while(seen, within, |seen| seen.requests == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.requests > 0, "Sentry got no request within {within:?}");
     }
 
     /// The events and traces in what it took, by a look at the lines alone.
@@ -164,6 +181,9 @@ async fn take(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>)
         Mood::TooMany(seconds) => HttpResponse::TooManyRequests()
             .insert_header(("Retry-After", seconds.to_string()))
             .finish(),
+        Mood::Refuse(status) => {
+            HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT)).finish()
+        }
         Mood::Hang => std::future::pending().await,
     }
 }

@@ -1,0 +1,495 @@
+//! The courier: a thread that makes events of what is in the books, cleans them and sends them, one after the other over one
+//! connection. Whoever tells it something does not wait.
+//!
+//! An error stays in the books until it is fetched, so none is lost to a Sentry that is away or asks to be left alone: it is
+//! counted there, and told when it can be. Traces wait in a queue of their own, and come last.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use headcount_actors::meters::sentry::{NotSent, SentryMeters};
+use headcount_actors::ports::TaskFailures;
+use headcount_core::time::Mono;
+use sentry::Envelope;
+use sentry::protocol::EnvelopeItem;
+use sentry::transports::{RateLimiter, RateLimitingCategory};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::clean::clean_trace;
+use super::config::Config;
+use super::event::{Maker, release};
+use super::lock;
+use super::post::{Post, Posted};
+use super::repeats::{Books, Due, Order};
+use super::report::Report;
+use super::trail::Trail;
+use super::way::Way;
+use crate::notifiers::OpenError;
+use crate::secrets::Secrets;
+
+/// How often it is looked which windows are over, and whether Sentry may be asked again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Traces that wait to be sent, of some kilobytes each; what ends while so many wait is dropped.
+pub(super) const TRACES: usize = 100;
+/// What the lanes have told of failed tasks and is not in the books yet: each tells once a second, and it takes milliseconds.
+pub(super) const BATCHES: usize = 64;
+/// How often one that Sentry has trouble with is sent: it may be the cause.
+const MAX_TRIES: u32 = 5;
+/// How long Sentry is left alone after a failure; it doubles with each that follows.
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// The longest. Raising it tells later that there were errors while Sentry was away.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Requests at once while there is little time left; one at any other time, so that Sentry's word is heard before the next.
+const AT_ONCE_AT_THE_END: usize = 8;
+/// How often a panic's thread asks for the books before it gives up: others have them for microseconds.
+const ASKS: u32 = 10_000;
+
+/// What the courier and those who tell it something share.
+struct Shared {
+    books: Mutex<Books>,
+    wake: Notify,
+    began: Instant,
+}
+
+impl Shared {
+    fn now(&self) -> Mono {
+        let micros = self.began.elapsed().as_micros();
+        Mono::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn note(&self, mut books: MutexGuard<'_, Books>, report: Report, times: u64) {
+        let due = Due {
+            report,
+            times,
+            at: SystemTime::now(),
+        };
+        let ready = books.note(self.now(), due);
+        drop(books);
+        if ready {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The books, for who must not wait for them: this very thread may have them.
+    fn books_soon(&self) -> Option<MutexGuard<'_, Books>> {
+        (0..ASKS).find_map(|_| match self.books.try_lock() {
+            Ok(books) => Some(books),
+            Err(TryLockError::Poisoned(books)) => Some(books.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::yield_now();
+                None
+            }
+        })
+    }
+}
+
+enum Word {
+    /// These are the secrets from now on.
+    Secrets(Secrets),
+    /// Send what is left until then, say so, and end.
+    Close { by: Instant, done: oneshot::Sender<()> },
+}
+
+/// Those of one broker.
+type Batch = (CompactString, Vec<TaskFailures>);
+
+/// Whoever has this can tell the courier something. It ends when this is dropped.
+pub(super) struct Courier {
+    shared: Arc<Shared>,
+    words: mpsc::UnboundedSender<Word>,
+    failures: mpsc::Sender<Batch>,
+    traces: mpsc::Sender<Envelope>,
+    meters: SentryMeters,
+}
+
+impl Courier {
+    /// Starts the thread. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up, the address cannot be spoken to, or there is no thread to be had.
+    pub(super) fn start(
+        config: &Config,
+        secrets: Secrets,
+        trail: Arc<Mutex<Trail>>,
+        meters: SentryMeters,
+    ) -> Result<Self, OpenError> {
+        let failed = |error: std::io::Error| OpenError {
+            key: None,
+            why: format!("cannot start the thread that sends to Sentry: {error}"),
+        };
+        let post = Post::new(config)?;
+        let shared = Arc::new(Shared {
+            books: Mutex::new(Books::new(config.error_window.duration())),
+            wake: Notify::new(),
+            began: Instant::now(),
+        });
+        let (words, heard) = mpsc::unbounded_channel();
+        let (failures, batches) = mpsc::channel(BATCHES);
+        let (traces, ended) = mpsc::channel(TRACES);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let work = Work {
+            shared: shared.clone(),
+            words: heard,
+            failures: batches,
+            traces: ended,
+            config: config.clone(),
+            secrets,
+            trail,
+            maker: Maker::new(),
+            way: Way::new(post.host()),
+            post,
+            limiter: RateLimiter::new(),
+            sending: JoinSet::new(),
+            again: VecDeque::new(),
+            rest: Rest::default(),
+            closing: None,
+            meters: meters.clone(),
+        };
+        std::thread::Builder::new()
+            .name("sentry".to_owned())
+            .spawn(move || {
+                runtime.block_on(work.run());
+                // Not waited for: a name server that does not answer would hold it up.
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        Ok(Self {
+            shared,
+            words,
+            failures,
+            traces,
+            meters,
+        })
+    }
+
+    /// An error has happened so many times.
+    pub(super) fn tell(&self, report: Report, times: u64) {
+        self.shared.note(lock(&self.shared.books), report, times);
+    }
+
+    /// There was a panic on this thread; `report` makes the report, with the stack where it is asked for.
+    pub(super) fn tell_panic(&self, report: impl Fn(bool) -> Report) {
+        let soon = |report: Report| match self.shared.books_soon() {
+            Some(books) => self.shared.note(books, report, 1),
+            None => self.meters.dropped(NotSent::Queue, 1),
+        };
+        let short = report(false);
+        let now = self.shared.now();
+        let is_news = self
+            .shared
+            .books_soon()
+            .is_some_and(|mut books| books.is_news(now, &short));
+        // The stack takes long to read, so it is read for those that are sent alone.
+        soon(if is_news { report(true) } else { short });
+    }
+
+    /// Tasks have failed; called by the event lane.
+    pub(super) fn tell_failures(&self, broker: &str, failures: Vec<TaskFailures>) {
+        let kinds = failures.len() as u64;
+        match self.failures.try_send((broker.into(), failures)) {
+            Ok(()) => self.shared.wake.notify_one(),
+            Err(_) => self.meters.dropped(NotSent::Queue, kinds),
+        }
+    }
+
+    /// Something that was traced has ended.
+    pub(super) fn tell_trace(&self, trace: Envelope) {
+        match self.traces.try_send(trace) {
+            Ok(()) => self.shared.wake.notify_one(),
+            Err(_) => self.meters.dropped(NotSent::Queue, 1),
+        }
+    }
+
+    /// From now on these are the secrets.
+    pub(super) fn set_secrets(&self, secrets: Secrets) {
+        // It fails where the thread has ended, and then nothing is sent.
+        let _ = self.words.send(Word::Secrets(secrets));
+    }
+
+    /// Has it send what is left, the most frequent first, for so long at most, and end.
+    pub(super) async fn close(&self, within: Duration) {
+        let (done, ended) = oneshot::channel();
+        let by = Instant::now() + within;
+        if self.words.send(Word::Close { by, done }).is_ok() {
+            // It ends by itself in time; where its thread is gone nobody answers, and nothing is left to wait for.
+            let _ = tokio::time::timeout(within + LOOK_EVERY, ended).await;
+        }
+    }
+}
+
+/// An envelope on its way.
+struct Parcel {
+    body: Bytes,
+    is_trace: bool,
+    tries: u32,
+}
+
+/// What the thread has.
+struct Work {
+    shared: Arc<Shared>,
+    words: mpsc::UnboundedReceiver<Word>,
+    failures: mpsc::Receiver<Batch>,
+    traces: mpsc::Receiver<Envelope>,
+    config: Config,
+    secrets: Secrets,
+    trail: Arc<Mutex<Trail>>,
+    maker: Maker,
+    post: Post,
+    way: Way,
+    limiter: RateLimiter,
+    sending: JoinSet<(Parcel, Posted)>,
+    /// What is sent once more: as many at most as are sent at once.
+    again: VecDeque<Parcel>,
+    rest: Rest,
+    closing: Option<Closing>,
+    meters: SentryMeters,
+}
+
+struct Closing {
+    by: Instant,
+    done: oneshot::Sender<()>,
+    /// Sentry has failed meanwhile, and is not tried again.
+    failed: bool,
+}
+
+/// How long Sentry is left alone after failures.
+#[derive(Default)]
+struct Rest {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Rest {
+    fn failed(&mut self) {
+        let rest = FIRST_REST.saturating_mul(1 << self.failures.min(16)).min(LONGEST_REST);
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(Instant::now() + rest);
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.hear_failures();
+            self.start();
+            if self.closing.is_some() && self.sending.is_empty() {
+                break;
+            }
+            let by = self.closing.as_ref().map(|closing| closing.by);
+            tokio::select! {
+                biased;
+                word = self.words.recv(), if by.is_none() => match word {
+                    Some(Word::Secrets(secrets)) => self.secrets = secrets,
+                    Some(Word::Close { by, done }) => self.close(by, done),
+                    None => break,
+                },
+                () = reached(by) => break,
+                Some(ended) = self.sending.join_next() => self.ended(ended),
+                () = self.shared.wake.notified() => {}
+                _ = look.tick() => {
+                    let now = self.shared.now();
+                    lock(&self.shared.books).turn(now);
+                }
+            }
+        }
+        self.finish();
+    }
+
+    fn hear_failures(&mut self) {
+        while let Ok((broker, failures)) = self.failures.try_recv() {
+            for failure in failures {
+                let report = Report::watched(&broker, &failure);
+                let books = lock(&self.shared.books);
+                self.shared.note(books, report, failure.count);
+            }
+        }
+    }
+
+    /// Sends what can be sent now.
+    fn start(&mut self) {
+        let at_once = match &self.closing {
+            Some(_) if self.way.works() => AT_ONCE_AT_THE_END,
+            _ => 1,
+        };
+        while self.sending.len() < at_once {
+            let Some(parcel) = self.next() else { return };
+            let post = self.post.clone();
+            self.sending.spawn(async move {
+                let posted = post.send(parcel.body.clone()).await;
+                (parcel, posted)
+            });
+        }
+    }
+
+    fn next(&mut self) -> Option<Parcel> {
+        let waits = match &self.closing {
+            None => !self.rest.is_over(),
+            Some(closing) => closing.failed,
+        };
+        if waits {
+            return None;
+        }
+        if self.limiter.is_enabled(RateLimitingCategory::Error) {
+            if let Some(parcel) = self.again.pop_front() {
+                return Some(parcel);
+            }
+            let order = if self.closing.is_some() {
+                Order::MostFrequent
+            } else {
+                Order::Oldest
+            };
+            // In a statement of its own, so that the books are free while the event is made.
+            while let Some(due) = { lock(&self.shared.books).fetch(order) } {
+                match self.pack(due) {
+                    Some(parcel) => return Some(parcel),
+                    None => self.meters.dropped(NotSent::Secret, 1),
+                }
+            }
+        }
+        while let Ok(trace) = self.traces.try_recv() {
+            if !self.limiter.is_enabled(RateLimitingCategory::Transaction) {
+                self.meters.dropped(NotSent::Limited, 1);
+                continue;
+            }
+            match self.pack_trace(trace) {
+                Some(parcel) => return Some(parcel),
+                None => self.meters.dropped(NotSent::Secret, 1),
+            }
+        }
+        None
+    }
+
+    /// None where a secret would be in it.
+    fn pack(&self, due: Due) -> Option<Parcel> {
+        let trail = lock(&self.trail).until(due.at);
+        let event = self.maker.event(&self.config, due, trail)?;
+        parcel(self.secrets.clean(&event)?, false)
+    }
+
+    fn pack_trace(&self, trace: Envelope) -> Option<Parcel> {
+        trace.into_items().find_map(|item| match item {
+            EnvelopeItem::Transaction(mut trace) => {
+                release(&mut trace, &self.config);
+                parcel(clean_trace(&self.secrets, &*trace)?, true)
+            }
+            _ => None,
+        })
+    }
+
+    fn ended(&mut self, ended: Result<(Parcel, Posted), JoinError>) {
+        let Ok((mut parcel, posted)) = ended else {
+            // It panicked, which has been told.
+            return self.meters.dropped(NotSent::Failed, 1);
+        };
+        match posted {
+            Posted::Taken(limits) => {
+                limits.apply(&mut self.limiter);
+                self.rest = Rest::default();
+                self.meters.sent();
+                self.way.taken();
+            }
+            Posted::Limited(limits) => {
+                limits.apply(&mut self.limiter);
+                self.way.limited();
+                if parcel.is_trace {
+                    self.meters.dropped(NotSent::Limited, 1);
+                } else {
+                    self.again.push_back(parcel);
+                }
+            }
+            Posted::Refused { status, limits } => {
+                limits.apply(&mut self.limiter);
+                self.meters.dropped(NotSent::Refused, 1);
+                self.way.refused(status);
+                if matches!(status.as_u16(), 401 | 403 | 404) {
+                    self.failed();
+                }
+            }
+            Posted::Failed(status) => {
+                parcel.tries += 1;
+                if parcel.tries < MAX_TRIES {
+                    self.again.push_back(parcel);
+                } else {
+                    self.meters.dropped(NotSent::Failed, 1);
+                }
+                self.way.failed(status);
+                self.failed();
+            }
+            Posted::Away(why) => {
+                self.again.push_back(parcel);
+                self.way.away(&why);
+                self.failed();
+            }
+        }
+    }
+
+    fn failed(&mut self) {
+        self.rest.failed();
+        if let Some(closing) = &mut self.closing {
+            closing.failed = true;
+        }
+    }
+
+    fn close(&mut self, by: Instant, done: oneshot::Sender<()>) {
+        self.hear_failures();
+        lock(&self.shared.books).close();
+        self.closing = Some(Closing {
+            by,
+            done,
+            failed: false,
+        });
+    }
+
+    /// Counts what is left, and says so.
+    fn finish(mut self) {
+        let mut books = lock(&self.shared.books);
+        books.close();
+        let errors = books.waiting();
+        drop(books);
+        let mut unsent = errors + (self.sending.len() + self.again.len()) as u64;
+        while self.traces.try_recv().is_ok() {
+            unsent += 1;
+        }
+        self.meters.dropped(NotSent::Stopped, unsent);
+        self.way.closed(unsent);
+        if let Some(closing) = self.closing {
+            // Nobody listens any more only where that took too long.
+            let _ = closing.done.send(());
+        }
+    }
+}
+
+fn parcel(what: impl Into<EnvelopeItem>, is_trace: bool) -> Option<Parcel> {
+    let mut envelope = Envelope::new();
+    envelope.add_item(what);
+    let mut body = Vec::new();
+    // To memory, which does not fail.
+    envelope.to_writer(&mut body).ok()?;
+    Some(Parcel {
+        body: body.into(),
+        is_trace,
+        tries: 0,
+    })
+}
+
+/// Never comes where there is no such moment.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

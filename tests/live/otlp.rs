@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use headcount_core::alert::IncidentId;
 use headcount_core::trace::{SpanId, TraceId};
 use headcount_testkit::{
-    Answer, Broker, Headcount, OtlpAnswer, OtlpStandIn, SlackStandIn, Worker, WorkerOptions, poll_until,
+    Answer, Broker, Headcount, OtlpAnswer, OtlpStandIn, SlackStandIn, Worker, WorkerOptions, finish_script,
+    poll_until, start_script,
 };
 use serde_json::Value;
 
@@ -333,5 +334,50 @@ fn a_collector_that_is_of_no_use_costs_nothing_but_its_own_data() {
             .stderr()
             .iter()
             .any(|line| line.contains("OTLP collector"))
+    );
+}
+
+/// How often one task fails.
+const TIMES: u64 = 1_000;
+
+#[test]
+fn a_storm_is_held_back_and_says_nothing_of_what_tasks_were_given() {
+    let (broker, collector) = (Broker::redis(), OtlpStandIn::start());
+    let node = "[[node]]\nbroker = \"main\"\nconcurrency = 16\n\n";
+    let config = broker.config(&[]) + node + &otlp(&collector, "");
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    headcount.process().wait_line("the node has joined", PATIENCE);
+    let (times, args) = (TIMES.to_string(), "[\"arg-secret\"]");
+    let flood = ["headcount", "headcount.ping", times.as_str(), args];
+    finish_script(&start_script(&broker.url(), "flood.py", &flood));
+    let failed = || headcount.metric("headcount_node_tasks_total", "state=\"FAILURE\"");
+    let all = poll_until(PATIENCE, || failed().filter(|failed| *failed > TIMES as f64 - 0.5));
+    assert!(all.is_some(), "{:?}", failed());
+    assert!(headcount.sigterm().success());
+
+    for request in collector.requests() {
+        let said = String::from_utf8_lossy(&request.body);
+        assert!(!said.contains("arg-secret"), "in a request to {}", request.path);
+    }
+    let read = collector.read();
+    let said = |line: &Value, words: &str| text(line, "body").contains(words);
+    let failures: Vec<&Value> = list(&read, "logs")
+        .iter()
+        .filter(|line| said(line, "task failed, and is not tried again"))
+        .collect();
+    let (more, plain): (Vec<&Value>, Vec<&Value>) = failures
+        .into_iter()
+        .partition(|line| !line["attributes"]["suppressed"].is_null());
+    // Ten in the first minute, one in each that a slow machine takes more.
+    assert!((10..20).contains(&plain.len()), "{plain:#?}");
+    let suppressed: u64 = more
+        .iter()
+        .filter_map(|line| line["attributes"]["suppressed"].as_u64())
+        .sum();
+    assert_eq!(suppressed + plain.len() as u64, TIMES, "{more:#?}");
+    assert!(
+        plain
+            .iter()
+            .all(|line| text(&line["attributes"], "exception") == "TypeError")
     );
 }

@@ -10,6 +10,7 @@ mod config;
 mod export;
 mod exposition;
 mod layer;
+mod look;
 mod meters;
 mod points;
 mod post;
@@ -33,6 +34,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub use config::{Config, Temporality, endpoint, header};
 pub use export::{Exporting, Metrics};
 pub use layer::{Gate, Limit, OtlpLayer};
+pub use look::{Look, look};
 
 use queue::Queue;
 

@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-elastic simulate soak matrix bench bench-stats lint fmt
+.PHONY: help install demo test test-elastic test-collector simulate soak matrix bench bench-stats lint fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: install ## all tests, with real brokers and real Celery workers
 test-elastic: ## pipelines into a real Elasticsearch and a real OpenSearch, which it installs (Java and Maven by apt); ONLY=opensearch: one
 	@scripts/install.sh elastic
 	HEADCOUNT_ELASTIC=$(or $(ONLY),all) cargo test --features fault-points --test elastic -- --nocapture --test-threads 1
+
+test-collector: install ## traces, metrics and logs into a real OpenTelemetry Collector, which it builds (Go; five minutes the first time)
+	cd tests/collector && go run go.opentelemetry.io/collector/cmd/builder@v0.165.0 --config builder.yaml
+	HEADCOUNT_COLLECTOR=$(CURDIR)/.cache/collector/otelcol cargo test --features fault-points --test live -- --nocapture otlp::a_real_collector
 
 simulate: ## 10,000 worker-days of quiet and all faults: the figures of docs/detection.md (a release build; a quarter of an hour)
 	cargo run --release --bin headcount -- simulate --days 8.4 --fault-days 1 --markdown docs/detection.md --plot docs/detection.svg

@@ -60,7 +60,8 @@ Examples:
   headcount check headcount.toml --connect
 
 Every mistake is shown with file, line, column and key. Exit code: 0 nothing is wrong, 2 something is, 1 \
-with --connect where the file is right and a broker, the store, or a database of [[stats]] cannot be used. A store that a running \
+with --connect where the file is right and a broker, a result backend, the store, a database of [[stats]], or \
+whom [[notify]], [sentry] and [otlp] name cannot be used; none of these is told anything. A store that a running \
 Headcount holds is in order, so a configuration can be tried before a reload.")]
     Check(Check),
     /// One look at a broker, without a daemon: which workers answer

@@ -40,7 +40,8 @@ use headcount_core::detect::{
 };
 use headcount_core::status::{BrokerStatus, Status};
 use headcount_edge::http::{self, BindError, Http};
-use headcount_edge::otlp::Exporting;
+use headcount_edge::otlp::{Exporting, Metrics};
+use headcount_edge::secrets::Secrets;
 use headcount_edge::{brokers, notifiers, store};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Detect, Fleet, Origin, Problems, Settings};
 use crate::telemetry::Telemetry;
+use crate::telemetry::logs::Logs;
 use crate::{greeting, resume};
 
 /// Messages that may wait for an actor whose senders offer again what was not taken.
@@ -232,6 +234,8 @@ struct House {
     crew: stats::Crew,
     /// Sends what the program tells of itself; stopped last.
     exporting: Option<Exporting>,
+    /// What it has held back is told before nobody sends it any more.
+    logs: Logs,
 }
 
 /// What the rooms share while the house is built.
@@ -388,6 +392,7 @@ impl House {
             lanes,
             crew,
             exporting,
+            logs: telemetry.logs.clone(),
         })
     }
 
@@ -431,6 +436,7 @@ impl House {
         // Nobody begins anything any more: what there is to tell of it is there.
         let told = async {
             if let Some(exporting) = self.exporting {
+                self.logs.finish();
                 exporting.close().await;
             }
         };
@@ -465,9 +471,14 @@ impl Plan<'_> {
             return Ok(None);
         };
         let version = env!("CARGO_PKG_VERSION");
-        let metrics = http::exposition(&self.meters, view, &self.settings.metrics.labels, version);
+        let shown = &self.settings.metrics;
+        let metrics = Metrics {
+            scrape: Box::new(http::exposition(&self.meters, view, &shown.labels, version)),
+            combinations: shown.limits.series,
+        };
         let who = (version, jobs::OWNER.clone());
-        let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, Box::new(metrics));
+        let secrets = Secrets::new(&self.settings.secrets);
+        let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, metrics, secrets);
         exporting.map(Some).map_err(RunError::Otlp)
     }
 

@@ -4,10 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use headcount_actors::ports::{Inspect, StoreError};
-use headcount_edge::{brokers, stats, store};
+use headcount_edge::{brokers, results, stats, store};
+use tokio::time::timeout;
 
 use crate::cli::Check;
-use crate::config::{self, Settings};
+use crate::config::{self, ResultBackend, Settings};
+
+mod tells;
 
 use super::{CommandError, FAILED, Outcome, WRONG, count, refuse, to_stderr, to_stdout};
 
@@ -34,9 +37,10 @@ pub async fn run(args: Check) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let reached = try_brokers(&settings).await?
+        & try_results(&settings).await?
         & say("store", &settings.store.url, try_store(&settings.store).await)?
         & try_pipelines(&settings).await?
-        & say_sentry(&settings)?;
+        & tells::try_all(&settings).await?;
     Ok(if reached {
         ExitCode::SUCCESS
     } else {
@@ -96,7 +100,7 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
                     destination: None,
                     timeout: ANSWER_WITHIN,
                 };
-                match tokio::time::timeout(CONNECT_WITHIN, broker.inspect(ask)).await {
+                match timeout(CONNECT_WITHIN, broker.inspect(ask)).await {
                     Err(_) => Err(format!(
                         "{}: no answer within {} s",
                         broker.address(),
@@ -167,15 +171,21 @@ async fn try_pipelines(settings: &Settings) -> Result<bool, CommandError> {
     Ok(all)
 }
 
-/// Nothing is sent: an event is the only thing that Sentry takes, and that would be an alarm.
-fn say_sentry(settings: &Settings) -> Result<bool, CommandError> {
-    settings.sentry.as_ref().map_or(Ok(true), |sentry| {
-        let said = format!(
-            "{}: well formed; not tried, because that would be an event",
-            sentry.address()
-        );
-        say("sentry", &sentry.environment, Ok(said))
-    })
+/// The result backends of `[[node]]` that are a Redis; the others are the broker's own.
+async fn try_results(settings: &Settings) -> Result<bool, CommandError> {
+    let mut all = true;
+    for node in &settings.nodes {
+        if let ResultBackend::Redis(url) = &node.results {
+            let said = timeout(CONNECT_WITHIN, results::look(url)).await;
+            let said = said.unwrap_or_else(|_| Err(late()));
+            all &= say("result_backend", &node.name, said)?;
+        }
+    }
+    Ok(all)
+}
+
+fn late() -> String {
+    format!("no answer within {} s", CONNECT_WITHIN.as_secs())
 }
 
 fn say(what: &str, name: &str, line: Result<String, String>) -> Result<bool, CommandError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headcount_core::span::Span;
-use headcount_edge::otlp::{self, Config};
+use headcount_edge::otlp::{self, Config, Temporality};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -19,6 +19,7 @@ pub(super) struct OtlpTable {
     headers: BTreeMap<String, SecretString>,
     traces_sample_rate: f64,
     metrics_every: Span,
+    metrics_temporality: Temporality,
     logs: String,
     service_name: String,
     resource: BTreeMap<String, String>,
@@ -31,6 +32,7 @@ impl Default for OtlpTable {
             headers: BTreeMap::new(),
             traces_sample_rate: 1.0,
             metrics_every: Span::from_secs(60),
+            metrics_temporality: Temporality::default(),
             logs: "info".to_owned(),
             service_name: "headcount".to_owned(),
             resource: BTreeMap::new(),
@@ -113,6 +115,7 @@ impl OtlpTable {
             headers: self.headers,
             traces_sample_rate: self.traces_sample_rate,
             metrics_every: (!self.metrics_every.is_zero()).then(|| Duration::from(self.metrics_every)),
+            metrics_temporality: self.metrics_temporality,
             logs: logs.unwrap_or(LevelFilter::OFF),
             service_name: self.service_name,
             resource: self.resource,

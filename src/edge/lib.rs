@@ -5,6 +5,7 @@ pub mod brokers;
 pub mod http;
 pub mod notifiers;
 pub mod otlp;
+pub mod reach;
 pub mod results;
 pub mod secrets;
 pub mod sentry;

@@ -27,14 +27,15 @@ pub struct Telemetry {
 
 /// Installs the subscriber; `level` is how much is logged where neither `RUST_LOG` nor the configuration says it.
 pub fn install(level: &str) -> Telemetry {
-    let (layer, logs) = logs::layer(level);
+    let otlp = Otlp::default();
+    let (layer, logs) = logs::layer(level, &otlp);
     let sentry = Sentry::new();
     sentry.install();
-    let otlp = Otlp::default();
+    // After the log, by whose judgement of a storm its lines go.
     tracing_subscriber::registry()
         .with(layer)
         .with(sentry.layer())
-        .with(otlp.layer())
+        .with(otlp.layer(Some(logs.limit())))
         .init();
     logs.tell_wrong_environment();
     Telemetry { logs, otlp, sentry }

@@ -3,7 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use headcount_testkit::{Answer, ElasticStandIn, MongoDb, Process, Redis, SlackStandIn, free_port, python, run_once};
+use headcount_testkit::{
+    Answer, ElasticStandIn, MongoDb, OtlpAnswer, OtlpStandIn, Process, Redis, SentryStandIn, SlackStandIn, free_port,
+    python, run_once,
+};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +57,66 @@ fn connect_tries_each_broker_and_says_which_cannot_be_reached() {
 
     let (code, said) = with_config(&all, &["check", "FILE"]);
     assert_eq!(code, Some(0), "without --connect nobody is asked: {said}");
+}
+
+#[test]
+fn connect_tries_whom_headcount_tells_and_tells_nobody() {
+    let (redis, results) = (Redis::start(), Redis::start_with_password("first-secret"));
+    let (slack, sentry, collector) = (SlackStandIn::start(), SentryStandIn::start(), OtlpStandIn::start());
+    let house = |results: &str, slack: &str, sentry: &str, collector: &str| {
+        broker("main", &redis.url())
+            + &format!("[[node]]\nbroker = \"main\"\nqueue = \"own\"\nresult_backend = \"{results}\"\n{slack}")
+            + &format!("[[notify]]\nkind = \"stdout\"\n[sentry]\ndsn = \"{sentry}\"\n")
+            + &format!("[otlp]\nendpoint = \"{collector}\"\nheaders = {{ api-key = \"third-secret\" }}\n")
+    };
+    let check = |text: &str| with_config(text, &["check", "FILE", "--connect"]);
+    let good = house(
+        &results.url(),
+        &slack.webhook_config(),
+        &sentry.dsn(),
+        &collector.endpoint(),
+    );
+    let (code, said) = check(&good);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "ok      result_backend headcount: redis://",
+        "ok      notify slack: http://127.0.0.1:",
+        "ok      notify stdout: nowhere to connect to",
+        "ok      sentry production: http://127.0.0.1:",
+        "ok      otlp traces: http://127.0.0.1:",
+        "ok      otlp metrics: ",
+        "ok      otlp logs: ",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+    assert_eq!((slack.requests().len(), sentry.requests()), (0, 0));
+    let paths: Vec<String> = collector.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths.len(), 3, "{paths:?}");
+    assert!(collector.requests().iter().all(|request| request.body.is_empty()));
+
+    // One refuses the key, the others are not there, or do not let anybody in.
+    collector.answer(OtlpAnswer::Status(403, None));
+    let away = format!("http://127.0.0.1:{}", free_port());
+    let wrong = house(
+        &results.url().replace("first-secret", "second-secret"),
+        &format!("[[notify]]\nkind = \"slack\"\nwebhook_url = \"{away}/services/T0/B0/fourth-secret\"\n"),
+        &(away.replace("http://", "http://fifthsecret@") + "/7"),
+        &collector.endpoint(),
+    );
+    let (code, said) = check(&wrong);
+    assert_eq!(code, Some(1), "{said}");
+    for line in [
+        "FAILED  result_backend headcount: redis://",
+        &format!("FAILED  notify slack: {away}: "),
+        &format!("FAILED  sentry production: {away}: "),
+        "FAILED  otlp traces: ",
+        "HTTP 403: the key in [otlp] headers is not accepted",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+    let (code, _) = with_config(&wrong, &["check", "FILE"]);
+    assert_eq!(code, Some(0), "without --connect nobody is asked");
 }
 
 /// A pipeline between these, with a cursor of its own.

@@ -1,5 +1,6 @@
 //! What Headcount tells of itself by OTLP, read with OpenTelemetry's own definitions; and that a collector that is away, hangs
-//! or talks nonsense costs nothing but that.
+//! or talks nonsense costs nothing but that. With `HEADCOUNT_COLLECTOR`, the program that `make test-collector` builds, a real
+//! one reads it as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use headcount_core::alert::IncidentId;
 use headcount_core::trace::{SpanId, TraceId};
 use headcount_testkit::{
-    Answer, Broker, Headcount, OtlpAnswer, OtlpStandIn, SlackStandIn, Worker, WorkerOptions, poll_until,
+    Answer, Broker, Collector, Headcount, OtlpAnswer, OtlpStandIn, SlackStandIn, Worker, WorkerOptions, finish_script,
+    poll_until, start_script,
 };
 use serde_json::Value;
 
@@ -334,4 +336,118 @@ fn a_collector_that_is_of_no_use_costs_nothing_but_its_own_data() {
             .iter()
             .any(|line| line.contains("OTLP collector"))
     );
+}
+
+/// How often one task fails.
+const TIMES: u64 = 1_000;
+
+#[test]
+fn a_storm_is_held_back_and_says_nothing_of_what_tasks_were_given() {
+    let (broker, collector) = (Broker::redis(), OtlpStandIn::start());
+    let node = "[[node]]\nbroker = \"main\"\nconcurrency = 16\n\n";
+    let config = broker.config(&[]) + node + &otlp(&collector, "");
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    headcount.process().wait_line("the node has joined", PATIENCE);
+    let (times, args) = (TIMES.to_string(), "[\"arg-secret\"]");
+    let flood = ["headcount", "headcount.ping", times.as_str(), args];
+    finish_script(&start_script(&broker.url(), "flood.py", &flood));
+    let failed = || headcount.metric("headcount_node_tasks_total", "state=\"FAILURE\"");
+    let all = poll_until(PATIENCE, || failed().filter(|failed| *failed > TIMES as f64 - 0.5));
+    assert!(all.is_some(), "{:?}", failed());
+    assert!(headcount.sigterm().success());
+
+    for request in collector.requests() {
+        let said = String::from_utf8_lossy(&request.body);
+        assert!(!said.contains("arg-secret"), "in a request to {}", request.path);
+    }
+    let read = collector.read();
+    let said = |line: &Value, words: &str| text(line, "body").contains(words);
+    let failures: Vec<&Value> = list(&read, "logs")
+        .iter()
+        .filter(|line| said(line, "task failed, and is not tried again"))
+        .collect();
+    let (more, plain): (Vec<&Value>, Vec<&Value>) = failures
+        .into_iter()
+        .partition(|line| !line["attributes"]["suppressed"].is_null());
+    // Ten in the first minute, one in each that a slow machine takes more.
+    assert!((10..20).contains(&plain.len()), "{plain:#?}");
+    let suppressed: u64 = more
+        .iter()
+        .filter_map(|line| line["attributes"]["suppressed"].as_u64())
+        .sum();
+    assert_eq!(suppressed + plain.len() as u64, TIMES, "{more:#?}");
+    assert!(
+        plain
+            .iter()
+            .all(|line| text(&line["attributes"], "exception") == "TypeError")
+    );
+}
+
+#[test]
+fn a_real_collector_takes_all_three_signals() {
+    let Some(program) = std::env::var_os("HEADCOUNT_COLLECTOR") else {
+        return;
+    };
+    let (broker, slack, collector) = (
+        Broker::redis(),
+        SlackStandIn::start(),
+        Collector::start(program.as_ref()),
+    );
+    let worker = Worker::start(&broker.url(), "sms@h1", WorkerOptions::default());
+    let config = |temporality: &str| {
+        let table = format!(
+            "[otlp]\nendpoint = \"{}\"\nmetrics_every = \"1s\"\nmetrics_temporality = \"{temporality}\"\n",
+            collector.endpoint()
+        );
+        broker.config(&["sms"]) + &slack.webhook_config() + &table
+    };
+    let headcount = Headcount::start(HEADCOUNT, &config("cumulative"));
+    headcount.wait_worker("sms@h1", "up", UP_WITHIN);
+    worker.sigkill();
+    slack.next_text("DOWN sms", PATIENCE);
+    let incidents = headcount.get("/api/v1/incidents?state=open");
+    let trace = TraceId::of_incident(&IncidentId(text(&incidents[0], "id").into())).to_string();
+
+    // What a span, a line and a point look like in the log of the collector.
+    let logged = |words: &'static str, about: &str| {
+        let lines = poll_until(PATIENCE, || {
+            let lines = collector.log();
+            let mut found = lines.iter().filter(|line| line.contains(words) && line.contains(about));
+            found.next().is_some().then_some(())
+        });
+        assert!(
+            lines.is_some(),
+            "no {words} with {about:?}:\n{}",
+            collector.log().join("\n")
+        );
+    };
+    logged("Trace ID       :", &trace);
+    logged("Trace ID:", &trace);
+    logged("-> Name: headcount_events_received_total", "");
+    logged("-> AggregationTemporality: Cumulative", "");
+    // The collector adds up to what Headcount itself shows.
+    let shown = || {
+        let metrics = collector.metrics()?;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("headcount_notifications_total") && line.contains("outcome=\"delivered\""))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    assert_eq!(
+        poll_until(PATIENCE, || shown().filter(|count| *count == 1.0)),
+        Some(1.0)
+    );
+
+    headcount.reconfigure(&config("delta"));
+    logged("-> AggregationTemporality: Delta", "");
+    let (sent, dropped) = ("headcount_otlp_sent_total", "headcount_otlp_dropped_total");
+    for signal in ["traces", "metrics", "logs"] {
+        let labels = format!("signal=\"{signal}\"");
+        assert_eq!(headcount.metric(dropped, &labels).unwrap_or(0.0), 0.0, "{signal}");
+    }
+    let metrics = poll_until(PATIENCE, || {
+        headcount.metric(sent, "signal=\"metrics\"").filter(|sent| *sent > 0.0)
+    });
+    assert!(metrics.is_some());
+    assert!(headcount.sigterm().success());
 }

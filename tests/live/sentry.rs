@@ -312,7 +312,7 @@ fn read(sentry: &SentryStandIn, secrets: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn check_looks_at_the_form_alone() {
+fn check_sends_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("headcount.toml");
     let file = file.display().to_string();

@@ -168,12 +168,14 @@ fn the_defaults_that_it_states_are_the_defaults() {
         (
             usual.traces_sample_rate,
             usual.metrics_every,
+            usual.metrics_temporality,
             usual.logs,
             &usual.service_name
         ),
         (
             stated.traces_sample_rate,
             stated.metrics_every,
+            stated.metrics_temporality,
             stated.logs,
             &stated.service_name
         )

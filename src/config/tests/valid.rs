@@ -26,25 +26,28 @@ pub(super) fn otlp(lines: &str) -> headcount_edge::otlp::Config {
 
 #[test]
 fn otlp_needs_nothing_but_an_endpoint_and_hides_its_headers() {
+    use headcount_edge::otlp::Temporality;
     use std::time::Duration;
     use tracing::level_filters::LevelFilter;
     let usual = otlp("");
     assert_eq!(
-        (usual.logs, usual.metrics_every),
-        (LevelFilter::INFO, Some(Duration::from_secs(60)))
+        (usual.logs, usual.metrics_every, usual.metrics_temporality),
+        (LevelFilter::INFO, Some(Duration::from_secs(60)), Temporality::Delta)
     );
     assert_eq!(
         (usual.traces_sample_rate, usual.service_name.as_str()),
         (1.0, "headcount")
     );
     let other = otlp(
-        "headers = { \"api-key\" = \"verysecret\" }\nmetrics_every = \"0s\"\nlogs = \"off\"\ntraces_sample_rate = 0.25\n\
+        "headers = { \"api-key\" = \"verysecret\" }\nmetrics_every = \"0s\"\nmetrics_temporality = \"cumulative\"\n\
+         logs = \"off\"\ntraces_sample_rate = 0.25\n\
          resource = { \"deployment.environment.name\" = \"production\" }",
     );
     assert_eq!(
         (other.logs, other.metrics_every, other.traces_sample_rate),
         (LevelFilter::OFF, None, 0.25)
     );
+    assert_eq!(other.metrics_temporality, Temporality::Cumulative);
     assert_eq!(other.headers["api-key"].expose_secret(), "verysecret");
     assert!(!format!("{other:?}").contains("verysecret"));
 }

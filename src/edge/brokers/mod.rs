@@ -335,13 +335,23 @@ pub fn open_node(config: &Config, visibility_timeout: Duration) -> Result<Shared
 
 /// Makes the store of results that is a Redis.
 pub(crate) fn redis_results(url: BrokerUrl, expires: Duration) -> Result<SharedResultStore, OpenError> {
-    let shown = url.address();
-    let address = match url {
-        BrokerUrl::Amqp(_) => return Err(OpenError::NoResults),
-        BrokerUrl::Redis(url) => redis::Address::of_one(shown, url)?,
-        BrokerUrl::Sentinel(url) => redis::Address::behind_sentinels(shown, url)?,
-    };
+    let address = redis_address(url)?;
     Ok(Arc::new(redis::results::Results::new(address, expires)))
+}
+
+/// Connects to it and signs in, and does nothing there.
+pub(crate) async fn try_redis(url: BrokerUrl) -> Result<(), String> {
+    let address = redis_address(url).map_err(|error| error.to_string())?;
+    address.try_out().await.map_err(|error| error.to_string())
+}
+
+fn redis_address(url: BrokerUrl) -> Result<redis::Address, OpenError> {
+    let shown = url.address();
+    match url {
+        BrokerUrl::Amqp(_) => Err(OpenError::NoResults),
+        BrokerUrl::Redis(url) => redis::Address::of_one(shown, url),
+        BrokerUrl::Sentinel(url) => redis::Address::behind_sentinels(shown, url),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use headcount_actors::ports::Notifier;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
+use url::Url;
 
 /// Makes the map from a `kind` to its file.
 macro_rules! kinds {
@@ -44,6 +45,9 @@ pub trait Table: fmt::Debug + Send + Sync {
 
     /// Says what is wrong with it, without a network.
     fn check(&self) -> Result<(), OpenError>;
+
+    /// The server that it tells by HTTP, for who looks whether that is there; none where there is no such, or it is not known.
+    fn server(&self) -> Option<Url>;
 
     /// Makes the notifier. It connects when it has something to tell, not before.
     fn open(&self) -> Result<Arc<dyn Notifier>, OpenError>;

@@ -9,6 +9,7 @@ use headcount_core::alert::Notice;
 use headcount_core::time::Wall;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use url::Url;
 
 use super::{OpenError, Table, check_name};
 
@@ -30,6 +31,10 @@ impl Table for Config {
 
     fn check(&self) -> Result<(), OpenError> {
         check_name(self.name())
+    }
+
+    fn server(&self) -> Option<Url> {
+        None
     }
 
     fn open(&self) -> Result<Arc<dyn Notifier>, OpenError> {

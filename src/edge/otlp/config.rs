@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use url::Url;
 
 use crate::notifiers::http::is_loopback;
@@ -19,6 +20,17 @@ const OWN: [&str; 6] = [
     "connection",
 ];
 
+/// What a point of a counter or histogram counts; by these names as elsewhere in OpenTelemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Temporality {
+    /// What was added since the point before: New Relic's.
+    #[default]
+    Delta,
+    /// All since a start, which is said with it: Prometheus's.
+    Cumulative,
+}
+
 /// Where telemetry goes, and how much of it.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +42,8 @@ pub struct Config {
     pub traces_sample_rate: f64,
     /// How often metrics are sent; none: never.
     pub metrics_every: Option<Duration>,
+    /// What their points count.
+    pub metrics_temporality: Temporality,
     /// Log lines of this level and graver ones are sent.
     pub logs: tracing::level_filters::LevelFilter,
     /// `service.name`.
@@ -140,6 +154,7 @@ mod tests {
             headers: BTreeMap::new(),
             traces_sample_rate: 1.0,
             metrics_every: None,
+            metrics_temporality: Temporality::Delta,
             logs: tracing::level_filters::LevelFilter::INFO,
             service_name: "headcount".to_owned(),
             resource: BTreeMap::new(),

@@ -10,14 +10,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
-use super::deltas::Deltas;
-use super::exposition;
 use super::layer::this_thread_exports;
 use super::meters::Drops;
+use super::points::{Part, Points, Reached};
 use super::post::{Posted, Poster, client, pack};
 use super::queue::{Limits, Queue, Weighs};
+use super::scrub::Scrub;
 use super::wire::{self, Sender};
 use super::{Otlp, Waiting};
+use crate::secrets::Secrets;
 
 /// How often spans and log lines are sent, if a batch is not full before. Raising it lets more be lost with a crash.
 const SEND_EVERY: Duration = Duration::from_secs(1);
@@ -47,8 +48,13 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long the rest may take when Headcount stops: all of it has ten seconds.
 const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
-/// Gives the metrics, as OpenMetrics text.
-pub type Scrape = Box<dyn Fn() -> Result<String, fmt::Error> + Send>;
+/// The metrics that are sent.
+pub struct Metrics {
+    /// Gives them, as OpenMetrics text.
+    pub scrape: Box<dyn Fn() -> Result<String, fmt::Error> + Send>,
+    /// The most combinations of worker, task and queue that there may be, as `[metrics] max_series` says.
+    pub combinations: usize,
+}
 
 /// An exporter that runs. Dropped, it ends as well, and nobody waits for it.
 pub struct Exporting {
@@ -58,7 +64,8 @@ pub struct Exporting {
 }
 
 impl Otlp {
-    /// Begins to send. `instance` tells this run of the program from others; `scrape` gives the metrics.
+    /// Begins to send. `instance` tells this run of the program from others. `secrets` are in nothing that
+    /// is sent but metrics, which show what `/metrics` does.
     ///
     /// # Errors
     /// Why not: no TLS, or no thread.
@@ -67,7 +74,8 @@ impl Otlp {
         config: &Config,
         (version, instance): (&'static str, String),
         meters: &OtlpMeters,
-        scrape: Scrape,
+        metrics: Metrics,
+        secrets: Secrets,
     ) -> Result<Exporting, String> {
         let drops = |signal| Drops::of(meters, signal);
         let waiting = Arc::new(Waiting {
@@ -91,8 +99,9 @@ impl Otlp {
             sender: Sender::new(config, version, instance),
             waiting: waiting.clone(),
             metrics_every: config.metrics_every,
-            deltas: Deltas::new(wire::now()),
-            scrape,
+            points: Points::new(config.metrics_temporality, metrics.combinations, wire::now()),
+            metrics,
+            secrets,
             stopped,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -140,8 +149,9 @@ struct Job {
     sender: Sender,
     waiting: Arc<Waiting>,
     metrics_every: Option<Duration>,
-    deltas: Deltas,
-    scrape: Scrape,
+    points: Points,
+    metrics: Metrics,
+    secrets: Secrets,
     stopped: watch::Receiver<bool>,
 }
 
@@ -170,21 +180,27 @@ impl Job {
             sender,
             waiting,
             metrics_every,
-            deltas,
-            scrape,
+            points,
+            metrics: source,
+            secrets,
             stopped,
         } = self;
         let flushed = async {
             let spans = batches(
                 &mut traces,
                 &waiting.spans,
-                |spans| sender.traces(spans),
+                |spans| sender.traces(scrubbed(spans, &secrets)),
                 stopped.clone(),
             );
-            let lines = batches(&mut logs, &waiting.logs, |lines| sender.logs(lines), stopped.clone());
+            let lines = batches(
+                &mut logs,
+                &waiting.logs,
+                |lines| sender.logs(scrubbed(lines, &secrets)),
+                stopped.clone(),
+            );
             let numbers = async {
                 if let Some(every) = metrics_every {
-                    measures(&mut metrics, every, deltas, &scrape, &sender, stopped.clone()).await;
+                    measures(&mut metrics, every, (points, &source), &sender, stopped.clone()).await;
                 }
             };
             tokio::join!(spans, lines, numbers);
@@ -200,6 +216,11 @@ impl Job {
         waiting.spans.clear();
         waiting.logs.clear();
     }
+}
+
+fn scrubbed<T: Scrub>(mut batch: Vec<T>, secrets: &Secrets) -> Vec<T> {
+    batch.iter_mut().for_each(|item| item.scrub(secrets));
+    batch
 }
 
 /// Comes when it is told to stop, or when nobody is left who could.
@@ -244,26 +265,32 @@ async fn batches<T: Weighs>(
 async fn measures(
     line: &mut Line,
     every: Duration,
-    mut deltas: Deltas,
-    scrape: &Scrape,
+    (mut points, metrics): (Points, &Metrics),
     sender: &Sender,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut pause = Pause::default();
     let mut wait = every;
-    let mut stopping = false;
+    let (mut stopping, mut full) = (false, false);
     while !stopping {
         stopping = rest(wait, &mut stopped).await;
         wait = every;
-        // Nothing of ours fails to be written into a text.
-        let text = scrape().unwrap_or_default();
-        let (parts, left_out) = deltas.differences(exposition::read(&text), wire::now());
+        let (parts, left_out) = pack_all(&mut points, metrics, sender).await;
         line.drops.add(left_out);
-        for mut part in parts {
-            let body = pack(&sender.metrics(std::mem::take(&mut part.metrics)));
-            match line.send(body, part.points).await {
+        if left_out > 0 && !full {
+            let combinations = metrics.combinations;
+            tracing::warn!(
+                left_out,
+                max_series = combinations,
+                "there are more counters and histograms than are sent to the OTLP collector: what is beyond is left out each time, and \
+                 counted in headcount_otlp_dropped_total; raise [metrics] max_series"
+            );
+        }
+        full = left_out > 0;
+        for (body, reached) in parts {
+            match line.send(body, reached.points).await {
                 Sent::Settled => {
-                    deltas.settle(part);
+                    points.settle(reached);
                     pause = Pause::default();
                 }
                 // What is not sent now is in the next difference.
@@ -274,6 +301,21 @@ async fn measures(
             }
         }
     }
+}
+
+/// All requests of one look at the metrics, and how many points there was no room for. They are packed one by one, so that never
+/// more than one of them is in memory as it is, beside the text.
+async fn pack_all(points: &mut Points, metrics: &Metrics, sender: &Sender) -> (Vec<(Bytes, Reached)>, usize) {
+    // Nothing of ours fails to be written into a text.
+    let text = (metrics.scrape)().unwrap_or_default();
+    let mut parts = Vec::new();
+    let mut round = points.round(&text, wire::now());
+    for Part { metrics, reached } in round.by_ref() {
+        parts.push((pack(&sender.metrics(metrics)), reached));
+        // Spans and log lines wait on the same thread.
+        tokio::task::yield_now().await;
+    }
+    (parts, round.end())
 }
 
 /// How long to wait between two attempts.

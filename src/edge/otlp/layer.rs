@@ -2,11 +2,14 @@
 //! until a configuration opens it.
 //!
 //! A log record bears the trace that it belongs to: that of the span that it was written in; else of the incident that it
-//! names in its field `incident`; else of the run of a job, where it has the fields `job` and `id`.
+//! names in its field `incident`; else of the run of a job, where it has the fields `job` and `id`. Secrets are taken out later, by
+//! the thread that sends (`scrub.rs`); why a task has failed does not get that far.
 
 use std::cell::Cell;
 use std::fmt::{Debug, Write};
+use std::sync::Arc;
 
+use headcount_actors::vitals;
 use headcount_core::alert::IncidentId;
 use headcount_core::trace::{Context, SpanId, SpanKind, TRACEPARENT, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -35,8 +38,17 @@ pub(super) fn this_thread_exports() {
     EXPORTS.set(true);
 }
 
+/// What holds lines back.
+pub trait Limit: Send + Sync {
+    /// Whether a line is to be sent. It is asked once of each that the [`Gate`] lets through.
+    fn lets_through(&self, event: &Event<'_>) -> bool;
+}
+
 /// The layer; to be installed with its [`Gate`].
-pub struct OtlpLayer(pub(super) Otlp);
+pub struct OtlpLayer {
+    pub(super) otlp: Otlp,
+    pub(super) limit: Option<Arc<dyn Limit>>,
+}
 
 /// What gets through to the layer: nothing while it is closed, at the cost of one relaxed read of an atomic.
 pub struct Gate(pub(super) Otlp);
@@ -55,6 +67,9 @@ const QUIET: [&str; 10] = [
     "actix_server",
     "mio",
 ];
+
+/// Fields of what is said of a task that are not sent: the words of its exception may be what it was given.
+const REASONS: [&str; 3] = ["error", "reason", "why"];
 
 fn is_quiet(target: &str) -> bool {
     let root = target.split("::").next().unwrap_or(target);
@@ -144,7 +159,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, around: Around<'_, S>) {
-        if EXPORTS.get() {
+        if EXPORTS.get() || self.limit.as_ref().is_some_and(|limit| !limit.lets_through(event)) {
             return;
         }
         let mut fields = Fields::default();
@@ -155,6 +170,11 @@ where
                 scope.find_map(|span| span.extensions().get::<Begun>().map(|begun| begun.context))
             })
             .or_else(|| self.context(&fields));
+        if fields.of_a_task || vitals::duty().is_some_and(|duty| duty.kind == vitals::TASK) {
+            fields
+                .attributes
+                .retain(|attribute| !REASONS.contains(&attribute.key.as_str()));
+        }
         let at = wire::now();
         let (severity, word) = severity(event.metadata().level());
         let record = LogRecord {
@@ -171,7 +191,7 @@ where
             span_id: within.map(|context| context.span.bytes().to_vec()).unwrap_or_default(),
             ..LogRecord::default()
         };
-        self.0.log(event.metadata().target(), record);
+        self.otlp.log(event.metadata().target(), record);
     }
 
     fn on_close(&self, id: Id, around: Around<'_, S>) {
@@ -186,7 +206,7 @@ where
         } else {
             SpanKind::Internal
         };
-        self.0.span(Span {
+        self.otlp.span(Span {
             trace_id: begun.context.trace.bytes().to_vec(),
             span_id: begun.context.span.bytes().to_vec(),
             parent_span_id: begun.parent.map(|parent| parent.bytes().to_vec()).unwrap_or_default(),
@@ -222,7 +242,7 @@ impl OtlpLayer {
         let context = Context {
             trace,
             span: span(trace),
-            sampled: self.0.keeps_trace(trace),
+            sampled: self.otlp.keeps_trace(trace),
         };
         // A task that is tried again is a part of its first try's trace, and so of that.
         let parent = fields.parent_id.as_deref().map(SpanId::of_task);
@@ -239,7 +259,7 @@ impl OtlpLayer {
         Some(Context {
             trace,
             span: SpanId::root(trace),
-            sampled: self.0.keeps_trace(trace),
+            sampled: self.otlp.keeps_trace(trace),
         })
     }
 }
@@ -268,6 +288,8 @@ struct Fields {
     message: String,
     attributes: Vec<KeyValue>,
     incident: Option<String>,
+    /// It speaks of a task, or of a job's.
+    of_a_task: bool,
     job: bool,
     id: Option<String>,
     root_id: Option<String>,
@@ -300,7 +322,8 @@ impl Fields {
             "root_id" => self.root_id = Some(text.clone()),
             "parent_id" => self.parent_id = Some(text.clone()),
             "state" => self.state = Some(text.clone()),
-            "job" => self.job = true,
+            "job" => (self.job, self.of_a_task) = (true, true),
+            "task" => self.of_a_task = true,
             _ => {}
         }
         self.put(name, Value::StringValue(text));

@@ -31,7 +31,7 @@ fn opened(level: LevelFilter, rate: f64) -> (Otlp, Arc<Waiting>) {
 
 /// Does something while the layer listens.
 fn heard(otlp: &Otlp, act: impl FnOnce()) {
-    let subscriber = tracing_subscriber::registry().with(otlp.layer());
+    let subscriber = tracing_subscriber::registry().with(otlp.layer(None));
     tracing::subscriber::with_default(subscriber, act);
 }
 
@@ -124,7 +124,7 @@ async fn a_task_hangs_where_its_message_says() {
     );
     let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let unwanted = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-    let subscriber = tracing_subscriber::registry().with(otlp.layer());
+    let subscriber = tracing_subscriber::registry().with(otlp.layer(None));
     let _here = tracing::subscriber::set_default(subscriber);
     async {
         tracing::info!("inside");
@@ -167,4 +167,47 @@ fn without_a_rate_there_are_no_spans() {
     let (otlp, waiting) = opened(LevelFilter::INFO, 0.0);
     heard(&otlp, || drop(tracing::info_span!("task", id = "1")));
     assert!(!Tracer::is_open(&otlp) && waiting.spans.take().is_empty());
+}
+
+#[test]
+fn neither_a_secret_nor_the_words_of_a_tasks_exception_are_sent() {
+    use super::scrub::Scrub;
+    use crate::secrets::Secrets;
+    let (otlp, waiting) = opened(LevelFilter::INFO, 1.0);
+    heard(&otlp, || {
+        tracing::warn!(error = "no way to amqp://u:hunter22@h/v", "said no to NRAK-0123456789");
+        tracing::info!(password = "a b", host = "h", "of a secret's name");
+        tracing::error!(
+            task = "sms.send",
+            error = "ValueError('+49 151 4111')",
+            exception = "ValueError",
+            "task failed"
+        );
+        let why = "KeyError: '+49 151 4111'";
+        tracing::error!(job = "purge", id = "1", %why, reason = ?why, "a job has failed");
+        drop(tracing::info_span!("task", id = "1", name = "NRAK-0123456789"));
+    });
+    let secrets = Secrets::new(&["NRAK-0123456789".to_owned().into()]);
+    let (mut lines, mut spans) = (waiting.logs.take(), waiting.spans.take());
+    lines.iter_mut().for_each(|line| line.scrub(&secrets));
+    spans.iter_mut().for_each(|span| span.scrub(&secrets));
+    assert_eq!(
+        bodies(&lines),
+        [
+            "said no to [secret]",
+            "of a secret's name",
+            "task failed",
+            "a job has failed"
+        ]
+    );
+    let all = format!(
+        "{:?} {spans:?}",
+        lines.iter().map(|line| &line.record).collect::<Vec<_>>()
+    );
+    for hidden in ["hunter22", "NRAK", "a b", "4111"] {
+        assert!(!all.contains(hidden), "{hidden} in {all}");
+    }
+    for shown in ["amqp://h/v", "ValueError", "sms.send", "purge", "\"h\""] {
+        assert!(all.contains(shown), "no {shown} in {all}");
+    }
 }

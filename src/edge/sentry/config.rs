@@ -5,6 +5,7 @@ use std::fmt;
 use headcount_core::glob::Glob;
 use headcount_core::span::Span;
 use sentry::types::Dsn;
+use url::Url;
 
 /// The release that is told where the configuration names none.
 pub const DEFAULT_RELEASE: &str = concat!("headcount@", env!("CARGO_PKG_VERSION"));
@@ -37,6 +38,12 @@ impl Config {
         let dsn = &self.dsn;
         let (scheme, host, port) = (dsn.scheme(), dsn.host(), dsn.port());
         format!("{scheme}://{host}:{port}{}{}", dsn.path(), dsn.project_id())
+    }
+
+    /// The server, for who looks whether it is there.
+    pub fn server(&self) -> Option<Url> {
+        let dsn = &self.dsn;
+        Url::parse(&format!("{}://{}:{}/", dsn.scheme(), dsn.host(), dsn.port())).ok()
     }
 
     pub(super) fn wants(&self, fleet: &str) -> bool {

@@ -2,9 +2,11 @@
 //!
 //! What is traced passes the filter (`levels.rs`), which can be changed at any time, then the limit on storms (`storm.rs`), and
 //! is written by one of the crates' layers (`sink.rs`). All of these hear of spans, so that which of them writes can be changed.
+//! Lines for a collector have a level of their own, and the same limit (`limit.rs`).
 
 mod filter;
 mod levels;
+mod limit;
 mod sink;
 mod storm;
 mod subject;
@@ -17,18 +19,19 @@ use std::time::{Duration, Instant};
 use headcount_actors::clock::Clock;
 use headcount_actors::meters::LevelCounter;
 use headcount_edge::http::{LogLevel, LogLevels};
+use headcount_edge::otlp::{Limit, Otlp};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Dispatch, Event, Level, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
 pub use self::filter::{BadFilter, Filter};
 use self::levels::Levels;
+use self::limit::OfOtlp;
 pub use self::sink::Format;
 use self::sink::{Output, Sinks};
-use self::storm::{More, Storm, Verdict};
-use self::subject::Subject;
+use self::storm::{More, Sink, Storm};
 
 /// How often summaries of storms that are over are looked for, and filters that were set for a while.
 const TICK: Duration = Duration::from_secs(1);
@@ -50,6 +53,8 @@ pub struct Logs {
 struct Shared {
     /// Who writes, and what writes in the same way what the log says of itself.
     sink: RwLock<(Output, Dispatch)>,
+    /// Sends a collector what the log says of itself.
+    collector: Dispatch,
     storm: Mutex<Storm>,
     started: Instant,
     suppressed: LevelCounter,
@@ -61,15 +66,21 @@ impl fmt::Debug for Logs {
     }
 }
 
-/// The layer of the log, and its handle.
-pub(super) fn layer<S>(level: &str) -> (Box<dyn Layer<S> + Send + Sync>, Logs)
+/// The layer of the log, and its handle. What it says of itself goes to `otlp` too.
+pub(super) fn layer<S>(level: &str, otlp: &Otlp) -> (Box<dyn Layer<S> + Send + Sync>, Logs)
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
-    assemble(level, Sinks::open(), sink::open(Format::Auto))
+    let collector = sink::own(otlp.layer(None));
+    assemble(level, Sinks::open(), sink::open(Format::Auto), collector)
 }
 
-fn assemble<S>(level: &str, sinks: Sinks<S>, sink: (Output, Dispatch)) -> (Box<dyn Layer<S> + Send + Sync>, Logs)
+fn assemble<S>(
+    level: &str,
+    sinks: Sinks<S>,
+    sink: (Output, Dispatch),
+    collector: Dispatch,
+) -> (Box<dyn Layer<S> + Send + Sync>, Logs)
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -83,6 +94,7 @@ where
     let (filter, handle) = reload::Layer::new(levels.effective().to_env_filter());
     let shared = Arc::new(Shared {
         sink: RwLock::new(sink),
+        collector,
         storm: Mutex::new(Storm::default()),
         started: Instant::now(),
         suppressed: LevelCounter::default(),
@@ -133,7 +145,12 @@ impl Logs {
         }
     }
 
-    /// Says what was left out and is not told yet: the program ends.
+    /// The limit on storms, for the lines that go to a collector.
+    pub(super) fn limit(&self) -> Arc<dyn Limit> {
+        Arc::new(OfOtlp(self.shared.clone()))
+    }
+
+    /// Says what was left out and is not told yet: the program, or what writes lines, ends.
     pub fn finish(&self) {
         let more = self.shared.storm().finish(self.shared.now());
         self.shared.tell(more);
@@ -191,7 +208,10 @@ impl Shared {
     fn tell(&self, more: Vec<More>) {
         if !more.is_empty() {
             let (_, sink) = self.sink();
-            more.iter().for_each(|more| sink::write_more(&sink, more));
+            for more in &more {
+                sink::write_more(&sink, more, more.held.log);
+                sink::write_more(&self.collector, more, more.held.otlp);
+            }
         }
     }
 }
@@ -200,15 +220,6 @@ impl Shared {
 struct LogLayer<S> {
     shared: Arc<Shared>,
     sinks: Sinks<S>,
-}
-
-impl<S> LogLayer<S>
-where
-    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
-{
-    fn write(&self, event: &Event<'_>, context: Context<'_, S>) {
-        self.sinks.of(self.shared.sink().0).on_event(event, context);
-    }
 }
 
 impl<S> Layer<S> for LogLayer<S>
@@ -225,25 +236,8 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let shared = &self.shared;
-        let level = *event.metadata().level();
-        // Who asks for these wants to see each.
-        if level > Level::INFO {
-            return self.write(event, context);
-        }
-        // Before the lock: what is recorded here is others' code, which may log.
-        let subject = Subject::of(event);
-        let (verdict, more) = shared.storm().judge(event.metadata(), &subject, shared.now());
-        shared.tell(more.into_iter().collect());
-        match verdict {
-            Verdict::Write => self.write(event, context),
-            Verdict::Hold { first } => {
-                shared.suppressed.count(level.as_str());
-                if first {
-                    let message = subject::message(event);
-                    shared.storm().describe(event.metadata(), &subject, message);
-                }
-            }
+        if self.shared.lets_through(event, Sink::Log) {
+            self.sinks.of(self.shared.sink().0).on_event(event, context);
         }
     }
 }

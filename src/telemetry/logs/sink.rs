@@ -182,10 +182,13 @@ fn is_stream(stream: &str, device: u64, inode: u64) -> bool {
         .is_some_and(|(a, b)| a.parse() == Ok(device) && b.parse() == Ok(inode))
 }
 
-/// Writes what is told of a storm, at its level, with whom it is about.
-pub(super) fn write_more(sink: &Dispatch, more: &More) {
+/// Writes what is told of a storm, at its level, with whom it is about. Where nothing was left out it says nothing.
+pub(super) fn write_more(sink: &Dispatch, more: &More, held: u64) {
+    if held == 0 {
+        return;
+    }
     let seconds = more.within.as_secs_f64().round().max(1.0);
-    let words = format!("… and {} more in {seconds} s: {}", grouped(more.held), more.message);
+    let words = format!("… and {} more in {seconds} s: {}", grouped(held), more.message);
     let of = more.metadata.target();
     let about = |name| more.subject.get(name);
     /// The fields are those of `subject::FIELDS`.
@@ -194,7 +197,7 @@ pub(super) fn write_more(sink: &Dispatch, more: &More) {
             tracing::event!(
                 target: OWN,
                 Level::$level,
-                suppressed = more.held,
+                suppressed = held,
                 of,
                 broker = about("broker"),
                 fleet = about("fleet"),

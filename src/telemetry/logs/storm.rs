@@ -18,6 +18,33 @@ pub(super) const WINDOW: Duration = Duration::from_secs(60);
 /// together, one row for each place in the program.
 pub(super) const MAX_ROWS: usize = 2_000;
 
+/// Where lines go that the limit lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
+    /// Standard error, or the journal.
+    Log,
+    /// An OTLP collector.
+    Otlp,
+}
+
+/// How many were left out of what would have gone to each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) log: u64,
+    pub(super) otlp: u64,
+}
+
+impl Held {
+    const NONE: Self = Self { log: 0, otlp: 0 };
+
+    fn of(&mut self, sink: Sink) -> &mut u64 {
+        match sink {
+            Sink::Log => &mut self.log,
+            Sink::Otlp => &mut self.otlp,
+        }
+    }
+}
+
 /// What is told of a storm.
 #[derive(Debug)]
 pub(super) struct More {
@@ -28,7 +55,7 @@ pub(super) struct More {
     /// The first that was left out.
     pub(super) message: String,
     /// How many were left out.
-    pub(super) held: u64,
+    pub(super) held: Held,
     /// Within how long.
     pub(super) within: Duration,
 }
@@ -44,7 +71,7 @@ pub(super) enum Verdict {
 }
 
 /// A place in the program, and a number for whom it speaks about; none where these are not counted apart.
-type Key = (Identifier, Option<u64>);
+pub(super) type Key = (Identifier, Option<u64>);
 
 #[derive(Debug)]
 struct Row {
@@ -52,7 +79,7 @@ struct Row {
     subject: Subject,
     since: Duration,
     room: u32,
-    held: u64,
+    held: Held,
     message: String,
 }
 
@@ -71,7 +98,7 @@ impl Row {
 
     fn take(&mut self, now: Duration) -> Option<More> {
         let held = std::mem::take(&mut self.held);
-        (held > 0).then(|| More {
+        (held != Held::NONE).then(|| More {
             metadata: self.metadata,
             subject: self.subject.clone(),
             message: std::mem::take(&mut self.message),
@@ -88,28 +115,30 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    /// What to do with an event, and what is to be told before.
+    /// What to do with an event that a sink would write, and what is to be told before. One that others would write as well is
+    /// judged once: they go by the same, and say so ([`Storm::held_too`]).
     pub(super) fn judge(
         &mut self,
         metadata: &'static Metadata<'static>,
         subject: &Subject,
         now: Duration,
-    ) -> (Verdict, Option<More>) {
+        sink: Sink,
+    ) -> (Verdict, Key, Option<More>) {
         let mut key = (metadata.callsite(), Some(subject.number()));
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
             self.rows
-                .retain(|_, row| row.held > 0 || now.saturating_sub(row.since) < WINDOW);
+                .retain(|_, row| row.held != Held::NONE || now.saturating_sub(row.since) < WINDOW);
             if self.rows.len() >= MAX_ROWS {
                 key.1 = None;
             }
         }
         let apart = key.1.is_some();
-        let row = self.rows.entry(key).or_insert_with(|| Row {
+        let row = self.rows.entry(key.clone()).or_insert_with(|| Row {
             metadata,
             subject: if apart { subject.clone() } else { Subject::default() },
             since: now,
             room: BURST,
-            held: 0,
+            held: Held::NONE,
             message: String::new(),
         });
         let more = row.turn(now);
@@ -117,18 +146,23 @@ impl Storm {
             row.room -= 1;
             Verdict::Write
         } else {
-            row.held += 1;
-            Verdict::Hold { first: row.held == 1 }
+            let first = row.held == Held::NONE;
+            *row.held.of(sink) += 1;
+            Verdict::Hold { first }
         };
-        (verdict, more)
+        (verdict, key, more)
+    }
+
+    /// One that was left out would have gone to this sink too.
+    pub(super) fn held_too(&mut self, key: &Key, sink: Sink) {
+        if let Some(row) = self.rows.get_mut(key) {
+            *row.held.of(sink) += 1;
+        }
     }
 
     /// Keeps the message of the first that was left out.
-    pub(super) fn describe(&mut self, metadata: &'static Metadata<'static>, subject: &Subject, message: String) {
-        let key = (metadata.callsite(), Some(subject.number()));
-        let together = (metadata.callsite(), None);
-        let key = if self.rows.contains_key(&key) { key } else { together };
-        if let Some(row) = self.rows.get_mut(&key) {
+    pub(super) fn describe(&mut self, key: &Key, message: String) {
+        if let Some(row) = self.rows.get_mut(key) {
             row.message = message;
         }
     }
@@ -198,16 +232,16 @@ mod tests {
             if n % 1_000 == 0 {
                 told.extend(storm.due(now));
             }
-            let (verdict, more) = storm.judge(place, &main, now);
+            let (verdict, key, more) = storm.judge(place, &main, now, Sink::Log);
             written += u64::from(verdict == Verdict::Write);
             if verdict == (Verdict::Hold { first: true }) {
-                storm.describe(place, &main, "broker not heard".to_owned());
+                storm.describe(&key, "broker not heard".to_owned());
             }
             told.extend(more);
         }
         told.extend(storm.due(secs(301)));
         assert_eq!(written, 10 + 4);
-        let counts: Vec<u64> = told.iter().map(|more| more.held).collect();
+        let counts: Vec<u64> = told.iter().map(|more| more.held.log).collect();
         assert_eq!(counts, [59_990, 59_999, 59_999, 59_999, 59_999]);
         assert_eq!(
             written + counts.iter().sum::<u64>(),
@@ -224,7 +258,7 @@ mod tests {
         assert!(storm.due(secs(362)).is_empty());
         assert_eq!(storm.rows(), 0);
         for _ in 0..BURST {
-            assert_eq!(storm.judge(place, &main, secs(400)).0, Verdict::Write);
+            assert_eq!(storm.judge(place, &main, secs(400), Sink::Log).0, Verdict::Write);
         }
     }
 
@@ -232,14 +266,18 @@ mod tests {
     fn what_is_about_others_or_comes_from_elsewhere_is_not_held() {
         let ([place, other], mut storm) = (places(), Storm::default());
         for _ in 0..1_000 {
-            storm.judge(place, &Subject::new("broker", "main"), secs(1));
+            storm.judge(place, &Subject::new("broker", "main"), secs(1), Sink::Log);
         }
         assert_eq!(
-            storm.judge(place, &Subject::new("broker", "second"), secs(1)).0,
+            storm
+                .judge(place, &Subject::new("broker", "second"), secs(1), Sink::Log)
+                .0,
             Verdict::Write
         );
         assert_eq!(
-            storm.judge(other, &Subject::new("broker", "main"), secs(1)).0,
+            storm
+                .judge(other, &Subject::new("broker", "main"), secs(1), Sink::Log)
+                .0,
             Verdict::Write
         );
     }
@@ -249,17 +287,20 @@ mod tests {
         let ([place, other], mut storm) = (places(), Storm::default());
         let mut written = 0;
         for n in 0..10_000 {
-            let (verdict, _) = storm.judge(place, &Subject::new("subject", &n.to_string()), secs(1));
+            let (verdict, ..) = storm.judge(place, &Subject::new("subject", &n.to_string()), secs(1), Sink::Log);
             written += u64::from(verdict == Verdict::Write);
         }
         assert_eq!(storm.rows(), MAX_ROWS + 1);
         assert_eq!(written, MAX_ROWS as u64 + u64::from(BURST));
-        assert_eq!(storm.judge(other, &Subject::default(), secs(1)).0, Verdict::Write);
+        assert_eq!(
+            storm.judge(other, &Subject::default(), secs(1), Sink::Log).0,
+            Verdict::Write
+        );
         let told = storm.finish(secs(2));
-        assert_eq!(told.iter().map(|more| more.held).sum::<u64>(), 10_000 - written);
+        assert_eq!(told.iter().map(|more| more.held.log).sum::<u64>(), 10_000 - written);
 
         // A window later there is room again.
-        let (verdict, _) = storm.judge(place, &Subject::new("subject", "new"), secs(120));
+        let (verdict, ..) = storm.judge(place, &Subject::new("subject", "new"), secs(120), Sink::Log);
         assert_eq!((verdict, storm.rows()), (Verdict::Write, 1));
     }
 
@@ -267,10 +308,15 @@ mod tests {
     fn what_was_left_out_is_told_at_the_end() {
         let ([place, _], mut storm) = (places(), Storm::default());
         for _ in 0..15 {
-            storm.judge(place, &Subject::default(), secs(1));
+            let (verdict, key, _) = storm.judge(place, &Subject::default(), secs(1), Sink::Log);
+            if verdict != Verdict::Write {
+                storm.held_too(&key, Sink::Otlp);
+            }
         }
+        storm.judge(place, &Subject::default(), secs(1), Sink::Otlp);
         let told = storm.finish(secs(6));
-        assert_eq!((told.len(), told[0].held, told[0].within), (1, 5, secs(5)));
+        let held = Held { log: 5, otlp: 6 };
+        assert_eq!((told.len(), told[0].held, told[0].within), (1, held, secs(5)));
         assert!(storm.finish(secs(6)).is_empty(), "once");
     }
 }

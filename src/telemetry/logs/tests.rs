@@ -35,7 +35,9 @@ fn logged(level: &str, what: impl FnOnce(&Logs)) -> Vec<String> {
         json: Lines::default().boxed(),
         journal: None,
     };
-    let (layer, logs) = assemble(level, sinks, (Output::Text, sink::own(lines.clone().boxed())));
+    let own = |lines: &Lines| sink::own(lines.clone().boxed());
+    let collector = Lines::default();
+    let (layer, logs) = assemble(level, sinks, (Output::Text, own(&lines)), own(&collector));
     tracing::subscriber::with_default(Registry::default().with(layer), || what(&logs));
     lines.0.lock().unwrap().clone()
 }
@@ -106,9 +108,72 @@ fn a_storm_leaves_a_few_lines_and_its_count_with_whom_it_is_about() {
     assert_eq!(lines.len(), 20 + 100 + 100 + 2);
 }
 
+/// As the layer of a collector: it writes what the limit lets through.
+struct Collector(Lines, Arc<dyn Limit>);
+
+impl<S: Subscriber> Layer<S> for Collector {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.1.lets_through(event) {
+            self.0.on_event(event, context);
+        }
+    }
+}
+
+/// What the log and a collector have, and how many lines were counted as left out.
+fn both(level: &str) -> ([usize; 2], [Vec<String>; 2], String) {
+    let [log, collector] = [Lines::default(), Lines::default()];
+    let own = |lines: &Lines| sink::own(lines.clone().boxed());
+    let sinks = Sinks {
+        text: log.clone().boxed(),
+        json: Lines::default().boxed(),
+        journal: None,
+    };
+    let (layer, logs) = assemble(level, sinks, (Output::Text, own(&log)), own(&collector));
+    let second = Collector(collector.clone(), logs.limit()).with_filter(LevelFilter::INFO);
+    tracing::subscriber::with_default(Registry::default().with(layer).with(second), || {
+        for n in 0..3_000 {
+            tracing::warn!(task = "sms.send", id = n, "task failed");
+        }
+        tracing::error!(task = "sms.send", "another");
+        logs.finish();
+    });
+    let taken = |lines: &Lines| lines.0.lock().unwrap().clone();
+    let (log, collector) = (taken(&log), taken(&collector));
+    let count = |lines: &[String]| {
+        let plain = lines.iter().filter(|line| line.contains("message=task failed"));
+        plain.count()
+    };
+    (
+        [count(&log), count(&collector)],
+        [log, collector],
+        format!("{:?}", logs.suppressed()),
+    )
+}
+
+#[test]
+fn a_line_that_is_held_back_is_held_back_everywhere_and_counted_once() {
+    let (plain, lines, suppressed) = both("info");
+    assert_eq!(plain, [10, 10]);
+    for lines in &lines {
+        assert_eq!(lines.len(), 10 + 1 + 1, "{lines:#?}");
+        assert!(lines[11].contains("… and 2,990 more in 1 s: task failed"), "{lines:#?}");
+        assert!(lines[11].contains("suppressed=2990"), "{lines:#?}");
+    }
+    assert!(suppressed.contains("2990"), "{suppressed}");
+}
+
+#[test]
+fn what_only_a_collector_is_to_have_is_told_to_it_alone() {
+    let (plain, [log, collector], suppressed) = both("error");
+    assert_eq!(plain, [0, 10]);
+    assert_eq!((log.len(), collector.len()), (1, 10 + 1 + 1), "{log:#?} {collector:#?}");
+    assert!(collector[11].contains("suppressed=2990"), "{collector:#?}");
+    assert!(suppressed.contains("2990"), "{suppressed}");
+}
+
 #[test]
 fn what_comes_behind_does_not_make_the_program_believe_that_somebody_listens() {
-    let (layer, _logs) = layer::<Registry>("warn");
+    let (layer, _logs) = layer::<Registry>("warn", &Otlp::default());
     // Asked of itself: what a callsite remembers is made of all subscribers of the process, those of the tests beside this one too.
     let subscriber = Registry::default().with(layer);
     assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::WARN));

@@ -8,6 +8,7 @@
 
 mod broker;
 mod celery;
+mod collector;
 mod elastic;
 mod elastic_node;
 mod flower;
@@ -31,6 +32,7 @@ pub use celery::{
     Pool, Worker, WorkerOptions, celery, control, finish_script, python, repository, run_script, send_tasks,
     start_script,
 };
+pub use collector::Collector;
 pub use elastic::{ElasticApi, ElasticFault, ElasticProxy, ElasticStandIn};
 pub use elastic_node::{ElasticNode, Product};
 pub use flower::Flower;

@@ -67,6 +67,12 @@ impl Drop for Commands {
 }
 
 impl Address {
+    /// Connects, signs in and selects the database, and leaves.
+    pub(in crate::brokers) async fn try_out(self) -> Result<(), BrokerError> {
+        let patience = self.command_timeout;
+        Commands::open(&Arc::new(self), patience).await.map(drop)
+    }
+
     /// What an error of the redis crate means.
     pub(super) fn what(&self, error: &RedisError) -> BrokerError {
         let text = self.without_secrets(&error.to_string());

@@ -109,6 +109,12 @@ impl Table for Config {
         self.way().map(drop)
     }
 
+    fn server(&self) -> Option<Url> {
+        Some(match self.way().ok()? {
+            Way::Webhook(url) | Way::Api { url, .. } => url,
+        })
+    }
+
     fn open(&self) -> Result<Arc<dyn Notifier>, OpenError> {
         let name = self.name().to_owned();
         Ok(match self.way()? {

@@ -92,6 +92,7 @@ impl Supervision {
             actor: post.kind.to_owned(),
         };
         drop(watch.meters.actor_restarts.get_or_create(&label));
+        let name = post.name();
         let spawned = arbiter.spawn_fn(move || {
             // There is nothing to restart yet: one that cannot even be made is given up at once.
             match catch_unwind(AssertUnwindSafe(make)) {
@@ -103,7 +104,11 @@ impl Supervision {
             }
         });
         if !spawned {
-            tracing::error!("an actor's thread has ended before the actor could start: restart Headcount");
+            tracing::error!(
+                actor = %name,
+                "an actor could not be started, because its thread has ended: what it does is not done; restart Headcount, and \
+                 please report this"
+            );
         }
         Addr::new(sender)
     }

@@ -46,7 +46,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
         let mut sent = send(&publication, tag, &mut line).await;
         if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
             tracing::warn!(
-                %error,
+                node = with.spec.hostname, %error,
                 "a task cannot be sent again by the way that it came, and goes to the node's own queue"
             );
             publication.to = queue.clone();
@@ -71,6 +71,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
         )
     {
         tracing::error!(
+            node = with.spec.hostname,
             id = result.id,
             state = result.state.as_str(),
             "the result of a task could not be stored, and is lost: who waits for it waits in vain; see to the result backend"

@@ -40,7 +40,7 @@ impl Hook for Log {
                     error = failure.repr(),
                     exception = failure.exc_type,
                     panic = failure.is_panic(),
-                    "task failed, and is not tried again"
+                    "task failed, and is not tried again: who waits for its result is told; see `error`, and send it again if it matters"
                 );
             }
             Signal::TaskRetry { call, failure, after } => tracing::warn!(
@@ -99,7 +99,7 @@ impl Hook for Log {
                 id,
                 after = parent_id,
                 why,
-                "a task that was to follow another one cannot be sent, and is lost"
+                "a task that was to follow another one cannot be sent, and is lost: mend what `why` says, and send it by hand if it matters"
             ),
         }
     }

@@ -64,7 +64,8 @@ impl Problem {
     }
 
     pub(super) fn store(error: &StoreError) -> Self {
-        tracing::error!(%error, "the store failed while a client asked, and the client was told so");
+        // Who has to see to a store that goes on failing hears of it from those who write to it.
+        tracing::warn!(%error, "the store failed while a client asked: the client was told so, and may ask again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actix_web::error::QueryPayloadError;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
@@ -36,6 +37,15 @@ impl Problem {
 
     pub(super) fn bad_request(detail: impl fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn query(error: &QueryPayloadError) -> Self {
+        match error {
+            QueryPayloadError::Deserialize(why) => {
+                Self::bad_request(format_args!("the query of the address cannot be read: {why}"))
+            }
+            other => Self::bad_request(other),
+        }
     }
 
     pub(super) fn unauthorized(detail: impl fmt::Display) -> Self {

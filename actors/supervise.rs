@@ -17,6 +17,7 @@ use actix::dev::ContextFut;
 use actix::dev::channel::channel;
 use actix::{Actor, Addr, ArbiterHandle, Context, Supervised};
 use compact_str::CompactString;
+use headcount_core::span::Span;
 use headcount_core::time::Mono;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -174,7 +175,7 @@ where
         let rest = FIRST_REST
             .saturating_mul(1 << (self.panics - 1).min(16))
             .min(LONGEST_REST);
-        tracing::error!(%actor, reason, ?rest, panic = true, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
+        tracing::error!(%actor, reason, rest = %Span::about(rest), panic = true, "the actor panicked, which is a mistake in Headcount: it starts anew from the store; please report the reason");
         self.watch.vitals.note(&actor, Vital::Restarting, false);
         self.rest = Some(Box::pin(tokio::time::sleep(rest)));
         true

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use headcount_core::node::{MAX_SCHEDULED, Signal};
+use headcount_core::span::Span;
 
 use crate::meters::node::{NodeRuntimeLabel, NodeTaskLabel};
 use crate::meters::{BrokerLabel, Meters};
@@ -49,7 +50,7 @@ impl Hook for Log {
                 id = call.id,
                 error = failure.repr(),
                 retries = call.retries,
-                ?after,
+                after = %Span::about(*after),
                 "task failed, and is tried again"
             ),
             Signal::TaskRevoked {

@@ -11,6 +11,7 @@ use headcount_core::detect::roster::Roster;
 use headcount_core::detect::session;
 use headcount_core::detect::table::WorkerTable;
 use headcount_core::detect::{BrokerState, Sight};
+use headcount_core::span::Span;
 use headcount_core::status::BrokerStatus;
 use headcount_core::time::{Mono, Now, Wall};
 use tokio::sync::watch;
@@ -270,7 +271,7 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
         };
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
-            broker = broker.name(), address = broker.address(), %error, retry_in = ?rest,
+            broker = broker.name(), address = broker.address(), %error, retry_in = %Span::about(rest),
             "the broker cannot be heard, trying again: does it run, can it be reached from here, is its user right?"
         );
         session.ended(error.to_string(), Clock.mono() + rest);

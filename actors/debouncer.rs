@@ -107,10 +107,7 @@ impl Debouncer {
                     actor.ready = true;
                     RECALL_EVERY
                 }
-                Err(error) => {
-                    tracing::error!(%error, ready = actor.ready, "the store does not say what has been told: nothing new is told until it does, trying again");
-                    RETRY
-                }
+                Err(_) => RETRY,
             };
             actor.recall_at = Clock.mono() + again;
             actor.work(context);
@@ -187,22 +184,25 @@ impl Debouncer {
             let done = store.tell(id, told.clone(), owed).await;
             (done, notice, told)
         };
-        context.spawn(telling.into_actor(self).map(|(done, notice, told), actor, context| match done {
-            Ok(()) => {
-                actor.busy = false;
-                actor.trace(&notice);
-                actor.was_told(notice.incident.id, told);
-                actor.work(context);
-            }
-            Err(error) => {
-                tracing::error!(%error, text = notice.text(), "a message cannot be put into the outbox, and is not sent until it can: trying again; see to the store");
-                actor.busy = false;
-                // Whether it is in the outbox after all, the store knows, as it knows everything that is pending.
-                actor.ready = false;
-                actor.pending.clear();
-                actor.recall_at = Clock.mono() + RETRY;
-            }
-        }));
+        context.spawn(
+            telling
+                .into_actor(self)
+                .map(|(done, notice, told), actor, context| match done {
+                    Ok(()) => {
+                        actor.busy = false;
+                        actor.trace(&notice);
+                        actor.was_told(notice.incident.id, told);
+                        actor.work(context);
+                    }
+                    Err(_) => {
+                        actor.busy = false;
+                        // Whether it is in the outbox after all, the store knows, as it knows everything that is pending.
+                        actor.ready = false;
+                        actor.pending.clear();
+                        actor.recall_at = Clock.mono() + RETRY;
+                    }
+                }),
+        );
     }
 
     /// Tells the tracer what is in the outbox. The first time, the root: all other spans of the incident hang on it.

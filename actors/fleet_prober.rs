@@ -129,13 +129,8 @@ impl FleetProber {
                 };
                 actor.begin(remembered);
             }
-            Err(error) => {
-                tracing::error!(
-                    fleet = %actor.with.spec.name, %error,
-                    "the store does not say what is remembered of the fleet: it is not judged until it does, trying again"
-                );
-                context.run_later(REMEMBER_EVERY, Self::recall);
-            }
+            // Not judged until the store says it.
+            Err(_) => drop(context.run_later(REMEMBER_EVERY, Self::recall)),
         }));
     }
 
@@ -406,15 +401,10 @@ impl FleetProber {
         };
         context.spawn(saving.into_actor(self).map(|(saved, workers, history), actor, _| {
             actor.saving = false;
-            match saved {
-                Ok(()) => {
-                    actor.kept = workers.unwrap_or_else(|| std::mem::take(&mut actor.kept));
-                    actor.kept_history = history.unwrap_or_else(|| std::mem::take(&mut actor.kept_history));
-                }
-                Err(error) => tracing::error!(
-                    fleet = %actor.with.spec.name, %error,
-                    "the store does not take what the fleet has learned, trying again: a restart would begin with what is older"
-                ),
+            // What the store did not take differs from what is kept, so it is tried again.
+            if saved.is_ok() {
+                actor.kept = workers.unwrap_or_else(|| std::mem::take(&mut actor.kept));
+                actor.kept_history = history.unwrap_or_else(|| std::mem::take(&mut actor.kept_history));
             }
         }));
     }

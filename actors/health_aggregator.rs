@@ -86,10 +86,7 @@ impl HealthAggregator {
                 }
                 actor.book = Some(IncidentBook::resume(incidents));
             }
-            Err(error) => {
-                tracing::error!(%error, "the store does not give the open incidents: nothing is told until it does, trying again");
-                context.run_later(RETRY, Self::recall);
-            }
+            Err(_) => drop(context.run_later(RETRY, Self::recall)),
         }));
     }
 
@@ -171,20 +168,23 @@ impl HealthAggregator {
             let incidents = changed.iter().map(|change| change.incident.clone()).collect();
             (store.save_incidents(incidents).await, changed)
         };
-        context.spawn(saving.into_actor(self).map(|(saved, changed), actor, context| match saved {
-            Ok(()) => {
-                actor.saving = false;
-                actor.story.stored(changed.iter().map(|change| &change.incident));
-                changed.into_iter().for_each(|change| note(&mut actor.unheard, change));
-                actor.pass_on();
-            }
-            Err(error) => {
-                tracing::error!(%error, "the store does not take an incident: it is told as soon as it does, trying again");
-                let newer = std::mem::replace(&mut actor.changed, changed);
-                newer.into_iter().for_each(|change| note(&mut actor.changed, change));
-                context.run_later(RETRY, |actor, _| actor.saving = false);
-            }
-        }));
+        context.spawn(
+            saving
+                .into_actor(self)
+                .map(|(saved, changed), actor, context| match saved {
+                    Ok(()) => {
+                        actor.saving = false;
+                        actor.story.stored(changed.iter().map(|change| &change.incident));
+                        changed.into_iter().for_each(|change| note(&mut actor.unheard, change));
+                        actor.pass_on();
+                    }
+                    Err(_) => {
+                        let newer = std::mem::replace(&mut actor.changed, changed);
+                        newer.into_iter().for_each(|change| note(&mut actor.changed, change));
+                        context.run_later(RETRY, |actor, _| actor.saving = false);
+                    }
+                }),
+        );
     }
 
     /// Offers the debouncer what it has not taken yet; what it does not take now is offered again at the next tick.

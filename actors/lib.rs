@@ -25,6 +25,7 @@ pub mod session;
 pub mod slack_notifier;
 pub mod stats_pipeline;
 pub mod stats_processor;
+pub mod store_watch;
 mod story;
 pub mod supervise;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use headcount_core::alert::{IncidentId, Notice, Turn};
+use headcount_core::span::Span;
 use headcount_core::time::{Mono, Wall};
 use headcount_core::trace::incident as story;
 use tokio::sync::oneshot;
@@ -118,7 +119,7 @@ enum Round {
     /// The channel wants to be left alone.
     Later(Option<Duration>),
     /// The store failed.
-    Store(StoreError),
+    Store,
 }
 
 impl SlackNotifier {
@@ -172,7 +173,7 @@ impl SlackNotifier {
         let resting = self.refused.keys().cloned().collect();
         let round = async move {
             match to_pay(&with, &shared).await {
-                Err(error) => Round::Store(error),
+                Err(_) => Round::Store,
                 Ok(_) if rests => Round::Tidied,
                 Ok(debts) => pay_all(&with, &shared, debts, resting).await,
             }
@@ -199,12 +200,11 @@ impl SlackNotifier {
                 self.failures = self.failures.saturating_add(1);
                 let wait = asked.unwrap_or(own);
                 self.rest(now + wait);
-                tracing::warn!(notifier, retry_in = ?wait, "the channel takes no messages now: they wait in the outbox, in order, trying again");
+                tracing::warn!(notifier, retry_in = %Span::about(wait), "the channel takes no messages now: they wait in the outbox, in order, trying again");
             }
-            Round::Store(error) => {
+            Round::Store => {
                 self.rest(now + FIRST_WAIT);
                 self.grown = true;
-                tracing::error!(notifier, %error, "the outbox in the store cannot be read or written: messages wait, trying again");
             }
         }
     }
@@ -268,7 +268,7 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
         }
         match pay(with, shared, &debt).await {
             Ok(outcome) => count(with, outcome),
-            Err(Unpaid::Store(error)) => return Round::Store(error),
+            Err(Unpaid::Store) => return Round::Store,
             Err(Unpaid::Channel(error)) => {
                 let text = debt.owed.notice.text();
                 match &error {
@@ -285,8 +285,8 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
                 if let NotifyError::Later { after: Some(after), .. } = &error {
                     shared.rest_until.set(Clock.mono() + *after);
                 }
-                if let Err(error) = with.store.unpaid(debt.id, error.to_string()).await {
-                    return Round::Store(error);
+                if with.store.unpaid(debt.id, error.to_string()).await.is_err() {
+                    return Round::Store;
                 }
                 match error {
                     NotifyError::Later { after, .. } => {
@@ -307,12 +307,12 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
 
 enum Unpaid {
     Channel(NotifyError),
-    Store(StoreError),
+    Store,
 }
 
 impl From<StoreError> for Unpaid {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+    fn from(_: StoreError) -> Self {
+        Self::Store
     }
 }
 

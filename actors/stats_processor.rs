@@ -89,8 +89,7 @@ impl StatsProcessor {
                     }
                     actor.save(context);
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the store does not take the counts of tasks: they are kept in memory, trying again");
+                Err(_) => {
                     actor.take(rollups);
                     context.run_later(RETRY, |actor, context| {
                         actor.saving = false;
@@ -127,7 +126,7 @@ impl StatsProcessor {
             if self.dropped == 0 {
                 tracing::error!(
                     most = MAX_WAITING,
-                    "the store has not taken the counts of tasks for long: further ones are lost until it does"
+                    "the store has not taken the counts of tasks for long: further ones are lost until it does; see to the store"
                 );
             }
             self.dropped += lost;
@@ -156,11 +155,8 @@ impl StatsProcessor {
             }
             Ok::<_, crate::ports::StoreError>(())
         };
-        context.spawn(cleaning.into_actor(self).map(|cleaned, actor, _| {
+        context.spawn(cleaning.into_actor(self).map(|_, actor, _| {
             actor.cleaning = false;
-            if let Err(error) = cleaned {
-                tracing::error!(%error, "the store does not delete what is too old: it grows, trying again in ten minutes");
-            }
         }));
     }
 }

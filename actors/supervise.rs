@@ -17,6 +17,7 @@ use actix::dev::ContextFut;
 use actix::dev::channel::channel;
 use actix::{Actor, Addr, ArbiterHandle, Context, Supervised};
 use compact_str::CompactString;
+use headcount_core::span::Span;
 use headcount_core::time::Mono;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -92,6 +93,7 @@ impl Supervision {
             actor: post.kind.to_owned(),
         };
         drop(watch.meters.actor_restarts.get_or_create(&label));
+        let name = post.name();
         let spawned = arbiter.spawn_fn(move || {
             // There is nothing to restart yet: one that cannot even be made is given up at once.
             match catch_unwind(AssertUnwindSafe(make)) {
@@ -103,7 +105,11 @@ impl Supervision {
             }
         });
         if !spawned {
-            tracing::error!("an actor's thread has ended before the actor could start: restart Headcount");
+            tracing::error!(
+                actor = %name,
+                "an actor could not be started, because its thread has ended: what it does is not done; restart Headcount, and \
+                 please report this"
+            );
         }
         Addr::new(sender)
     }
@@ -170,7 +176,7 @@ where
             .saturating_mul(1 << (self.panics - 1).min(16))
             .min(LONGEST_REST);
         // Where it was and why has been told when it happened (`edge/sentry/panics.rs`).
-        tracing::warn!(%actor, reason, ?rest, "the actor starts anew from the store after its panic, as soon as it has rested");
+        tracing::warn!(%actor, reason, rest = %Span::about(rest), "the actor starts anew from the store after its panic, as soon as it has rested");
         self.watch.vitals.note(&actor, Vital::Restarting, false);
         self.rest = Some(Box::pin(tokio::time::sleep(rest)));
         true

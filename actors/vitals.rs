@@ -116,6 +116,11 @@ pub(crate) fn on_duty(duty: Rc<Duty>) -> OnDuty {
     OnDuty(ON_DUTY.with(|now| now.replace(Some(duty))))
 }
 
+/// Until what is returned is dropped, what is told on this thread is told in nobody's name.
+pub(crate) fn off_duty() -> OnDuty {
+    OnDuty(ON_DUTY.with(RefCell::take))
+}
+
 /// Ends a duty when it is dropped; whoever was at work before is again.
 pub(crate) struct OnDuty(Option<Rc<Duty>>);
 

@@ -390,8 +390,8 @@ Examples:
   headcount stats status --config headcount.toml
   headcount stats status --config headcount.toml --json
 
-Reads the state that is kept in MongoDB, so no daemon is needed. LAG is how many documents are still to be \
-read, BEHIND how old the oldest of these is.")]
+Reads the state that is kept in MongoDB, so no daemon is needed. DOCUMENTS is how many have been read, of which a \
+backfill reads some again; LAG is how many are still to be read, BEHIND how old the oldest of these is.")]
     Status(StatsStatus),
 }
 

@@ -30,6 +30,7 @@ use headcount_actors::ports::{
 };
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
+use headcount_actors::store_watch::StoreWatch;
 use headcount_actors::supervise::{Post, Supervision};
 use headcount_actors::vitals::Vitals;
 use headcount_core::alert::Kind;
@@ -183,7 +184,7 @@ async fn keep_running(
                     Ok(Err(problems)) => {
                         tracing::error!("the configuration was read again and is refused; the old one stays: mend it, and reload again\n{problems}");
                     }
-                    Err(error) => tracing::error!(%error, "reading the configuration failed; the old one stays: reload again"),
+                    Err(error) => tracing::error!(%error, "reading the configuration failed, which is a mistake in Headcount: the old one stays; reload again, and please report it"),
                 },
             }
         };
@@ -270,7 +271,7 @@ impl House {
         let listener = http::bind(settings.server.listen)?;
         let listens = listener.local_addr()?;
         let opened = store::open_all(&settings.store)?;
-        let (store, job_store) = (opened.store, opened.jobs);
+        let store = opened.store;
         let remembered = store.load().await?;
         let sites = open_brokers(settings)?;
         let addresses = addresses(&sites);
@@ -287,6 +288,9 @@ impl House {
             );
         }
 
+        // What fails from now on is tried again.
+        let watch = StoreWatch::new(opened.address);
+        let (store, job_store) = (watch.store(store), watch.jobs(opened.jobs));
         let vitals = Vitals::default();
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),

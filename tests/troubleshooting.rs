@@ -1,48 +1,127 @@
-//! The messages that docs/troubleshooting.md quotes are those of the program, at the levels that it says.
+//! docs/troubleshooting.md and the source say the same: each error that the program can log is in the document, word for word,
+//! and each message that the document quotes is one of the program's, at that level.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 const PAGE: &str = include_str!("../docs/troubleshooting.md");
 
-/// All source of the program, as one text in which a literal that goes on over several lines is one.
-fn source() -> String {
-    fn read(dir: &Path, all: &mut String) {
+/// A level and a message; what differs each time is `…`.
+type Said = (String, String);
+
+/// All that the program logs at ERROR and WARN, but for its tests.
+fn in_the_source() -> BTreeSet<Said> {
+    fn read(dir: &Path, all: &mut BTreeSet<Said>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && path.file_name().is_some_and(|name| name != "tests") {
                 read(&path, all);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let mut pieces = text.split("\\\n");
-                all.push_str(pieces.next().unwrap_or_default());
-                pieces.for_each(|piece| all.push_str(piece.trim_start()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+                let tokens: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
+                collect(tokens, all, &path);
             }
         }
     }
-    let (root, mut all) = (Path::new(env!("CARGO_MANIFEST_DIR")), String::new());
+    let (root, mut all) = (Path::new(env!("CARGO_MANIFEST_DIR")), BTreeSet::new());
     read(&root.join("src"), &mut all);
     read(&root.join("actors"), &mut all);
     all
 }
 
-#[test]
-fn each_message_that_it_quotes_is_in_the_source_at_that_level() {
-    let source = source();
-    let rows = PAGE.lines().filter_map(|line| {
-        let (level, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
-        Some((level, rest.split_once("` |")?.0))
-    });
-    let mut rows = rows.peekable();
-    assert!(rows.peek().is_some());
-    for (level, message) in rows {
-        let literal = format!("\"{message}");
-        let at = source
-            .find(&literal)
-            .unwrap_or_else(|| panic!("no message in the source begins: {message}"));
-        let (_, call) = source[..at].rsplit_once("tracing::").unwrap();
-        let macro_name = call.split('!').next().unwrap();
-        assert_eq!(macro_name.to_uppercase(), level, "{message}");
+/// Finds `tracing::error!(…)` and `tracing::warn!(…)`, and leaves out what is for tests.
+fn collect(tokens: TokenStream, all: &mut BTreeSet<Said>, path: &Path) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let word = |at: usize| tokens.get(at).map(ToString::to_string).unwrap_or_default();
+    let mut of_a_test = false;
+    for (at, token) in tokens.iter().enumerate() {
+        if word(at) == "#" && word(at + 1).replace(' ', "") == "[cfg(test)]" {
+            of_a_test = true;
+        }
+        if word(at) == ";" {
+            of_a_test = false;
+        }
+        let TokenTree::Group(group) = token else { continue };
+        let (name, bang) = (word(at.wrapping_sub(2)), word(at.wrapping_sub(1)));
+        let level = match name.as_str() {
+            "error" | "warn" if bang == "!" => Some(name.to_uppercase()),
+            _ => None,
+        };
+        if let Some(level) = level {
+            let arguments: Vec<TokenTree> = group.stream().into_iter().collect();
+            all.extend(message(&arguments, path).map(|message| (level, message)));
+        } else if !of_a_test {
+            collect(group.stream(), all, path);
+        }
+        if group.delimiter() == Delimiter::Brace {
+            of_a_test = false;
+        }
     }
+}
+
+/// The message of a call: the one text that stands by itself among its arguments, with `…` for each value in it.
+fn message(arguments: &[TokenTree], path: &Path) -> Option<String> {
+    let mut messages = arguments
+        .split(|token| token.to_string() == ",")
+        .filter_map(|argument| match argument {
+            [TokenTree::Literal(literal)] => syn::parse_str::<syn::LitStr>(&literal.to_string()).ok(),
+            _ => None,
+        });
+    let format = messages.next()?.value();
+    assert!(
+        messages.next().is_none(),
+        "{}: which is the message? {format}",
+        path.display()
+    );
+    let mut said = String::new();
+    let mut rest = format.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        said.push_str(before);
+        said.push('…');
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    said.push_str(rest);
+    Some(said.replace('\n', " "))
+}
+
+/// The rows of the document's tables: level and message.
+fn in_the_document() -> BTreeSet<Said> {
+    let row = |line: &str| {
+        let (level, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+        let (message, _) = rest.split_once("` | ")?;
+        // Two backticks, and perhaps a space, stand around a message that has some itself.
+        let message = message.trim_matches('`').trim();
+        let level = ["ERROR", "WARN"].into_iter().find(|known| *known == level)?;
+        Some((level.to_owned(), message.to_owned()))
+    };
+    PAGE.lines().filter_map(row).collect()
+}
+
+#[test]
+fn each_error_is_in_the_document_and_each_quote_in_the_source() {
+    let (source, document) = (in_the_source(), in_the_document());
+    assert!(
+        source.len() > 80 && document.len() > 40,
+        "{} and {}",
+        source.len(),
+        document.len()
+    );
+    let tell = |set: Vec<&Said>| -> String {
+        set.iter()
+            .map(|(level, message)| format!("\n  {level} {message}"))
+            .collect()
+    };
+    let missing = source
+        .iter()
+        .filter(|said| said.0 == "ERROR" && !document.contains(said));
+    let missing = tell(missing.collect());
+    assert!(missing.is_empty(), "docs/troubleshooting.md has no row for{missing}");
+    let made_up = tell(document.difference(&source).collect());
+    assert!(
+        made_up.is_empty(),
+        "no source logs what docs/troubleshooting.md quotes:{made_up}"
+    );
 }

@@ -11,14 +11,13 @@ use super::deliver::superseded;
 use super::job::Job;
 use super::{JobScheduler, LEASE, RETRY, Sending};
 use crate::meters::JobLabel;
-use crate::ports::StoreError;
 use crate::ports::jobs::Claimed;
 
 /// How far the slots of one job were settled.
 struct Settled {
     runs: Vec<Run>,
     upto: Option<Wall>,
-    failed: Option<StoreError>,
+    failed: bool,
 }
 
 impl JobScheduler {
@@ -36,13 +35,12 @@ impl JobScheduler {
                         }
                         actor.tick(context);
                     }
-                    Err(error) => actor.retry(at, &error, context),
+                    Err(_) => Self::retry(at, context),
                 }),
         );
     }
 
-    fn retry(&mut self, at: usize, error: &StoreError, context: &mut Context<Self>) {
-        tracing::error!(%error, "the store does not take the claims of jobs: they run late, as soon as it does, trying again");
+    fn retry(at: usize, context: &mut Context<Self>) {
         context.run_later(RETRY, move |actor, _| {
             if let Some(desk) = actor.desks.get_mut(at) {
                 (desk.busy, desk.looked) = (false, false);
@@ -72,7 +70,7 @@ impl JobScheduler {
             let mut settled = Settled {
                 runs: Vec::new(),
                 upto: None,
-                failed: None,
+                failed: false,
             };
             for claim in job.claims(&due, &owner, now, now + LEASE) {
                 let (slot, run) = (claim.run.slot, claim.run.clone());
@@ -88,8 +86,8 @@ impl JobScheduler {
                         tracing::warn!(job = %run.job, open, "a slot of the job is skipped, as `overlap` of the [[job]] says: runs of it are still under way");
                         meters.jobs.count_skipped(&run);
                     }
-                    Err(error) => {
-                        settled.failed = Some(error);
+                    Err(_) => {
+                        settled.failed = true;
                         return settled;
                     }
                 }
@@ -105,13 +103,10 @@ impl JobScheduler {
                 actor.supersede(at, context);
                 actor.send(at, run, context);
             }
-            match settled.failed {
-                Some(error) => actor.retry(at, &error, context),
-                None => {
-                    if let Some(desk) = actor.desks.get_mut(at) {
-                        desk.busy = false;
-                    }
-                }
+            if settled.failed {
+                Self::retry(at, context);
+            } else if let Some(desk) = actor.desks.get_mut(at) {
+                desk.busy = false;
             }
         }));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use headcount_core::celery::task::{Destination, TaskMessage};
 use headcount_core::schedule::{News, Run, Word};
+use headcount_core::span::Span;
 use headcount_core::time::Wall;
 use tokio::sync::watch;
 
@@ -69,7 +70,7 @@ async fn send(
                 Some(error) => format!("could not be sent in time: {error}"),
                 None => "it was too late to send it".to_owned(),
             };
-            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent, and will not be: the run has expired; the next slot runs as planned");
+            tracing::error!(job = %run.job, id = %run.id, why, "a job's task was not sent, and will not be: the run has expired, and the next slot runs as planned; mend what `why` says, and send it by hand if it matters");
             return Some(News::new(run.id.clone(), Word::Expired, now).because(why));
         }
         line.precedence.asked.set(true);
@@ -88,7 +89,7 @@ async fn send(
         };
         let rest = rest.min(until.since(Clock.now().wall));
         tracing::warn!(
-            job = %run.job, broker = sender.broker(), %error, retry_in = ?rest,
+            job = %run.job, broker = sender.broker(), %error, retry_in = %Span::about(rest),
             "a job's task cannot be sent, trying again until it expires"
         );
         failure = Some(error);

@@ -19,18 +19,9 @@ impl JobScheduler {
         };
         context.spawn(adopting.into_actor(self).map(|adopted, actor, context| {
             let noted = actor.newsroom.noted();
-            match adopted {
-                Ok(runs) => {
-                    for run in runs.into_iter().filter(|run| !noted.contains(&run.id)) {
-                        actor.take_over(run, context);
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(
-                        %error,
-                        "the store does not renew the claims of jobs: another Headcount may take them over, trying again"
-                    );
-                }
+            let runs = adopted.into_iter().flatten();
+            for run in runs.filter(|run| !noted.contains(&run.id)) {
+                actor.take_over(run, context);
             }
         }));
     }

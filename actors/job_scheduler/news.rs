@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use compact_str::CompactString;
 use headcount_core::schedule::{News, Run, RunState, Word};
+use headcount_core::span::Span;
 use headcount_core::time::Wall;
 use headcount_core::trace;
 
@@ -75,7 +76,7 @@ impl JobScheduler {
             let oldest = self.newsroom.writing;
             self.newsroom.waiting.remove(oldest);
             tracing::error!(
-                "the store has not taken the news of jobs for long: the oldest are lost, and what became of some runs is not known"
+                "the store has not taken the news of jobs for long: the oldest are lost, and what became of some runs is not known; see to the store"
             );
         }
         self.newsroom.waiting.push_back(news);
@@ -107,8 +108,7 @@ impl JobScheduler {
                 actor.write(context);
                 actor.leave();
             }
-            Err(error) => {
-                tracing::error!(%error, "the store does not take what was heard of jobs: it is kept in memory, trying again");
+            Err(_) => {
                 context.run_later(RETRY, |actor, context| {
                     actor.newsroom.writing = 0;
                     actor.write(context);
@@ -144,14 +144,12 @@ impl JobScheduler {
         let looking = async move {
             let mut lost = Vec::new();
             for (job, before, after) in asked {
-                match store.silent(&job, before, MAX_SILENT).await {
-                    Ok(runs) => lost.extend(runs.into_iter().map(|run| {
-                        News::new(run.id, Word::Lost, now).because(format!("nothing was heard of it for {after:?}"))
-                    })),
-                    Err(error) => {
-                        tracing::error!(%error, job, "the store does not show the job's silent runs: they stay open, trying again")
-                    }
-                }
+                // Where the store fails they stay open, and are looked for again.
+                let runs = store.silent(&job, before, MAX_SILENT).await.into_iter().flatten();
+                lost.extend(runs.map(|run| {
+                    let why = format!("nothing was heard of it for {}", Span::about(after));
+                    News::new(run.id, Word::Lost, now).because(why)
+                }));
             }
             lost
         };
@@ -172,9 +170,13 @@ fn tell(run: &Run) {
             let exception = why
                 .and_then(|why| why.split(": ").next())
                 .filter(|class| !class.contains(' '));
-            tracing::error!(%job, %id, state, why, exception, "a job has failed");
+            tracing::error!(%job, %id, state, why, exception, "a job has failed: its next slot runs as planned; see `why`, and the log of who ran it");
         }
-        RunState::Lost => tracing::error!(%job, %id, state, why, "a job's run is lost sight of"),
+        RunState::Lost => tracing::error!(
+            %job, %id, state, why,
+            "a job's run is given up, since nothing was heard of it for `lost_after`: its next slot runs as planned; see whether its \
+             worker lives, and sends task events (-E)"
+        ),
         other => tracing::info!(%job, %id, state, why, "the job's run {}", became(other)),
     }
 }

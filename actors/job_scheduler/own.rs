@@ -22,8 +22,7 @@ const ONLY: RunId = RunId(0);
 pub(super) async fn run(task: &SharedTask, job: &Job, run: &Run, with: &Scheduling) -> News {
     let began = Clock.now();
     let started = News::new(run.id.clone(), Word::Started, began.wall);
-    while let Err(error) = with.store.hear(vec![started.clone()]).await {
-        tracing::error!(%error, job = %run.job, "the store does not take that a job begins: it waits for it, trying again");
+    while with.store.hear(vec![started.clone()]).await.is_err() {
         sleep(RETRY).await;
     }
     let spec = task.spec();

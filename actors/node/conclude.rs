@@ -41,16 +41,16 @@ enum Sent {
 
 /// Brings a call to its end.
 pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut line: watch::Receiver<Line>) {
-    let tag = conclusion.settle.map(|(tag, _)| tag);
+    let (tag, node) = (conclusion.settle.map(|(tag, _)| tag), with.spec.hostname.as_str());
     for mut publication in conclusion.send {
-        let mut sent = send(&publication, tag, &mut line).await;
+        let mut sent = send(&publication, tag, node, &mut line).await;
         if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
             tracing::warn!(
-                %error,
+                node, %error,
                 "a task cannot be sent again by the way that it came, and goes to the node's own queue"
             );
             publication.to = queue.clone();
-            sent = send(&publication, tag, &mut line).await;
+            sent = send(&publication, tag, node, &mut line).await;
         }
         match sent {
             Sent::Yes => {}
@@ -66,11 +66,12 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
     }
     if let Some(result) = conclusion.result
         && !matches!(
-            timeout(RESULT_FOR, store(&result, &with.results, &mut line)).await,
+            timeout(RESULT_FOR, store(&result, &with.results, node, &mut line)).await,
             Ok(true)
         )
     {
         tracing::error!(
+            node,
             id = result.id,
             state = result.state.as_str(),
             "the result of a task could not be stored, and is lost: who waits for it waits in vain; see to the result backend"
@@ -92,7 +93,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
 }
 
 /// Sends it, in whichever session stands, until the broker has it or it is clear that it will not.
-async fn send(publication: &Publication, tag: Option<Tag>, line: &mut watch::Receiver<Line>) -> Sent {
+async fn send(publication: &Publication, tag: Option<Tag>, node: &str, line: &mut watch::Receiver<Line>) -> Sent {
     let (mut patience, mut refusals) = (SEND_FOR, 0);
     loop {
         let open = line.wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
@@ -123,22 +124,22 @@ async fn send(publication: &Publication, tag: Option<Tag>, line: &mut watch::Rec
         if refusals >= REFUSALS || patience.is_zero() {
             return Sent::Never(error);
         }
-        tracing::warn!(%error, "what follows a task could not be sent; trying again, and the task is settled when it is");
+        tracing::warn!(node, %error, "what follows a task could not be sent; trying again, and the task is settled when it is");
         sleep(AGAIN).await;
     }
 }
 
 /// Whether it is stored.
-async fn store(result: &TaskResult, results: &Results, line: &mut watch::Receiver<Line>) -> bool {
+async fn store(result: &TaskResult, results: &Results, node: &str, line: &mut watch::Receiver<Line>) -> bool {
     match results {
         Results::Nowhere => true,
         Results::Rpc => match result.reply() {
-            Some(reply) => matches!(send(&reply, None, line).await, Sent::Yes),
+            Some(reply) => matches!(send(&reply, None, node, line).await, Sent::Yes),
             None => true,
         },
         Results::Store(store) => {
             while let Err(error) = store.store(result).await {
-                tracing::warn!(%error, id = result.id, "the result of a task could not be stored; trying again");
+                tracing::warn!(node, %error, id = result.id, "the result of a task could not be stored; trying again");
                 sleep(AGAIN).await;
             }
             true

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use headcount_core::node::{MAX_SCHEDULED, Signal};
+use headcount_core::span::Span;
 
 use crate::meters::node::{NodeRuntimeLabel, NodeTaskLabel};
 use crate::meters::{BrokerLabel, Meters};
@@ -43,7 +44,7 @@ impl Hook for Log {
                     error = failure.repr(),
                     exception = failure.exc_type,
                     panic = failure.is_panic(),
-                    "task failed, and is not tried again"
+                    "task failed, and is not tried again: who waits for its result is told; see `error`, and send it again if it matters"
                 );
             }
             Signal::TaskRetry { call, failure, after } => tracing::warn!(
@@ -52,7 +53,7 @@ impl Hook for Log {
                 id = call.id,
                 error = failure.repr(),
                 retries = call.retries,
-                ?after,
+                after = %Span::about(*after),
                 "task failed, and is tried again"
             ),
             Signal::TaskRevoked {
@@ -102,7 +103,7 @@ impl Hook for Log {
                 id,
                 after = parent_id,
                 why,
-                "a task that was to follow another one cannot be sent, and is lost"
+                "a task that was to follow another one cannot be sent, and is lost: mend what `why` says, and send it by hand if it matters"
             ),
         }
     }

@@ -104,7 +104,7 @@ impl Runs {
                 }
                 // Those who watch neither panic nor are they ended while this lives.
                 Some(Err(error)) => {
-                    tracing::error!(%error, "a run of a task was lost sight of: this is a mistake in Headcount, please report it; the message comes again after a restart")
+                    tracing::error!(%error, "a run of a task was lost sight of: its message comes again after a restart; this is a mistake in Headcount, please report it")
                 }
                 None => std::future::pending().await,
             }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use headcount_core::node::MAX_SCHEDULED;
+use headcount_core::span::Span;
 use headcount_core::time::Mono;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -146,7 +147,7 @@ impl Sessions {
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
             broker = self.broker.name(), address = self.broker.address(), node = self.joining.hostname, %error,
-            retry_in = ?rest, "the node has not joined, and takes no tasks until it has: trying again"
+            retry_in = %Span::about(rest), "the node has not joined, and takes no tasks until it has: trying again"
         );
         Event::Ended
     }

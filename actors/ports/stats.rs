@@ -107,7 +107,7 @@ pub struct Standing {
     pub parts_done: u64,
     /// Parts, the tail among them, that somebody holds now.
     pub parts_held: u64,
-    /// Documents that have been read.
+    /// Documents that have been read: once more for each time that they were counted anew.
     pub documents: u64,
     /// Documents that are still to be read: an estimate in the backlog, in the tail exact up to a bound and an estimate beyond.
     pub lag_documents: u64,

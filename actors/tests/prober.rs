@@ -9,6 +9,7 @@ use super::support::broker::{Asking, FakeBroker, Truth};
 use super::support::site::Site;
 use super::support::store::{FakeStore, Fate};
 use super::support::{World, age, live, pass, secs, until};
+use crate::store_watch::{Harm, PATIENCE, Said};
 
 const THREE: [&str; 3] = ["sms@h1", "sms@h2", "sms@h3"];
 
@@ -214,5 +215,41 @@ fn sight_arrives_also_after_a_panic_in_blindness() {
         assert_eq!(site.state(), Some(FleetState::Unknown));
         broker.state().canary = true;
         until("well", || site.state() == Some(FleetState::Healthy)).await;
+    });
+}
+
+/// A full disk: three fleets want to write, each every 2 s. It is one error, of no fleet, once it lasts.
+#[test]
+fn a_store_that_goes_on_failing_is_one_error_for_all_fleets() {
+    live(async {
+        let broker = FakeBroker::new(&["sms@h1", "mail@h1", "web@h1"]);
+        let site = Site::new(&broker);
+        let end = age() + secs(300);
+        site.store
+            .fare(move |_, _| if age() < end { Fate::Fails } else { Fate::Works });
+        let said = || site.store_watch.said.lock().unwrap().clone();
+        until("it is said that it fails", || !said().is_empty()).await;
+        assert_eq!(said(), [(Said::Begins(Harm::Unlearned), None)]);
+        pass(PATIENCE.saturating_sub(secs(5))).await;
+        assert_eq!(said().len(), 1, "not yet: {:?}", said());
+        until("it is said that it goes on", || said().len() > 1).await;
+        let failed = site
+            .store
+            .calls()
+            .iter()
+            .filter(|call| **call == "save_workers")
+            .count();
+        assert!(failed > 30, "of three fleets: {failed}");
+        pass(secs(300)).await;
+        let said = said();
+        let [_, (Said::Lasts(lasted, harms), None), (Said::Over(whole), None)] = &said[..] else {
+            panic!("{said:?}");
+        };
+        assert!(*whole > secs(290) && *whole < secs(310), "{whole:?}");
+        assert!(*lasted >= PATIENCE && *lasted < PATIENCE + secs(5), "{lasted:?}");
+        assert_eq!(harms, &[Harm::Unlearned]);
+        for fleet in ["sms", "mail", "web"] {
+            assert_eq!(site.store.workers_of(fleet).len(), 1, "{fleet}");
+        }
     });
 }

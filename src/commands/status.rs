@@ -146,7 +146,12 @@ impl Client {
             request = request.json(body);
         }
         let response = request.send().await.map_err(|error| {
-            let why = chain(&error.without_url());
+            let (connects, error) = (error.is_connect(), error.without_url());
+            // Of what is behind a failed connection only the last says anything: that it was refused.
+            let why = match causes(&error).last() {
+                Some(last) if connects => format!("cannot connect: {last}"),
+                _ => chain(&error),
+            };
             CommandError::Failed(format!(
                 "no daemon answers at {} ({why}); is `headcount run` running there?",
                 self.url
@@ -179,6 +184,9 @@ impl Client {
 
 /// An error with its causes: reqwest's own words stop before the reason.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = &dyn std::error::Error> {
+    std::iter::successors(Some(error), |error| error.source())
 }

@@ -103,6 +103,12 @@ impl Spot<'_> {
         self.mistakes.iter().any(|(_, under, _)| under.starts_with(&self.path))
     }
 
+    /// Whether something has already been said about a key, or about anything in it.
+    pub(super) fn has_mistakes_under(&self, key: &str) -> bool {
+        let path: Vec<String> = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        self.mistakes.iter().any(|(_, under, _)| under.starts_with(&path))
+    }
+
     /// Reports an unusable name.
     pub(super) fn check_name(&mut self, key: &str, name: &str) {
         let sound = !name.is_empty()

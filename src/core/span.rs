@@ -34,6 +34,24 @@ impl Span {
         Self::from_millis(secs.saturating_mul(1_000))
     }
 
+    /// A duration as exactly as people want to read it: to the second from one on, to the minute from two on, and to the
+    /// hour from two on.
+    pub const fn about(exact: Duration) -> Self {
+        let millis = exact.as_millis();
+        let step = match millis {
+            0..1_000 => 1,
+            1_000..120_000 => 1_000,
+            120_000..7_200_000 => 60_000,
+            _ => 3_600_000,
+        };
+        let rounded = (millis + step / 2) / step * step;
+        if rounded > Self::MAX.0 as u128 {
+            Self::MAX
+        } else {
+            Self(rounded as u64)
+        }
+    }
+
     /// The same as the standard library has it.
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.0)
@@ -163,6 +181,24 @@ mod tests {
         }
         assert_eq!("90s".parse::<Span>().unwrap().to_string(), "90s");
         assert_eq!("120s".parse::<Span>().unwrap().to_string(), "2m");
+    }
+
+    #[test]
+    fn a_measured_one_is_rounded_for_people() {
+        for (secs, text) in [
+            (0.0, "0s"),
+            (0.212_4, "212ms"),
+            (1.449, "1s"),
+            (5.017_407_469, "5s"),
+            (59.6, "1m"),
+            (91.2, "91s"),
+            (5_399.0, "90m"),
+            (3_630.0, "61m"),
+            (90_000.0, "25h"),
+            (1e12, "3650d"),
+        ] {
+            assert_eq!(Span::about(Duration::from_secs_f64(secs)).to_string(), text, "{secs}");
+        }
     }
 
     #[test]

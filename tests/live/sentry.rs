@@ -198,7 +198,7 @@ fn a_sentry_that_hangs_and_one_that_is_turned_off() {
     let before = sentry.requests();
     headcount
         .process()
-        .wait_line("a job has failed\",\"job\":\"worse\"", PATIENCE);
+        .wait_line("and the log of who ran it\",\"job\":\"worse\"", PATIENCE);
     assert!(headcount.sigterm().success());
     assert_eq!(sentry.requests(), before);
     read(&sentry, &["arg-secret", sentry.key()]);

@@ -22,11 +22,13 @@ use crate::fleets::{FleetDirectory, StartProber};
 use crate::messages::{BrokerReported, FleetReported, TasksCounted};
 use crate::meters::BrokerLabel;
 use crate::ports::traces::NoTracer;
+use crate::store_watch::StoreWatch;
 use crate::supervise::Post;
 
 pub(in crate::tests) struct Site {
     pub(in crate::tests) watch: Watch,
     pub(in crate::tests) store: Arc<FakeStore>,
+    pub(in crate::tests) store_watch: Arc<StoreWatch>,
     pub(in crate::tests) sight: watch::Receiver<Sight>,
     pub(in crate::tests) brokers: Tape<BrokerReported>,
     pub(in crate::tests) directory: FleetDirectory,
@@ -44,6 +46,7 @@ impl Site {
     /// With a store of its own, and a prober in whose mailbox so many messages can wait.
     pub(in crate::tests) fn with(broker: &Arc<FakeBroker>, store: Arc<FakeStore>, mailbox: usize) -> Self {
         let watch = Watch::new();
+        let store_watch = StoreWatch::new("a test");
         let (to_fleets, fleets) = Recorder::start();
         let (to_brokers, brokers) = Recorder::start();
         let (to_stats, _) = Recorder::<TasksCounted>::start();
@@ -58,7 +61,7 @@ impl Site {
                 sight: seen.clone(),
                 ledger: ledger.clone(),
                 aggregator: to_fleets.recipient(),
-                store: store.clone(),
+                store: store_watch.store(store.clone()),
                 meters: watch.meters.clone(),
                 tracer: Arc::new(NoTracer),
             };
@@ -94,6 +97,7 @@ impl Site {
         Self {
             watch,
             store,
+            store_watch,
             sight: seen,
             brokers,
             directory,

@@ -57,6 +57,29 @@ fn each_mistake_has_its_place() {
         assert!(problems.contains(place), "{to}: {problems}");
         assert!(!problems.contains("s3cret"), "{problems}");
     }
+    // All of them at once, whether a value cannot be read, a key is missing, or they contradict each other.
+    let many = GOOD
+        .replacen("\"1m\"", "\"7m\"", 1)
+        .replacen("time = \"at\"\n", "lease = \"1ms\"\n", 1)
+        .replacen("app.clicks\"", "app\"", 1)
+        .replacen("n = \"count\"", "campaign = \"count\"\n_id = \"count\"", 1)
+        .replacen("elasticsearch+http", "http", 1);
+    let problems = read_with(&many, &variables(&[])).unwrap_err();
+    let keys: Vec<&str> = problems.list.iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "stats[0].time",
+        "stats[0].source",
+        "stats[0].lease",
+        "stats[0].bucket",
+        "stats[0].sinks[1]",
+        "stats[0].measures.campaign",
+        "stats[0].measures._id",
+    ];
+    assert_eq!(keys, expected, "{problems}");
+    assert!(
+        problems.to_string().contains("stats[0].time: this key is required"),
+        "{problems}"
+    );
     let twice = format!("{GOOD}\n{GOOD}");
     let problems = read_with(&twice, &variables(&[])).unwrap_err().to_string();
     assert!(

@@ -75,17 +75,18 @@ impl Plan {
     /// Works out what is to be kept.
     ///
     /// # Errors
-    /// The names contradict each other, or there are too many.
+    /// All that is wrong: the names contradict each other, or there are too many.
     pub fn new<'m>(
         group_by: &[Field],
         measures: impl IntoIterator<Item = (&'m str, &'m Measure)>,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, Vec<PlanError>> {
+        let mut wrong = Vec::new();
         if group_by.len() > MAX_FIELDS {
-            return Err(PlanError::ManyFields(group_by.len()));
+            wrong.push(PlanError::ManyFields(group_by.len()));
         }
         for (place, field) in group_by.iter().enumerate() {
             if let Some(other) = group_by.iter().take(place).find(|other| overlap(field, other)) {
-                return Err(PlanError::Overlap(other.clone(), field.clone()));
+                wrong.push(PlanError::Overlap(other.clone(), field.clone()));
             }
         }
         let mut plan = Self {
@@ -97,19 +98,21 @@ impl Plan {
         for (name, measure) in measures {
             if let Some(why) = plan.wrong_name(name) {
                 let name = name.chars().take(MAX_NAME).collect();
-                return Err(PlanError::Name { name, why });
+                wrong.push(PlanError::Name { name, why });
             }
             let output = plan.output(measure);
             plan.outputs.push((name.to_compact_string(), output));
         }
         match plan.outputs.len() {
-            0 => Err(PlanError::NoMeasure),
-            count if count > MAX_MEASURES => Err(PlanError::ManyMeasures(count)),
-            _ => {
-                plan.fingerprint = plan.take_fingerprint();
-                Ok(plan)
-            }
+            0 => wrong.push(PlanError::NoMeasure),
+            count if count > MAX_MEASURES => wrong.push(PlanError::ManyMeasures(count)),
+            _ => {}
         }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        plan.fingerprint = plan.take_fingerprint();
+        Ok(plan)
     }
 
     /// The fields that it is grouped by.
@@ -231,7 +234,8 @@ mod tests {
             .iter()
             .map(|(name, text)| (*name, text.parse().unwrap()))
             .collect();
-        Plan::new(&group_by, measures.iter().map(|(name, measure)| (*name, measure))).map_err(|error| error.to_string())
+        Plan::new(&group_by, measures.iter().map(|(name, measure)| (*name, measure)))
+            .map_err(|wrong| wrong[0].to_string())
     }
 
     #[test]

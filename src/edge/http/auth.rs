@@ -25,10 +25,20 @@ pub(super) async fn require_token(
             .get(AUTHORIZATION)
             .and_then(|value| bearer(value.as_bytes()));
         match presented {
-            None => return Err(Problem::unauthorized("send `Authorization: Bearer <token>`").into()),
+            None => {
+                return Err(Problem::unauthorized(
+                    "send `Authorization: Bearer <token>`, with `token` under [server] in the daemon's configuration",
+                )
+                .into());
+            }
             // In constant time, so that a token cannot be guessed byte by byte; only its length could be.
             Some(token) if bool::from(token.ct_eq(expected.expose_secret().as_bytes())) => {}
-            Some(_) => return Err(Problem::unauthorized("this is not the token").into()),
+            Some(_) => {
+                return Err(Problem::unauthorized(
+                    "this is not the token; the right one is `token` under [server] in the daemon's configuration",
+                )
+                .into());
+            }
         }
     }
     next.call(request).await

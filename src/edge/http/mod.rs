@@ -184,7 +184,7 @@ fn routes(app: &mut ServiceConfig) {
         // Everything else stands behind the token, pages that do not exist too.
         web::scope("")
             .wrap(from_fn(auth::require_token))
-            .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
+            .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::query(&error).into()))
             .service(read("/", index))
             .service(read("/metrics", metrics::scrape))
             .service(read("/api/v1/fleets", api::fleets))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actix_web::error::QueryPayloadError;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
@@ -38,6 +39,15 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    pub(super) fn query(error: &QueryPayloadError) -> Self {
+        match error {
+            QueryPayloadError::Deserialize(why) => {
+                Self::bad_request(format_args!("the query of the address cannot be read: {why}"))
+            }
+            other => Self::bad_request(other),
+        }
+    }
+
     pub(super) fn unauthorized(detail: impl fmt::Display) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
@@ -64,7 +74,8 @@ impl Problem {
     }
 
     pub(super) fn store(error: &StoreError) -> Self {
-        tracing::error!(%error, "the store failed while a client asked, and the client was told so");
+        // Who has to see to a store that goes on failing hears of it from those who write to it.
+        tracing::warn!(%error, "the store failed while a client asked: the client was told so, and may ask again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
     }
 

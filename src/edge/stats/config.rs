@@ -17,6 +17,8 @@ use super::sink_url::{Collection, Sink};
 const OWN: &str = "headcount_stats_";
 /// The longest name of a pipeline, in characters: it is a label of the metrics and a part of ids.
 const MAX_NAME: usize = 64;
+/// What is said of a key that is not there.
+const REQUIRED: &str = "this key is required";
 /// Under this a lease is lost by an ordinary hiccup of the network, and work is done twice in vain.
 const MIN_LEASE: Span = Span::from_millis(500);
 /// Beyond this a part of the work lies idle for long after a crash.
@@ -34,21 +36,24 @@ const MAX_PROCESSORS: u32 = 64;
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    // What is required, and not there, [`Config::check`] says, together with all else.
     /// Its name, unique among the pipelines.
+    #[serde(default)]
     pub name: String,
     /// `mongodb://HOST/DATABASE.COLLECTION`.
-    source: String,
+    source: Option<String>,
     /// The field whose values grow, by which documents are read: with an index, and in every document.
     #[serde(default = "default_cursor")]
     pub cursor: Field,
     /// The field with the time of a document: a date.
-    pub time: Field,
+    time: Option<Field>,
     /// How long a bucket is.
-    bucket: Width,
+    bucket: Option<Width>,
     /// The fields whose values make the groups.
     #[serde(default)]
     group_by: Vec<Field>,
     /// Where roll-ups go.
+    #[serde(default)]
     sinks: Vec<String>,
     /// How much later than its bucket's end a document may come; none: however late.
     pub late: Option<Span>,
@@ -68,6 +73,7 @@ pub struct Config {
     #[serde(default = "default_step")]
     step: u32,
     /// What is measured, by the names that the roll-ups give it.
+    #[serde(default)]
     measures: BTreeMap<String, Measure>,
 }
 
@@ -117,6 +123,7 @@ pub struct Mistake {
 /// What the table means.
 pub(super) struct Checked {
     pub(super) source: Collection,
+    pub(super) time: Field,
     pub(super) sinks: Vec<Sink>,
     pub(super) plan: Plan,
     pub(super) window: Window,
@@ -165,9 +172,16 @@ impl Config {
         if !(MIN_STEP..=MAX_STEP).contains(&self.step) {
             say("step", format!("expected a number from {MIN_STEP} to {MAX_STEP}"));
         }
-        let source = Collection::read(&self.source)
-            .map_err(|error| say("source", error.to_string()))
-            .ok();
+        for (key, is_there) in [("time", self.time.is_some()), ("bucket", self.bucket.is_some())] {
+            if !is_there {
+                say(key, REQUIRED.to_owned());
+            }
+        }
+        let source = match self.source.as_deref().map(Collection::read) {
+            None => Err(REQUIRED.to_owned()),
+            Some(read) => read.map_err(|error| error.to_string()),
+        };
+        let source = source.map_err(|why| say("source", why)).ok();
         if self.sinks.is_empty() {
             say(
                 "sinks",
@@ -199,13 +213,15 @@ impl Config {
         }
         let measures = self.measures.iter().map(|(name, measure)| (name.as_str(), measure));
         let plan = Plan::new(&self.group_by, measures)
-            .map_err(|error| {
-                let key = match &error {
-                    PlanError::Name { name, .. } => format!("measures.{name}"),
-                    PlanError::NoMeasure | PlanError::ManyMeasures(_) => "measures".to_owned(),
-                    PlanError::ManyFields(_) | PlanError::Overlap(..) => "group_by".to_owned(),
-                };
-                say(&key, error.to_string());
+            .map_err(|wrong| {
+                wrong.into_iter().for_each(|error| {
+                    let key = match &error {
+                        PlanError::Name { name, .. } => format!("measures.{name}"),
+                        PlanError::NoMeasure | PlanError::ManyMeasures(_) => "measures".to_owned(),
+                        PlanError::ManyFields(_) | PlanError::Overlap(..) => "group_by".to_owned(),
+                    };
+                    say(&key, error.to_string());
+                });
             })
             .ok();
         let own = ["_id", "bucket"];
@@ -217,14 +233,15 @@ impl Config {
                 );
             }
         }
-        match (source, plan) {
-            (Some(source), Some(plan)) if mistakes.is_empty() => Ok(Checked {
+        match (source, plan, self.time.clone(), self.bucket) {
+            (Some(source), Some(plan), Some(time), Some(bucket)) if mistakes.is_empty() => Ok(Checked {
                 source,
+                time,
                 sinks,
                 plan,
                 step: u64::from(self.step),
                 window: Window {
-                    width: self.bucket,
+                    width: bucket,
                     late: self.late.map_or(Duration::ZERO, Span::duration),
                     ahead: self.future.duration(),
                 },

@@ -97,16 +97,25 @@ impl IndexSink {
     }
 }
 
-/// An error with what is behind it; the crate says the outermost alone. It names the URL, which has no login in it.
+/// An error with what is behind it; the crate says the outermost alone. It names the URL, which whoever tells of it names already.
 fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = without_url(&error.to_string());
     let mut inner = error.source();
     while let Some(error) = inner {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&without_url(&error.to_string()));
         inner = error.source();
     }
     text
+}
+
+/// `error sending request for url (http://…)` without the URL. The crate hands its client's error on as a text.
+fn without_url(text: &str) -> String {
+    let within = text.split_once(" for url (").and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(')')?;
+        Some(format!("{before}{after}"))
+    });
+    within.unwrap_or_else(|| text.to_owned())
 }
 
 #[async_trait]
@@ -370,6 +379,13 @@ mod tests {
             },
         };
         judge(items.iter().map(item).collect(), 3)
+    }
+
+    #[test]
+    fn the_url_is_not_told_twice() {
+        let said = without_url("error sending request for url (http://127.0.0.1:9/_bulk?a=(b)");
+        assert_eq!(said, "error sending request");
+        assert_eq!(without_url("connection refused"), "connection refused");
     }
 
     #[test]

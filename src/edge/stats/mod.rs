@@ -38,7 +38,7 @@ pub fn open(config: &Config) -> Result<Arc<dyn StatsPipeline>, StatsError> {
             window: checked.window,
             has_late: config.late.is_some(),
             cursor: config.cursor.as_str().to_owned(),
-            time: config.time.as_str().to_owned(),
+            time: checked.time.as_str().to_owned(),
         },
         settle: config.settle.duration(),
         lease: config.lease.duration(),

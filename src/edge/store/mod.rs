@@ -2,6 +2,7 @@
 
 mod sqlite;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct Opened {
     pub store: SharedStore,
     /// Scheduled jobs.
     pub jobs: SharedJobStore,
+    /// Where it is, for people: without a secret.
+    pub address: String,
 }
 
 /// As [`open`], for those who need the other ports too.
@@ -64,8 +67,10 @@ pub struct Opened {
 /// # Errors
 /// Those of [`open`].
 pub fn open_all(config: &Config) -> Result<Opened, StoreError> {
-    let store = Arc::new(sqlite::Sqlite::open(&place(&config.url)?)?);
+    let place = place(&config.url)?;
+    let store = Arc::new(sqlite::Sqlite::open(&place)?);
     Ok(Opened {
+        address: place.to_string(),
         jobs: store.clone(),
         store,
     })
@@ -76,6 +81,15 @@ pub fn open_all(config: &Config) -> Result<Opened, StoreError> {
 enum Place {
     Memory,
     File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Memory => f.write_str("memory"),
+            Place::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// Reads a store's URL. What follows the scheme is not repeated in an error: it may hold a password.

@@ -65,7 +65,7 @@ impl Sender {
                 Err(BrokerError::Refused(why)) => {
                     tracing::warn!(
                         broker = %self.name, why,
-                        "Redis does not permit the set {SENT}: a task may be sent twice under one id, after a crash"
+                        "Redis does not permit the set {SENT}: a task may be sent twice under one id, after a crash; permit its key to Headcount's user"
                     );
                     self.forgetful.store(true, Ordering::Relaxed);
                 }

@@ -352,7 +352,8 @@ impl Tail {
             self.say_at = looked + SAY_EVERY;
             tracing::warn!(
                 pipeline = %self.desk.site.name,
-                "more than {MAX_SEEN} documents came within `settle`: who comes late may not be counted"
+                "more than {MAX_SEEN} documents came within `settle`, which is cut short: who comes late may not be counted; count that time \
+                 anew with `headcount stats backfill`, or set a shorter `settle`"
             );
         }
         Some(settled)

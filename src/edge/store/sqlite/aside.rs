@@ -38,7 +38,8 @@ pub(super) fn keep(db: &Connection, bad: &[Bad]) -> Result<(), StoreError> {
         total,
         first = first.key,
         why = first.why,
-        "rows of the store cannot be read: they are kept in its table set_aside, and the rest is used; nothing needs to be done"
+        "rows of the store cannot be read, and what they held is not known any more: they are kept in its table set_aside, and the \
+         rest is used; see whether its disk is damaged, or another program writes to its file"
     );
     Ok(())
 }

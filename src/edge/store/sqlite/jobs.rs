@@ -214,7 +214,7 @@ fn select(db: &Connection, which: &str, params: &[&dyn rusqlite::ToSql]) -> Resu
         match read(row) {
             Ok(run) => runs.push(run),
             Err(error) => {
-                tracing::error!(%error, "a run of a job cannot be read in the store, and is left out of what is shown")
+                tracing::error!(%error, "a run of a job cannot be read in the store, and is left out: it is neither shown nor sent; see whether its disk is damaged")
             }
         }
     }

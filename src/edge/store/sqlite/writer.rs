@@ -31,7 +31,7 @@ impl Writer {
                     if std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut db))).is_err() {
                         tracing::error!(
                             panic = true,
-                            "a call of the store panicked, which is a mistake in Headcount: it was rolled back, and its caller tries again"
+                            "a call of the store panicked, which is a mistake in Headcount: it was rolled back, and its caller tries again; please report it"
                         );
                     }
                 }

@@ -42,6 +42,7 @@ pub const LABELS: &[&str] = &[
     "outcome",
     "pipeline",
     "queue_name",
+    "reason",
     "signal",
     "state",
     "task",

@@ -1,6 +1,7 @@
 //! `/metrics`: the actors' counters, and gauges that are read from the status model at the moment of the scrape.
 
 mod accept;
+mod page;
 mod series;
 mod text;
 
@@ -23,6 +24,8 @@ use prometheus_client::registry::Registry;
 use super::Shared;
 use super::problem::Problem;
 use accept::Format;
+use page::NoPage;
+pub(super) use page::{MAX_PAGES, Pages};
 use series::SeriesCollector;
 
 /// Every label that a series of Headcount's has of itself: no label that all series are given may be one of these.
@@ -92,14 +95,15 @@ pub fn exposition(
 }
 
 pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &shared.registry).map_err(Problem::internal)?;
     let format = Accept::parse(&request).map_or(Format::PrometheusText, |accept| accept::best(&accept));
-    let text = match format {
-        Format::OpenMetrics => text,
-        Format::PrometheusText => text::to_prometheus(&text),
-    };
-    Ok(HttpResponse::Ok().content_type(format.content_type()).body(text))
+    let page = shared.pages.write(format).await.map_err(|why| match why {
+        NoPage::Busy => Problem::busy(format_args!(
+            "{MAX_PAGES} others are being given their metrics and have not read them yet; ask again"
+        )),
+        NoPage::Failed(error) => Problem::internal(error),
+        NoPage::Panicked => Problem::internal("writing the metrics panicked: please report what the log says of it"),
+    })?;
+    Ok(HttpResponse::Ok().content_type(format.content_type()).body(page.body()))
 }
 
 /// Turns the status model into gauges. A worker that is no longer in the model has no series any more; one that is

@@ -23,7 +23,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 pub use actix_web::dev::ServerHandle;
 use actix_web::http::{KeepAlive, Method};
-use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Handler, HttpResponse, HttpServer, Resource, Responder, guard};
 use headcount_actors::meters::Meters;
@@ -70,7 +70,7 @@ struct Shared {
     jobs: Jobs,
     log: Arc<dyn LogLevels>,
     token: Option<SecretString>,
-    registry: prometheus_client::registry::Registry,
+    pages: metrics::Pages,
     #[cfg(feature = "fault-points")]
     provoke: faults::Provoke,
 }
@@ -85,7 +85,7 @@ impl From<Http> for Shared {
             jobs: http.jobs,
             log: http.log,
             token: http.token,
-            registry,
+            pages: metrics::Pages::new(registry),
             #[cfg(feature = "fault-points")]
             provoke: http.provoke,
         }
@@ -112,6 +112,9 @@ pub use metrics::exposition;
 
 /// A request head must be complete by then: a slow sender may not hold a connection for ever.
 const REQUEST_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may take nothing of what it asked for, in milliseconds: then the system ends its connection, so that who
+/// reads nothing holds neither memory nor a connection for ever.
+const READ_WITHIN_MS: u32 = 10_000;
 /// Connections at once: more than any sane number of scrapers and people, fewer than the usual 1,024 file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 /// What still runs at the end gets so long, in seconds; the whole program has ten.
@@ -132,6 +135,9 @@ pub struct BindError {
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
+        // Its connections inherit it.
+        #[cfg(target_os = "linux")]
+        rustix::net::sockopt::set_tcp_user_timeout(&listener, READ_WITHIN_MS)?;
         Ok(listener)
     });
     listener.map_err(|cause| {
@@ -186,7 +192,7 @@ fn routes(app: &mut ServiceConfig) {
             .wrap(from_fn(auth::require_token))
             .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::query(&error).into()))
             .service(read("/", index))
-            .service(read("/metrics", metrics::scrape))
+            .service(read("/metrics", metrics::scrape).wrap(Compress::default()))
             .service(read("/api/v1/fleets", api::fleets))
             .service(read("/api/v1/fleets/{name}", api::fleet))
             .service(read("/api/v1/workers", api::workers))

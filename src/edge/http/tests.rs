@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use actix_web::body::MessageBody;
+use actix_web::body;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::{App, test, web};
@@ -309,7 +309,7 @@ async fn ask(http: Http, request: test::TestRequest) -> Answer {
         status: response.status(),
         content_type: header("content-type").unwrap_or_default(),
         header: Box::new(header),
-        body: String::from_utf8(response.into_body().try_into_bytes().unwrap().to_vec()).unwrap(),
+        body: String::from_utf8(body::to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap(),
     }
 }
 
@@ -814,6 +814,59 @@ async fn a_real_server_answers_on_its_listener_and_stops() {
     handle.stop(true).await;
     running.await.unwrap().unwrap();
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+/// Metrics for which no socket's buffers have room.
+fn huge() -> Http {
+    let mut status = status();
+    let worker = status.workers[0].clone();
+    status.workers = (0..40_000)
+        .map(|n| WorkerStatus {
+            hostname: format!("{}{n}@host", "w".repeat(200)).into(),
+            ..worker.clone()
+        })
+        .collect();
+    Http {
+        view: tokio::sync::watch::channel(Arc::new(status)).1,
+        ..usual()
+    }
+}
+
+#[actix_web::test]
+async fn who_does_not_read_the_metrics_keeps_nobody_from_anything_for_long() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpStream;
+
+    let listener = super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = super::serve(huge(), listener).unwrap();
+    let handle = server.handle();
+    let running = actix_web::rt::spawn(server);
+    let asked = actix_web::rt::task::spawn_blocking(move || {
+        let ask = |page: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            BufReader::new(stream)
+        };
+        let first_line = |stream: &mut BufReader<TcpStream>| {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            line
+        };
+        let mut idle: Vec<_> = (0..super::metrics::MAX_PAGES).map(|_| ask("/metrics")).collect();
+        for stream in &mut idle {
+            assert_eq!(first_line(stream), "HTTP/1.1 200 OK\r\n");
+        }
+        assert_eq!(first_line(&mut ask("/healthz")), "HTTP/1.1 200 OK\r\n");
+        let refused = first_line(&mut ask("/metrics"));
+        assert_eq!(refused, "HTTP/1.1 503 Service Unavailable\r\n");
+        // The system ends the connections of those who read nothing, and so their places come free.
+        while first_line(&mut ask("/metrics")) == refused {}
+        drop(idle);
+    });
+    asked.await.unwrap();
+    handle.stop(true).await;
+    running.await.unwrap().unwrap();
 }
 
 #[actix_web::test]

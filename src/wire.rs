@@ -286,7 +286,11 @@ impl House {
         let vitals = Vitals::default();
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),
-            series: SharedSeries::new(settings.metrics.limits),
+            series: if settings.metrics.tasks {
+                SharedSeries::new(settings.metrics.limits)
+            } else {
+                SharedSeries::off()
+            },
             ..Meters::default()
         };
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
@@ -538,6 +542,7 @@ impl Plan<'_> {
                 .map(|broker| broker.config.name.as_str().into())
                 .collect(),
             tracer: self.tracer.clone(),
+            series: self.meters.series.clone(),
         };
         let post = Post {
             kind: "HealthAggregator",

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::messages::{BrokerReported, FleetReported, IncidentChanged};
+use crate::meters::SharedSeries;
 use crate::ports::SharedStore;
 use crate::ports::traces::SharedTracer;
 use crate::story::Story;
@@ -31,6 +32,8 @@ pub struct Aggregating {
     pub brokers: Vec<CompactString>,
     /// Who is told how an incident came about.
     pub tracer: SharedTracer,
+    /// The series of tasks, which end with their worker.
+    pub series: SharedSeries,
 }
 
 /// The actor.
@@ -221,6 +224,9 @@ impl HealthAggregator {
     }
 }
 
+/// How often series of workers that are gone are looked for: they take memory also where nobody scrapes.
+const RETIRE_EVERY: Duration = Duration::from_secs(10);
+
 /// How long after a failure of the store it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -261,6 +267,10 @@ impl Actor for HealthAggregator {
     fn started(&mut self, context: &mut Context<Self>) {
         self.recall(context);
         context.run_interval(JUDGE_EVERY, Self::tick);
+        context.run_interval(RETIRE_EVERY, |actor, _| {
+            let status = actor.with.view.borrow().clone();
+            actor.with.series.retire(&status);
+        });
     }
 }
 

@@ -123,7 +123,11 @@ impl EventLane {
         Self {
             decoder: Decoder::new(),
             table: parts.table,
-            tally: Tally::default(),
+            tally: if parts.meters.series.is_on() {
+                Tally::default()
+            } else {
+                Tally::without_series()
+            },
             session: parts.session,
             ledger: parts.ledger,
             directory: parts.directory,

@@ -13,9 +13,14 @@ mod amqp;
 mod generator;
 #[path = "event_lane/heartbeat.rs"]
 mod heartbeat;
+#[path = "event_lane/tasks.rs"]
+mod tasks;
 #[allow(dead_code)]
 #[path = "event_lane/usage.rs"]
 mod usage;
+#[allow(dead_code)]
+#[path = "event_lane/wire.rs"]
+mod wire;
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -23,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use generator::{Done, Order, Until};
+use generator::{Done, Events, Order, Until};
 use headcount_actors::ports::Lane;
 use headcount_core::celery::RawMessage;
 use headcount_edge::brokers::{Config, open};
@@ -57,6 +62,7 @@ fn compare() {
             let order = Order {
                 url: redis.url(),
                 workers: 1_000,
+                events: Events::Heartbeats,
                 rate,
                 until: Until::Seconds(SECONDS),
             };

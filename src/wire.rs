@@ -295,7 +295,11 @@ impl House {
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),
             sentry: telemetry.sentry().meters(),
-            series: SharedSeries::new(settings.metrics.limits),
+            series: if settings.metrics.tasks {
+                SharedSeries::new(settings.metrics.limits)
+            } else {
+                SharedSeries::off()
+            },
             ..Meters::default()
         };
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
@@ -554,6 +558,7 @@ impl Plan<'_> {
                 .map(|broker| broker.config.name.as_str().into())
                 .collect(),
             tracer: self.tracer.clone(),
+            series: self.meters.series.clone(),
         };
         let post = Post {
             kind: "HealthAggregator",

@@ -35,8 +35,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// Holds on to what `owner` has not sent yet, until `until`.
     async fn renew(&self, owner: &str, until: Wall) -> Result<(), StoreError>;
 
-    /// Tells runs their news, in this order, and returns those whose state has changed, as they are afterwards. News of
-    /// runs that are not known are passed over.
+    /// Tells runs their news, in this order, and returns those whose state has changed, as they were in each state that they came
+    /// to ([`Run::states_since`]). News of runs that are not known are passed over.
     async fn hear(&self, news: Vec<News>) -> Result<Vec<Run>, StoreError>;
 
     /// Runs of a job that are with a worker or on the way to one, and of which nothing was heard since `before`; at most

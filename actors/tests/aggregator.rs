@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use actix::{Addr, Recipient};
 use headcount_core::alert::{IncidentId, Kind};
-use headcount_core::detect::{BrokerState, FleetState};
+use headcount_core::celery::{TaskEvent, TaskKind};
+use headcount_core::detect::roster::Roster;
+use headcount_core::detect::table::WorkerTable;
+use headcount_core::detect::{BrokerState, FleetState, WorkerState};
+use headcount_core::stats::series::RETIRED_AFTER;
+use headcount_core::stats::tally::Tally;
 use headcount_core::status::Status;
 use tokio::sync::watch;
 
@@ -14,8 +19,10 @@ use super::support::house::Watch;
 use super::support::recorder::{Recorder, Tape};
 use super::support::store::{FakeStore, Fate};
 use super::support::{World, age, live, ms, pass, reports, secs, until};
+use crate::clock::Clock;
 use crate::health_aggregator::{Aggregating, HealthAggregator};
 use crate::messages::IncidentChanged;
+use crate::meters::SharedSeries;
 use crate::ports::StatusView;
 use crate::ports::traces::NoTracer;
 
@@ -24,6 +31,7 @@ struct Scene {
     aggregator: Addr<HealthAggregator>,
     watch: Watch,
     view: StatusView,
+    series: SharedSeries,
 }
 
 impl Scene {
@@ -34,12 +42,14 @@ impl Scene {
     fn with(store: Arc<FakeStore>, debouncer: Recipient<IncidentChanged>) -> Self {
         let watch = Watch::new();
         let (status, view) = watch::channel(Arc::new(Status::default()));
+        let series = SharedSeries::default();
         let aggregating = Aggregating {
             store: store.clone(),
             debouncer,
             view: Arc::new(status),
             brokers: vec!["main".into()],
             tracer: Arc::new(NoTracer),
+            series: series.clone(),
         };
         let aggregator = watch.start("HealthAggregator", move || HealthAggregator::new(aggregating));
         Self {
@@ -47,6 +57,7 @@ impl Scene {
             aggregator,
             watch,
             view,
+            series,
         }
     }
 
@@ -298,5 +309,59 @@ fn an_outage_neither_ends_nor_changes_an_incident_of_a_fleet() {
         scene.broker(BrokerState::Heard, false).await;
         pass(secs(1)).await;
         assert_eq!(ids(&tape), [(id, false)]);
+    });
+}
+
+/// A lane's count of one task at each of these workers.
+fn received(series: &SharedSeries, hostnames: &[&str]) {
+    let (mut table, mut tally) = (WorkerTable::new(Roster::discovering()), Tally::default());
+    let now = Clock.now();
+    for hostname in hostnames {
+        let event = TaskEvent {
+            kind: TaskKind::Received,
+            hostname,
+            uuid: hostname,
+            name: Some("sms.send"),
+            timestamp: Some(1.0),
+            queue: None,
+            runtime: None,
+            exception: None,
+            has_eta: false,
+            retries: 0,
+            eta: None,
+        };
+        tally.count(now.wall, table.task(now.mono, &event), &event);
+    }
+    let mut book = series.if_free().unwrap();
+    tally.hand_over(now.mono, "main", &mut book);
+}
+
+#[test]
+fn series_end_with_their_worker_though_nobody_scrapes() {
+    live(async {
+        let (debouncer, _) = Recorder::start();
+        let scene = Scene::new(debouncer.recipient());
+        let report = async |workers: &[(&str, WorkerState)]| {
+            let mut report = reports::fleet("sms", "main", 0);
+            report.report.workers = workers
+                .iter()
+                .map(|(hostname, state)| reports::worker(hostname, "sms", *state))
+                .collect();
+            scene.aggregator.send(report).await.unwrap();
+        };
+        scene.broker(BrokerState::Heard, false).await;
+        report(&[("sms@h1", WorkerState::Down), ("sms@h2", WorkerState::Up)]).await;
+        received(&scene.series, &["sms@h1", "sms@h2"]);
+        let names = || -> Vec<String> {
+            let book = scene.series.if_free().unwrap();
+            book.sources().map(|(name, _)| name.to_owned()).collect()
+        };
+        pass(RETIRED_AFTER * 2).await;
+        assert_eq!(names(), ["sms@h1", "sms@h2"]);
+        report(&[("sms@h1", WorkerState::Down)]).await;
+        pass(RETIRED_AFTER / 2).await;
+        assert_eq!(names(), ["sms@h1", "sms@h2"], "it may come back");
+        pass(RETIRED_AFTER).await;
+        assert_eq!(names(), ["sms@h1"], "who is down stays");
     });
 }

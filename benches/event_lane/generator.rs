@@ -1,6 +1,6 @@
 //! The generator: a process of its own, so that neither its memory nor its processor time is counted as Headcount's.
-//! Every message is made once and sent again and again; what a beat has of its own (clock, timestamp) is not looked at by
-//! whoever counts from outside.
+//! Every message is made once and sent again and again; what it has of its own (clock, timestamp) is not looked at by whoever
+//! counts from outside.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::usage;
-use crate::{amqp, heartbeat};
+use crate::wire::Message;
+use crate::{amqp, heartbeat, tasks, usage, wire};
 
 /// How often a paced generator writes. Shorter costs more switches between processes, longer makes bursts.
 const WRITE_EVERY: Duration = Duration::from_millis(2);
@@ -22,14 +22,32 @@ const BURST: usize = 512;
 pub(crate) struct Order {
     pub(crate) url: String,
     pub(crate) workers: usize,
+    pub(crate) events: Events,
     /// Events a second; 0 is as fast as it goes.
     pub(crate) rate: u64,
     pub(crate) until: Until,
 }
 
+/// What is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Events {
+    Heartbeats,
+    Tasks,
+}
+
+impl Events {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Heartbeats => "heartbeats",
+            Self::Tasks => "tasks",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
     Seconds(u64),
+    /// So many, or what is left of a burst more.
     Events(u64),
 }
 
@@ -50,17 +68,28 @@ impl Order {
         };
         let numbers = [self.workers as u64, self.rate].map(|number| number.to_string());
         let [workers, rate] = numbers;
-        vec![self.url.clone(), workers, rate, what.into(), number.to_string()]
+        vec![
+            self.url.clone(),
+            workers,
+            self.events.as_str().into(),
+            rate,
+            what.into(),
+            number.to_string(),
+        ]
     }
 
     pub(crate) fn parse(arguments: &[String]) -> Self {
-        let [url, workers, rate, what, number] = arguments else {
+        let [url, workers, events, rate, what, number] = arguments else {
             panic!("not a generator's arguments: {arguments:?}")
         };
         let number = number.parse().expect("a number");
         Order {
             url: url.clone(),
             workers: workers.parse().expect("workers"),
+            events: match events.as_str() {
+                "tasks" => Events::Tasks,
+                _ => Events::Heartbeats,
+            },
             rate: rate.parse().expect("a rate"),
             until: match what.as_str() {
                 "seconds" => Until::Seconds(number),
@@ -95,10 +124,10 @@ pub(crate) fn generate(order: &Order) -> Done {
     let address = address(&order.url);
     if order.url.starts_with("redis") {
         let stream = Redis::connect(address);
-        publish(order, &messages(order, heartbeat::redis), stream)
+        publish(order, &Messages::new(order, wire::redis), stream)
     } else {
         let stream = amqp::Publisher::connect(address);
-        publish(order, &messages(order, heartbeat::rabbitmq), stream)
+        publish(order, &Messages::new(order, wire::rabbitmq), stream)
     }
 }
 
@@ -109,26 +138,46 @@ fn address(url: &str) -> &str {
     place.split('/').next().unwrap_or_default()
 }
 
-/// Encoded messages one after the other, and where each ends.
+/// Encoded messages one after the other, where each ends, and how many events there are up to there.
 struct Messages {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    events: Vec<u64>,
 }
 
-fn messages(order: &Order, encode: impl Fn(usize, usize) -> Vec<u8>) -> Messages {
-    // Each worker's beat twice at least, and enough for bursts.
-    let count = (2 * order.workers).max(4 * BURST);
-    let mut messages = Messages {
-        bytes: Vec::new(),
-        ends: Vec::new(),
-    };
-    for number in 0..count {
-        messages
-            .bytes
-            .extend(encode(number % order.workers, 1_000_000 + number));
-        messages.ends.push(messages.bytes.len());
+impl Messages {
+    fn new(order: &Order, encode: impl Fn(&Message, usize) -> Vec<u8>) -> Self {
+        let all = match order.events {
+            Events::Heartbeats => {
+                // Each worker's beat twice at least, and enough for bursts.
+                let count = (2 * order.workers).max(4 * BURST);
+                let beat = |number| heartbeat::heartbeat(number % order.workers, 1_000_000 + number);
+                (0..count).map(beat).collect()
+            }
+            Events::Tasks => tasks::tasks(order.workers),
+        };
+        let (mut bytes, mut ends, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut so_far = 0;
+        for (number, message) in all.iter().enumerate() {
+            bytes.extend(encode(message, number));
+            ends.push(bytes.len());
+            so_far += message.events;
+            events.push(so_far);
+        }
+        Self { bytes, ends, events }
     }
-    messages
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of some messages, and how many events these are.
+    fn part(&self, from: usize, count: usize) -> (&[u8], u64) {
+        let before = from.checked_sub(1);
+        let (start, events) = before.map_or((0, 0), |before| (self.ends[before], self.events[before]));
+        let last = from + count - 1;
+        (&self.bytes[start..self.ends[last]], self.events[last] - events)
+    }
 }
 
 trait Stream {
@@ -157,17 +206,17 @@ fn publish(order: &Order, messages: &Messages, mut stream: impl Stream) -> Done 
         let left = match order.until {
             Until::Seconds(seconds) if began.elapsed().as_secs() >= seconds => 0,
             Until::Seconds(_) => u64::MAX,
-            Until::Events(events) => events - sent,
+            Until::Events(events) => events.saturating_sub(sent),
         };
         if left == 0 {
             break;
         }
-        let from = place.checked_sub(1).map_or(0, |before| messages.ends[before]);
-        let count = (due.min(left) as usize).min(BURST).min(messages.ends.len() - place);
+        let count = (due.min(left) as usize).min(BURST).min(messages.len() - place);
         if count > 0 {
-            stream.send(&messages.bytes[from..messages.ends[place + count - 1]]);
-            sent += count as u64;
-            place = (place + count) % messages.ends.len();
+            let (bytes, events) = messages.part(place, count);
+            stream.send(bytes);
+            sent += events;
+            place = (place + count) % messages.len();
         }
         if due < BURST as u64 {
             std::thread::sleep(WRITE_EVERY);

@@ -6,18 +6,23 @@
 //!
 //! ```text
 //! cargo bench --bench event_lane -- [--only TEXT] [--seconds S] [--workers N] [--rate R] [--rounds N] [--program PATH]
+//! cargo bench --bench event_lane -- --cost ROUNDS [--program PATH]
 //! ```
 //!
 //! `--only` picks the runs whose name holds TEXT; `--workers` and `--rate` (0: as fast as it goes) change those that were
 //! picked; `--rounds` repeats them; `--program` is another build of `headcount`, to compare with. Exit code 1: something
-//! was lost that should not have been.
+//! was lost that should not have been. `--cost` measures something else: what it costs events of tasks that Headcount tells of
+//! them and of itself (`cost.rs`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 
 mod amqp;
+mod cost;
 mod generator;
 mod heartbeat;
 mod run;
+mod tasks;
 mod usage;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -41,6 +46,8 @@ struct Options {
     workers: Option<usize>,
     rate: Option<u64>,
     rounds: usize,
+    /// Rounds of the other bench; 0 is this one.
+    cost: usize,
     program: String,
 }
 
@@ -55,7 +62,11 @@ fn main() -> ExitCode {
         println!("nothing measured: cargo bench --bench event_lane");
         return ExitCode::SUCCESS;
     }
-    measure(&options(arguments))
+    let options = options(arguments);
+    if options.cost > 0 {
+        return cost::measure(&options.program, options.cost);
+    }
+    measure(&options)
 }
 
 fn options(arguments: Vec<String>) -> Options {
@@ -74,6 +85,7 @@ fn options(arguments: Vec<String>) -> Options {
             "--workers" => options.workers = Some(number() as usize),
             "--rate" => options.rate = Some(number()),
             "--rounds" => options.rounds = number() as usize,
+            "--cost" => options.cost = number() as usize,
             "--program" => options.program = value,
             _ => panic!("what is {name}? See the top of benches/event_lane/main.rs"),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use headcount_testkit::{Broker, Headcount};
 
-use crate::generator::{Done, Order, Until};
+use crate::generator::{Done, Events, Order, Until};
 use crate::usage::{self, Idle};
 
 /// How often the daemon's counters are read. Each look costs the daemon a scrape.
@@ -131,18 +131,25 @@ pub(crate) fn run(program: &str, broker: &Broker, plan: Plan) -> Seen {
         Broker::RabbitMq(rabbit) => rabbit.process().pid(),
     };
     let processor_s = || [headcount.process().pid(), broker_pid].map(|pid| usage::processor_s(&pid.to_string()));
+    let order = |rate, until| Order {
+        url: broker.url(),
+        workers: plan.workers,
+        events: Events::Heartbeats,
+        rate,
+        until,
+    };
     let mut drain = Drain::new(&headcount);
     let (done, before, idle);
     match plan.mode {
         Mode::Live { rate, seconds } => {
             (before, idle) = (processor_s(), Idle::begin());
-            let mut generator = Generator::start(&broker.url(), plan, rate, Until::Seconds(seconds));
+            let mut generator = Generator::start(&order(rate, Until::Seconds(seconds)));
             drain.until(LOOK_EVERY, || generator.done());
             done = generator.wait();
         }
         Mode::Backlog { events } => {
             headcount.process().sigstop();
-            done = Generator::start(&broker.url(), plan, 0, Until::Events(events)).wait();
+            done = Generator::start(&order(0, Until::Events(events))).wait();
             (before, idle) = (processor_s(), Idle::begin());
             headcount.process().sigcont();
             drain.began = Instant::now();
@@ -171,19 +178,13 @@ pub(crate) fn run(program: &str, broker: &Broker, plan: Plan) -> Seen {
 }
 
 /// The generating process.
-struct Generator {
+pub(crate) struct Generator {
     child: Child,
     done: Option<Done>,
 }
 
 impl Generator {
-    fn start(url: &str, plan: Plan, rate: u64, until: Until) -> Self {
-        let order = Order {
-            url: url.to_owned(),
-            workers: plan.workers,
-            rate,
-            until,
-        };
+    pub(crate) fn start(order: &Order) -> Self {
         let child = Command::new(std::env::current_exe().expect("the bench's own program"))
             .arg(crate::GENERATE)
             .args(order.arguments())
@@ -201,7 +202,7 @@ impl Generator {
         self.done
     }
 
-    fn wait(&mut self) -> Done {
+    pub(crate) fn wait(&mut self) -> Done {
         if let Some(done) = self.done {
             return done;
         }

@@ -1,5 +1,6 @@
 //! What processes use, as Linux tells.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// The kernel counts processor time in ticks of 10 ms for whoever reads `/proc`.
@@ -7,7 +8,22 @@ const TICKS_A_SECOND: f64 = 100.0;
 
 /// Seconds on a core so far, all threads together. `who` is a pid or `self`.
 pub(crate) fn processor_s(who: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{who}/stat")).expect("a running process");
+    of_stat(&std::fs::read_to_string(format!("/proc/{who}/stat")).expect("a running process"))
+}
+
+/// The same of each thread of a process, by its id.
+pub(crate) fn of_threads(pid: u32) -> BTreeMap<String, f64> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let threads = threads.filter_map(|thread| {
+        let thread = thread.ok()?;
+        // One that has just ended has no file.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        Some((thread.file_name().into_string().ok()?, of_stat(&stat)))
+    });
+    threads.collect()
+}
+
+fn of_stat(stat: &str) -> f64 {
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = after_name
         .split_whitespace()

@@ -18,12 +18,24 @@ const MAX_SERIES: usize = 100_000;
 const MAX_NAMES: usize = headcount_core::stats::tally::MAX_NAMES;
 
 /// What `/metrics` shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
     /// Labels that every series is given.
     pub labels: Vec<(String, String)>,
+    /// Whether tasks have series.
+    pub tasks: bool,
     /// The most values that the labels of tasks' series take.
     pub limits: Limits,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            tasks: true,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// The table as it is written.
@@ -31,6 +43,7 @@ pub struct Metrics {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct MetricsTable {
     labels: BTreeMap<String, String>,
+    tasks: bool,
     max_workers: usize,
     max_tasks: usize,
     max_queues: usize,
@@ -43,6 +56,7 @@ impl Default for MetricsTable {
         let limits = Limits::default();
         Self {
             labels: BTreeMap::new(),
+            tasks: true,
             max_workers: limits.workers,
             max_tasks: limits.tasks,
             max_queues: limits.queues,
@@ -85,6 +99,7 @@ impl MetricsTable {
         }
         Metrics {
             labels: self.labels.into_iter().collect(),
+            tasks: self.tasks,
             limits: Limits {
                 workers: self.max_workers,
                 tasks: self.max_tasks,

@@ -8,6 +8,7 @@ mod broker;
 mod check_notify;
 mod commands;
 mod crash;
+mod dashboard;
 mod flower;
 mod frozen;
 mod jobs;

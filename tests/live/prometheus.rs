@@ -1,13 +1,13 @@
 //! A real Prometheus scrapes Headcount while real workers work: counts are those of the workers, the rules give the right
-//! answers, and whatever the rules, the dashboard and the documentation name is there.
+//! answers, what is served is documented, and series end with their worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use headcount_testkit::{
-    Broker, Headcount, Process, Prometheus, Worker, WorkerOptions, finish_script, promtool, repository, send_tasks,
-    start_script,
+    Broker, Headcount, Process, Prometheus, Worker, WorkerOptions, finish_script, promtool, repository, run_script,
+    send_tasks, start_script, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +56,12 @@ fn scraped(broker: &Broker) {
     for name in names {
         headcount.wait_worker(name, "up", PATIENCE);
     }
+    prometheus.wait("all workers to be up", PATIENCE, || {
+        (prometheus.query("celery_worker_up{job=\"headcount\"} == 1").len() == names.len()).then_some(())
+    });
+    for rule in [FAIL_RATE, QUEUE_LENGTH, WORKER_DOWN] {
+        assert!(prometheus.query(rule).is_empty(), "{rule}");
+    }
 
     let load = start_script(&url, "load.py", &[&seconds.to_string(), "3"]);
     let totals = finish_load(&load, seconds);
@@ -68,7 +74,11 @@ fn scraped(broker: &Broker) {
         text.lines()
             .all(|line| line.starts_with('#') || line.contains("env=\"test\""))
     );
-    everything_named_exists(&prometheus, &text, matches!(broker, Broker::RabbitMq(_)));
+    what_is_served_is_documented(&text);
+    let strictly = run_script(&url, "openmetrics.py", &[&format!("{}/metrics", headcount.url())]);
+    for kind in ["counter", "gauge", "histogram", "unknown"] {
+        assert!(strictly[kind].as_u64() > Some(0), "{kind}: {strictly}");
+    }
 
     assert_eq!(hostnames(&prometheus, WORKER_DOWN), BTreeSet::new());
     workers[1].sigkill();
@@ -86,6 +96,16 @@ fn scraped(broker: &Broker) {
     prometheus.wait("the queue that is long", PATIENCE, || {
         let long = prometheus.query(QUEUE_LENGTH);
         (long.len() == 1 && long[0].label("queue_name") == "tracker").then_some(())
+    });
+
+    // And when all is well again.
+    let _back = Worker::start_all(&url, &names[1..], &WorkerOptions::default());
+    prometheus.wait("everybody to be back, and the queue short", PATIENCE, || {
+        let well = [QUEUE_LENGTH, WORKER_DOWN]
+            .iter()
+            .all(|rule| prometheus.query(rule).is_empty());
+        let up = prometheus.query("celery_worker_up{job=\"headcount\"} == 1").len();
+        (well && up == names.len()).then_some(())
     });
 }
 
@@ -180,6 +200,11 @@ fn failures_are_seen(prometheus: &Prometheus) {
         mixed.clone().any(|sample| (7.0..13.0).contains(&sample.value)),
         "{failing:?}"
     );
+    // Once nothing fails any more.
+    let soon = FAIL_RATE.replace("[10m]", "[5s]");
+    prometheus.wait("the end of failures", PATIENCE, || {
+        prometheus.query(&soon).is_empty().then_some(())
+    });
     let none = FAIL_RATE.replace("> 5", "> 50");
     assert!(
         prometheus
@@ -220,25 +245,60 @@ fn hostnames(prometheus: &Prometheus, query: &str) -> BTreeSet<String> {
         .collect()
 }
 
-// ---------------------------------------------------------------- what is named exists
+// ---------------------------------------------------------------- series end
 
-fn read(path: &str) -> String {
-    let path = repository().join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+/// Who is down keeps its series, until it is no longer expected; those of a fleet end with the fleet.
+#[test]
+fn series_end_with_what_is_no_longer_expected_or_configured() {
+    let broker = Broker::redis();
+    let config = broker.config(&["sms", "tracker"]) + "[fleet.detect]\nforget_after = \"1m\"\n";
+    let headcount = Headcount::start(HEADCOUNT, &config);
+    let names = ["sms@h1", "tracker@h1"];
+    let workers = Worker::start_all(&broker.url(), &names, &WorkerOptions::default());
+    for name in names {
+        headcount.wait_worker(name, "up", PATIENCE);
+        // Who has never answered is judged by its beats alone.
+        wait_until("an answer to a ping", PATIENCE, || {
+            let answered = headcount.worker(name)?["signals"]["answer"]["ok"].as_bool();
+            (answered == Some(true)).then_some(())
+        });
+    }
+    send_tasks(
+        &broker.url(),
+        &[("sms", "add", json!([1, 2])), ("tracker", "add", json!([3, 4]))],
+    );
+    let of = |name: &str, label: &str| headcount.metric(name, label);
+    let done = |worker: &str| of("celery_task_succeeded_total", &format!("hostname=\"{worker}\""));
+    wait_until("both tasks to be done", PATIENCE, || {
+        (names.map(done) == [Some(1.0); 2]).then_some(())
+    });
+    for (worker, name) in workers.iter().zip(names) {
+        worker.sigkill();
+        headcount.wait_worker(name, "down", PATIENCE);
+    }
+    assert_eq!(names.map(done), [Some(1.0); 2], "who is down keeps its series");
+    wait_until("the series of a worker that is forgotten to end", PATIENCE * 3, || {
+        let text = headcount.get_text("/metrics");
+        (!text.contains("tracker@h1")).then_some(())
+    });
+    assert_eq!(done("sms@h1"), Some(1.0), "who is down keeps its series");
+    assert_eq!(of("celery_worker_up", "hostname=\"sms@h1\""), Some(0.0));
+    assert_eq!(of("flower_worker_online", "worker=\"sms@h1\""), Some(0.0));
+
+    assert!(of("headcount_probe_failures_total", "fleet=\"tracker\"").is_some());
+    headcount.reconfigure(&broker.config(&["sms"]));
+    wait_until("the series of a fleet that is gone to end", PATIENCE, || {
+        let (status, text) = headcount.try_get("/metrics")?;
+        let probed = text.contains("headcount_probe_failures_total{fleet=\"sms\"}");
+        (status == 200 && probed && !text.contains("tracker")).then_some(())
+    });
 }
 
-/// The names of metrics in a text: words that begin as they do.
-fn metrics_in(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let begins = ["celery_", "flower_", "headcount_", "process_"];
-    words
-        .filter(|word| {
-            begins
-                .iter()
-                .any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())
-        })
-        .map(str::to_owned)
-        .collect()
+// ---------------------------------------------------------------- what is served is documented
+
+pub(crate) fn read(path: &str) -> String {
+    let path = repository().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The metric that a series is of.
@@ -268,7 +328,7 @@ fn of_more(name: &str) -> bool {
     .any(|prefix| name.starts_with(prefix))
 }
 
-fn everything_named_exists(prometheus: &Prometheus, text: &str, counts_consumers: bool) {
+fn what_is_served_is_documented(text: &str) {
     let scraped: BTreeSet<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
@@ -279,106 +339,11 @@ fn everything_named_exists(prometheus: &Prometheus, text: &str, counts_consumers
     assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
     let gone: Vec<_> = documented.difference(&scraped).filter(|name| !of_more(name)).collect();
     assert!(gone.is_empty(), "in docs/metrics.md, and not served: {gone:?}");
-
-    let mut known = prometheus.names();
-    if !counts_consumers {
-        known.push("celery_active_consumer_count".to_owned());
-    }
-    for query in dashboard_queries().into_iter().chain(rule_queries()) {
-        let series = prometheus.query(&query);
-        if !series.is_empty() {
-            continue;
-        }
-        for name in metrics_in(&query) {
-            let exists = known.contains(&name) || (of_more(&name) && documented.contains(family(&name)));
-            assert!(
-                exists || family_of_histogram(&name, &documented),
-                "{name} is not served: {query}"
-            );
-        }
-    }
-}
-
-fn family_of_histogram(name: &str, documented: &BTreeSet<String>) -> bool {
-    let histogram = name.strip_suffix("_count").unwrap_or(family(name));
-    of_more(name) && documented.contains(histogram)
-}
-
-/// Every query of the dashboard, with what Grafana puts into it.
-fn dashboard_queries() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&read("config/grafana/headcount.json")).unwrap();
-    let mut queries = Vec::new();
-    collect(&dashboard, &mut queries);
-    assert!(queries.len() >= 20, "{queries:?}");
-    queries.iter().map(|query| fill_in(query)).collect()
-}
-
-/// All texts under the key `expr`, and the queries of variables.
-fn collect(value: &Value, queries: &mut Vec<String>) {
-    match value {
-        Value::Object(object) => {
-            for (key, inner) in object {
-                match (key.as_str(), inner.as_str()) {
-                    ("expr", Some(query)) => queries.push(query.to_owned()),
-                    ("definition", Some(query)) => {
-                        let inside = query
-                            .strip_prefix("label_values(")
-                            .and_then(|rest| rest.split_once(", "));
-                        queries.push(inside.expect("label_values(metric, label)").0.to_owned());
-                    }
-                    _ => collect(inner, queries),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, queries)),
-        _ => {}
-    }
-}
-
-fn fill_in(query: &str) -> String {
-    let variables = [
-        ("$__rate_interval", "1m"),
-        ("$__range", "5m"),
-        ("$job", "headcount"),
-        ("$fleet", ".+"),
-        ("$queue", ".+"),
-        ("$task", ".+"),
-        ("$worker", ".+"),
-    ];
-    let filled = variables.iter().fold(query.to_owned(), |query, (variable, value)| {
-        query.replace(variable, value)
-    });
-    assert!(
-        !filled.contains('$'),
-        "a variable that this test does not know: {filled}"
-    );
-    filled
-}
-
-/// Every expression of the rules.
-fn rule_queries() -> Vec<String> {
-    let rules = read("config/prometheus/headcount.rules.yml");
-    let mut queries = Vec::new();
-    let mut lines = rules.lines().peekable();
-    while let Some(line) = lines.next() {
-        let Some(expression) = line.trim().strip_prefix("expr:") else {
-            continue;
-        };
-        let indent = line.len() - line.trim_start().len();
-        let mut expression = expression.trim().trim_start_matches('|').to_owned();
-        while let Some(more) = lines.next_if(|more| more.len() - more.trim_start().len() > indent) {
-            expression += "\n";
-            expression += more;
-        }
-        queries.push(expression);
-    }
-    assert_eq!(queries.len(), alerts(&rules).len());
-    queries
 }
 
 // ---------------------------------------------------------------- the rules
 
-fn alerts(rules: &str) -> BTreeSet<&str> {
+pub(crate) fn alerts(rules: &str) -> BTreeSet<&str> {
     rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))

@@ -10,7 +10,7 @@ use super::notifier::Channel;
 use super::store::FakeStore;
 use crate::debouncer::{Addressee, Debouncer, Debouncing};
 use crate::health_aggregator::{Aggregating, HealthAggregator};
-use crate::meters::{ActorLabel, FleetLabel, Meters, NotificationLabel};
+use crate::meters::{ActorLabel, FleetLabel, Meters, NotificationLabel, SharedSeries};
 use crate::ports::Notifier;
 use crate::ports::traces::{NoTracer, SharedTracer};
 use crate::slack_notifier::{Notifying, SlackNotifier};
@@ -119,6 +119,7 @@ impl House {
             view: Arc::new(status),
             brokers: vec!["main".into()],
             tracer: tracer.clone(),
+            series: SharedSeries::default(),
         };
         let aggregator = watch.start("HealthAggregator", move || HealthAggregator::new(aggregating));
         Self {

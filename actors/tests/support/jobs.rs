@@ -197,10 +197,10 @@ impl JobStore for Door {
             let mut changed = Vec::new();
             for one in news {
                 let row = rows.values_mut().find(|held| held.run.id == one.id);
-                if let Some(held) = row
-                    && held.run.hear(&one)
-                {
-                    changed.push(held.run.clone());
+                if let Some(held) = row {
+                    let before = held.run.clone();
+                    held.run.hear(&one);
+                    changed.extend(held.run.states_since(&before));
                 }
             }
             changed

@@ -5,7 +5,7 @@ use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Missing, Scene
 use headcount_core::detect::{
     BrokerState, Diagnosis, Finding, FleetReport, FleetState, FleetVerdict, Signal, WorkerState,
 };
-use headcount_core::status::{BrokerStatus, FleetStatus};
+use headcount_core::status::{BrokerStatus, FleetStatus, Signals, WorkerStatus};
 use headcount_core::time::Wall;
 
 use crate::clock::Clock;
@@ -71,6 +71,23 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
     FleetReported {
         report,
         falls: Vec::new(),
+    }
+}
+
+/// A worker of which nothing more is known.
+pub(in crate::tests) fn worker(hostname: &str, fleet: &str, state: WorkerState) -> WorkerStatus {
+    WorkerStatus {
+        hostname: hostname.into(),
+        fleet: fleet.into(),
+        state,
+        diagnosis: (state == WorkerState::Down).then_some(Diagnosis::Crashed),
+        since: Wall::from_micros(0),
+        signals: Signals::default(),
+        active: None,
+        processed: None,
+        software: None,
+        queues: Vec::new(),
+        slots: None,
     }
 }
 

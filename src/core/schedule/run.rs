@@ -238,6 +238,21 @@ impl Run {
         changed
     }
 
+    /// The run as it came to each of its states since `before`: where its worker was heard of sooner than the broker's yes, it was
+    /// sent on the way.
+    pub fn states_since(&self, before: &Run) -> impl Iterator<Item = Run> {
+        let was_sent = before.sent_at.is_none() && self.sent_at.is_some() && self.state != RunState::Sent;
+        let sent = was_sent.then(|| Run {
+            state: RunState::Sent,
+            sent_at: self.sent_at,
+            ended_at: None,
+            why: None,
+            ..before.clone()
+        });
+        let now = (self.state != before.state).then(|| self.clone());
+        sent.into_iter().chain(now)
+    }
+
     /// The state that some news leads to; none where they come too late, or say nothing new.
     fn after(&self, word: Word) -> Option<RunState> {
         use RunState as S;

@@ -173,7 +173,7 @@ struct Row {
 }
 
 /// The counts since the last drain, and the tasks that are under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     names: Names,
     queues: Names,
@@ -182,8 +182,8 @@ pub struct Tally {
     order: VecDeque<u64>,
     rows: FxHashMap<RowKey, Row>,
     lost: u64,
-    /// The same events, by worker: for a scraper.
-    series: Gather,
+    /// The same events, by worker: for a scraper, if there shall be any for it.
+    series: Option<Gather>,
     /// How many events there have been.
     events: u64,
     /// When workers last began anew, by that number: what they held before they hold no longer.
@@ -200,7 +200,32 @@ const RARELY: u32 = 10;
 /// Of so many workers it is remembered when they began anew.
 const MAX_ANEW: usize = 20_000;
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            series: Some(Gather::default()),
+            ..Self::without_series()
+        }
+    }
+}
+
 impl Tally {
+    /// One that gathers nothing for scrapers.
+    pub fn without_series() -> Self {
+        Self {
+            names: Names::default(),
+            queues: Names::default(),
+            in_flight: FxHashMap::default(),
+            order: VecDeque::new(),
+            rows: FxHashMap::default(),
+            lost: 0,
+            series: None,
+            events: 0,
+            anew: FxHashMap::default(),
+            uncounted: 0,
+        }
+    }
+
     /// Takes one event of a worker about itself: whoever starts, or leaves, holds no tasks any more.
     pub fn worker(&mut self, seat: Option<Seat>, event: &WorkerEvent<'_>) {
         if let Some(seat) = seat
@@ -254,13 +279,15 @@ impl Tally {
                 None => (NAMELESS, NAMELESS),
             },
         };
-        if event.kind == TaskKind::Succeeded {
-            heard.runtime = times[0];
+        if let Some(series) = &mut self.series {
+            if event.kind == TaskKind::Succeeded {
+                heard.runtime = times[0];
+            }
+            let source = seat.map_or(Source::Producer(event.hostname), |seat| {
+                Source::Worker(seat.worker, event.hostname)
+            });
+            series.note(source, (task, queue), event, heard);
         }
-        let source = seat.map_or(Source::Producer(event.hostname), |seat| {
-            Source::Worker(seat.worker, event.hostname)
-        });
-        self.series.note(source, (task, queue), event, heard);
         let Some(seat) = seat else { return };
         let key = RowKey {
             minute: now.as_micros().div_euclid(MINUTE),
@@ -310,7 +337,8 @@ impl Tally {
 
     /// Adds to the book what scrapers are shown of the events since the last call, heard from this broker.
     pub fn hand_over(&mut self, now: Mono, broker: &str, book: &mut Book) {
-        self.series.hand_over(now, (&self.names, &self.queues), book);
+        let Some(series) = &mut self.series else { return };
+        series.hand_over(now, (&self.names, &self.queues), book);
         self.uncounted += 1;
         if self.in_flight.len() > FEW && self.uncounted < RARELY {
             return;
@@ -327,7 +355,7 @@ impl Tally {
         }
         let held = held
             .iter()
-            .filter_map(|((worker, task), n)| Some((self.series.hostname(*worker)?, self.names.show(*task), *n)));
+            .filter_map(|((worker, task), n)| Some((series.hostname(*worker)?, self.names.show(*task), *n)));
         book.hold(broker, held);
     }
 

@@ -700,7 +700,7 @@ fn count_tasks(http: &Http) {
         let event = event(kind, hostname, at);
         tally.count(NOON, table.task(Mono::default(), &event), &event);
     }
-    let mut book = http.meters.series.read(&status());
+    let mut book = http.meters.series.read(&status()).unwrap();
     tally.hand_over(Mono::default(), "main", &mut book);
 }
 

@@ -15,6 +15,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// So long may one answer over HTTP take, and one command that asks the daemon.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A scrape of many series is larger than what the client takes unless it is told otherwise.
+const MAX_ANSWER: u64 = 200 << 20;
 
 /// A running daemon, with its port, its store and its configuration, which outlive it.
 #[derive(Debug)]
@@ -148,7 +150,13 @@ impl Headcount {
     /// Status and body of `GET path`; none when it does not answer.
     pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
         let mut response = agent().get(format!("{}{path}", self.url())).call().ok()?;
-        Some((response.status().as_u16(), response.body_mut().read_to_string().ok()?))
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_to_string()
+            .ok()?;
+        Some((response.status().as_u16(), body))
     }
 
     /// The body of `GET path`.

@@ -109,6 +109,36 @@ fn news_heard_twice_change_nothing() {
 }
 
 #[test]
+fn who_is_quicker_than_the_brokers_yes_was_sent_all_the_same() {
+    use RunState as S;
+    for (words, states) in [
+        (&[Word::Sent, Word::Received][..], &[S::Sent, S::Received][..]),
+        (&[Word::Received, Word::Sent], &[S::Sent, S::Received]),
+        (&[Word::Succeeded, Word::Sent, Word::Started], &[S::Sent, S::Succeeded]),
+        (&[Word::Expired, Word::Started], &[S::Expired, S::Sent, S::Started]),
+        (&[Word::Expired, Word::Sent], &[S::Expired]),
+        (&[Word::Lost], &[S::Lost]),
+    ] {
+        let (mut run, mut seen) = (claimed(), Vec::new());
+        for (second, word) in words.iter().enumerate() {
+            let before = run.clone();
+            run.hear(&news(*word, second as i64));
+            seen.extend(run.states_since(&before));
+        }
+        assert_eq!(
+            seen.iter().map(|run| run.state).collect::<Vec<_>>(),
+            states,
+            "{words:?}"
+        );
+        let sent = seen.iter().filter(|run| run.state == S::Sent);
+        assert!(
+            sent.clone().all(|run| run.sent_at.is_some() && run.ended_at.is_none()),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
 fn ids_are_made_of_job_task_and_slot() {
     let at = wall("2026-01-01T03:00:00Z");
     let id = task_id("purge", "sms.purge", at).to_string();

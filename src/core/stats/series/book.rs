@@ -27,7 +27,7 @@ pub struct Limits {
     pub queues: usize,
     /// Classes of exceptions (`exception`).
     pub exceptions: usize,
-    /// Combinations of worker, task and queue. Each makes about fifty lines of a scrape, 5 KB, and takes about 600 bytes.
+    /// Combinations of worker, task and queue. Each makes about sixty lines of a scrape, 7 KB, and takes about 600 bytes.
     pub series: usize,
 }
 
@@ -38,7 +38,7 @@ impl Default for Limits {
             tasks: 500,
             queues: 200,
             exceptions: 100,
-            series: 10_000,
+            series: 2_000,
         }
     }
 }

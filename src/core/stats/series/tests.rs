@@ -261,6 +261,7 @@ fn a_lane_has_a_bound_between_two_hand_overs() {
 fn hosts_of_producers_have_a_bound_and_are_never_mistaken() {
     let mut line = Line::new(Limits {
         workers: usize::MAX,
+        series: usize::MAX,
         ..Limits::default()
     });
     let send = |line: &mut Line, n: usize| {

@@ -60,7 +60,9 @@ impl fmt::Debug for SeriesCollector {
 impl Collector for SeriesCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let status = self.view.borrow().clone();
-        let book = self.series.read(&status);
+        let Some(book) = self.series.read(&status) else {
+            return Ok(());
+        };
         let out = &mut encoder;
         for (kind, name, help) in COUNTERS {
             let mut family = family(out, name, help, MetricType::Counter)?;

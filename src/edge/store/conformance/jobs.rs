@@ -162,6 +162,15 @@ pub(in crate::store) async fn news_are_joined_by_the_id(open: OpenJobs) {
             "{word:?} again"
         );
     }
+    // A worker that is heard of sooner than the broker's yes.
+    store.claim(claim("a", 5, "one")).await.unwrap();
+    let changed = hear(&*store, "a", 5, Word::Received, 6).await;
+    let states: Vec<_> = changed.iter().map(|run| (run.state, run.sent_at)).collect();
+    assert_eq!(
+        states,
+        [(RunState::Sent, Some(at(6))), (RunState::Received, Some(at(6)))]
+    );
+    assert!(hear(&*store, "a", 5, Word::Sent, 7).await.is_empty());
     drop(store);
     let runs = open().runs("a", 9).await.unwrap();
     assert_eq!(runs[0].state, RunState::Claimed, "the other one");

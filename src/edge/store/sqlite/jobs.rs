@@ -176,7 +176,7 @@ fn hear(db: &Connection, news: &[News]) -> Result<Vec<Run>, StoreError> {
             continue;
         };
         let before = run.clone();
-        let other = run.hear(one);
+        run.hear(one);
         if run == before {
             continue;
         }
@@ -197,9 +197,7 @@ fn hear(db: &Connection, news: &[News]) -> Result<Vec<Run>, StoreError> {
                 run.why,
             ],
         )?;
-        if other {
-            changed.push(run);
-        }
+        changed.extend(run.states_since(&before));
     }
     Ok(changed)
 }

@@ -29,7 +29,7 @@ test-elastic: ## pipelines into a real Elasticsearch and a real OpenSearch, whic
 
 test-collector: install ## traces, metrics and logs into a real OpenTelemetry Collector, which it builds (Go; five minutes the first time)
 	cd tests/collector && go run go.opentelemetry.io/collector/cmd/builder@v0.165.0 --config builder.yaml
-	HEADCOUNT_COLLECTOR=$(CURDIR)/.cache/collector/otelcol cargo test --features fault-points --test live -- --nocapture otlp::a_real_collector
+	HEADCOUNT_COLLECTOR=$(CURDIR)/.cache/collector/otelcol cargo test --features fault-points --test live -- --nocapture --ignored otlp::a_real_collector
 
 simulate: ## 10,000 worker-days of quiet and all faults: the figures of docs/detection.md (a release build; a quarter of an hour)
 	cargo run --release --bin headcount -- simulate --days 8.4 --fault-days 1 --markdown docs/detection.md --plot docs/detection.svg

@@ -143,6 +143,13 @@ impl Default for Meters {
 }
 
 impl Meters {
+    /// Names of the counters that outlive these: whoever begins anew with all others goes on with them.
+    pub const LASTING: [&str; 3] = [
+        "headcount_log_suppressed_total",
+        "headcount_sentry_sent_total",
+        "headcount_sentry_dropped_total",
+    ];
+
     /// Enters all of them into a registry. prometheus-client adds `_total` to a counter's name itself.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -185,15 +192,41 @@ impl Meters {
             "Restarts of the program's own actors after a panic",
             self.actor_restarts.clone(),
         );
+        self.jobs.register(registry);
+        self.node.register(registry);
+        self.stats.register(registry);
+        self.otlp.register(registry);
+        self.register_lasting(registry);
+    }
+
+    /// Those of [`Meters::LASTING`].
+    fn register_lasting(&self, registry: &mut Registry) {
         registry.register(
             "headcount_log_suppressed",
             "Lines that were left out of the log in a storm of one message, and only counted",
             self.log_suppressed.0.clone(),
         );
-        self.jobs.register(registry);
-        self.node.register(registry);
-        self.stats.register(registry);
-        self.otlp.register(registry);
         self.sentry.register(registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_known_by_name() {
+        let mut registry = Registry::default();
+        Meters::default().register_lasting(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut names: Vec<String> = types
+            .map(|kind| format!("{}_total", kind.strip_suffix(" counter").unwrap()))
+            .collect();
+        names.sort_unstable();
+        let mut known = Meters::LASTING;
+        known.sort_unstable();
+        assert_eq!(names, known);
     }
 }

@@ -483,6 +483,7 @@ impl Plan<'_> {
         let metrics = Metrics {
             scrape: Box::new(http::exposition(&self.meters, view, &shown.labels, version)),
             combinations: shown.limits.series,
+            lasting: &Meters::LASTING,
         };
         let who = (version, jobs::OWNER.clone());
         let secrets = Secrets::new(&self.settings.secrets);

@@ -1,6 +1,7 @@
 //! Headcount's edge: everything that touches the world. Each file implements one port of the actors.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bounded;
 pub mod brokers;
 pub mod http;
 pub mod notifiers;

@@ -9,7 +9,7 @@ use headcount_actors::meters::otlp::{OtlpMeters, Signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::config::Config;
+use super::config::{Config, Temporality};
 use super::layer::this_thread_exports;
 use super::meters::Drops;
 use super::points::{Part, Points, Reached};
@@ -17,7 +17,7 @@ use super::post::{Posted, Poster, client, pack};
 use super::queue::{Limits, Queue, Weighs};
 use super::scrub::Scrub;
 use super::wire::{self, Sender};
-use super::{Otlp, Waiting};
+use super::{Kept, Otlp, Waiting};
 use crate::secrets::Secrets;
 
 /// How often spans and log lines are sent, if a batch is not full before. Raising it lets more be lost with a crash.
@@ -48,12 +48,17 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long the rest may take when Headcount stops: all of it has ten seconds.
 const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
+/// What becomes of what a collector has refused.
+const DROPPED: &str = "this is dropped, and counted in headcount_otlp_dropped_total";
+
 /// The metrics that are sent.
 pub struct Metrics {
     /// Gives them, as OpenMetrics text.
     pub scrape: Box<dyn Fn() -> Result<String, fmt::Error> + Send>,
     /// The most combinations of worker, task and queue that there may be, as `[metrics] max_series` says.
     pub combinations: usize,
+    /// Names of counters that go on when the configuration is read again, and all others begin anew.
+    pub lasting: &'static [&'static str],
 }
 
 /// An exporter that runs. Dropped, it ends as well, and nobody waits for it.
@@ -99,8 +104,12 @@ impl Otlp {
             sender: Sender::new(config, version, instance),
             waiting: waiting.clone(),
             metrics_every: config.metrics_every,
-            points: Points::new(config.metrics_temporality, metrics.combinations, wire::now()),
-            metrics,
+            measures: Measures {
+                metrics,
+                temporality: config.metrics_temporality,
+                begun: wire::now(),
+                kept: self.0.points.clone(),
+            },
             secrets,
             stopped,
         };
@@ -149,10 +158,18 @@ struct Job {
     sender: Sender,
     waiting: Arc<Waiting>,
     metrics_every: Option<Duration>,
-    points: Points,
-    metrics: Metrics,
+    measures: Measures,
     secrets: Secrets,
     stopped: watch::Receiver<bool>,
+}
+
+/// What the metrics are sent from.
+struct Measures {
+    metrics: Metrics,
+    temporality: Temporality,
+    /// When the counters began, in nanoseconds since the Unix epoch.
+    begun: u64,
+    kept: Kept,
 }
 
 /// The way of one signal to the collector.
@@ -167,11 +184,14 @@ struct Line {
 }
 
 /// What came of sending.
+#[derive(Clone, Copy)]
 enum Sent {
     /// It need not be sent again.
     Settled,
     /// It was not taken, and may be later.
     Later(Option<Duration>),
+    /// Nothing is taken, and will not be soon.
+    Denied,
 }
 
 impl Job {
@@ -180,8 +200,7 @@ impl Job {
             sender,
             waiting,
             metrics_every,
-            points,
-            metrics: source,
+            measures,
             secrets,
             stopped,
         } = self;
@@ -200,7 +219,7 @@ impl Job {
             );
             let numbers = async {
                 if let Some(every) = metrics_every {
-                    measures(&mut metrics, every, (points, &source), &sender, stopped.clone()).await;
+                    measures.send(&mut metrics, every, &sender, stopped.clone()).await;
                 }
             };
             tokio::join!(spans, lines, numbers);
@@ -215,6 +234,10 @@ impl Job {
         }
         waiting.spans.clear();
         waiting.logs.clear();
+        // If another exporter has it already, that has done the same.
+        if let Ok(mut kept) = measures.kept.try_lock() {
+            kept.iter_mut().for_each(Points::forget_passing);
+        }
     }
 }
 
@@ -261,44 +284,85 @@ async fn batches<T: Weighs>(
     }
 }
 
-/// Sends the metrics, each time as much as was added since the last time.
-async fn measures(
-    line: &mut Line,
-    every: Duration,
-    (mut points, metrics): (Points, &Metrics),
-    sender: &Sender,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut pause = Pause::default();
-    let mut wait = every;
-    let (mut stopping, mut full) = (false, false);
-    while !stopping {
-        stopping = rest(wait, &mut stopped).await;
-        wait = every;
-        let (parts, left_out) = pack_all(&mut points, metrics, sender).await;
-        line.drops.add(left_out);
-        if left_out > 0 && !full {
-            let combinations = metrics.combinations;
-            tracing::warn!(
-                left_out,
-                max_series = combinations,
-                "there are more counters and histograms than are sent to the OTLP collector: what is beyond is left out each time, and \
-                 counted in headcount_otlp_dropped_total; raise [metrics] max_series"
-            );
-        }
-        full = left_out > 0;
-        for (body, reached) in parts {
-            match line.send(body, reached.points).await {
-                Sent::Settled => {
-                    points.settle(reached);
-                    pause = Pause::default();
-                }
-                // What is not sent now is in the next difference.
-                Sent::Later(after) => {
-                    wait = pause.next(after).min(every).max(after.unwrap_or_default());
-                    break;
-                }
+impl Measures {
+    /// Sends the metrics, each time as much as was added since the last time.
+    async fn send(&self, line: &mut Line, every: Duration, sender: &Sender, mut stopped: watch::Receiver<bool>) {
+        // Of an exporter that has not quite ended, this one waits for what it has come to.
+        let mut kept = self.kept.lock().await;
+        let points = self.points(&mut kept);
+        let mut rhythm = Rhythm::new(every);
+        let mut wait = every;
+        let (mut stopping, mut full) = (false, false);
+        while !stopping {
+            stopping = rest(wait, &mut stopped).await;
+            let (parts, left_out) = pack_all(points, &self.metrics, sender).await;
+            line.drops.add(left_out);
+            if left_out > 0 && !full {
+                let combinations = self.metrics.combinations;
+                tracing::warn!(
+                    left_out,
+                    max_series = combinations,
+                    "there are more counters and histograms than are sent to the OTLP collector: what is beyond is left out each time, and \
+                     counted in headcount_otlp_dropped_total; raise [metrics] max_series"
+                );
             }
+            full = left_out > 0;
+            let sent = send_parts(parts, points, async |body, count| line.send(body, count).await).await;
+            wait = rhythm.after(sent);
+        }
+    }
+
+    /// What is known of the counters: nothing but what lasts.
+    fn points<'a>(&self, kept: &'a mut Option<Points>) -> &'a mut Points {
+        let Metrics {
+            combinations, lasting, ..
+        } = self.metrics;
+        match kept {
+            Some(points) => {
+                points.begin_anew(self.temporality, combinations, self.begun);
+                points
+            }
+            none => none.insert(Points::new(self.temporality, combinations, lasting, self.begun)),
+        }
+    }
+}
+
+/// Sends what was packed of one look, part after part, until one is not taken: what is not sent now is in the next difference.
+async fn send_parts(
+    parts: Vec<(Bytes, Reached)>,
+    points: &mut Points,
+    mut send: impl AsyncFnMut(Bytes, usize) -> Sent,
+) -> Sent {
+    for (body, reached) in parts {
+        match send(body, reached.points).await {
+            Sent::Settled => points.settle(reached),
+            not => return not,
+        }
+    }
+    Sent::Settled
+}
+
+/// When it is looked at the metrics the next time.
+struct Rhythm {
+    every: Duration,
+    pause: Pause,
+}
+
+impl Rhythm {
+    fn new(every: Duration) -> Self {
+        let pause = Pause::default();
+        Self { every, pause }
+    }
+
+    /// The time to wait after a round that came to this: with its last part, because a look costs the same if the first is taken.
+    fn after(&mut self, round: Sent) -> Duration {
+        match round {
+            Sent::Settled => {
+                self.pause = Pause::default();
+                self.every
+            }
+            Sent::Later(after) => self.pause.next(after).min(self.every).max(after.unwrap_or_default()),
+            Sent::Denied => self.every,
         }
     }
 }
@@ -336,8 +400,13 @@ impl Line {
         let (mut pause, mut spent) = (Pause::default(), Duration::ZERO);
         let mut stopping = *stopped.borrow();
         loop {
-            let Sent::Later(asked) = self.send(body.clone(), count).await else {
-                return stopping;
+            let asked = match self.send(body.clone(), count).await {
+                Sent::Settled => return stopping,
+                Sent::Denied => {
+                    self.drops.add(count);
+                    return stopping;
+                }
+                Sent::Later(asked) => asked,
             };
             let wait = pause.next(asked);
             spent += wait;
@@ -360,7 +429,7 @@ impl Line {
                 if rejected > 0 {
                     self.fails(
                         &format!("it took all but {rejected} of {count}: {why}"),
-                        "those are dropped",
+                        "those are dropped, and counted in headcount_otlp_dropped_total",
                     );
                 } else if self.failing.take().is_some() {
                     tracing::info!(
@@ -372,13 +441,24 @@ impl Line {
                 Sent::Settled
             }
             Posted::Later { after, why } => {
-                self.fails(&why, "trying again; what there is no room for is dropped");
+                self.fails(
+                    &why,
+                    "trying again; what there is no room for is dropped, and counted in headcount_otlp_dropped_total",
+                );
                 Sent::Later(after)
             }
             Posted::Refused(why) => {
                 self.drops.add(count);
-                self.fails(&why, "this is dropped");
+                self.fails(&why, DROPPED);
                 Sent::Settled
+            }
+            Posted::Denied(why) => {
+                let then = match self.signal {
+                    Signal::Metrics => "what was added to counters is sent once it does",
+                    Signal::Traces | Signal::Logs => DROPPED,
+                };
+                self.fails(&why, then);
+                Sent::Denied
             }
         }
     }
@@ -391,9 +471,104 @@ impl Line {
                 signal,
                 host,
                 why,
-                "the OTLP collector does not take what Headcount tells of itself: {then}, and counted in headcount_otlp_dropped_total"
+                "the OTLP collector does not take what Headcount tells of itself: {then}"
             );
             self.failing = Some(why.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: usize = 3 * super::super::points::MAX_POINTS;
+
+    /// Counters for three parts, each with so much in it.
+    fn text(value: u64) -> String {
+        let lines: String = (0..MANY).map(|n| format!("a_total{{n=\"{n}\"}} {value}\n")).collect();
+        format!("# TYPE a counter\n{lines}")
+    }
+
+    fn sender() -> Sender {
+        Sender::new(
+            &Config {
+                endpoint: "http://127.0.0.1:9".parse().unwrap(),
+                headers: Default::default(),
+                traces_sample_rate: 0.0,
+                metrics_every: None,
+                metrics_temporality: Temporality::Delta,
+                logs: tracing::level_filters::LevelFilter::OFF,
+                service_name: String::new(),
+                resource: Default::default(),
+            },
+            "1",
+            String::new(),
+        )
+    }
+
+    /// A look at all, of which the first parts are taken, and what the next gets; how many points went, and how long is waited.
+    async fn round(
+        points: &mut Points,
+        rhythm: &mut Rhythm,
+        value: u64,
+        taken: usize,
+        then: Sent,
+    ) -> (usize, Duration) {
+        let metrics = Metrics {
+            scrape: Box::new(move || Ok(text(value))),
+            combinations: MANY,
+            lasting: &[],
+        };
+        let (parts, _) = pack_all(points, &metrics, &sender()).await;
+        let (mut left, mut sent) = (taken, 0);
+        let answer = async |_, count| {
+            if left == 0 {
+                return then;
+            }
+            left -= 1;
+            sent += count;
+            Sent::Settled
+        };
+        let came = send_parts(parts, points, answer).await;
+        (sent, rhythm.after(came))
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_takes_the_first_part_alone_is_asked_less_and_less() {
+        let mut points = Points::new(Temporality::Delta, MANY, &[], 0);
+        let mut rhythm = Rhythm::new(Duration::from_secs(60));
+        let mut waits = Vec::new();
+        for value in 1..=5 {
+            waits.push(
+                round(&mut points, &mut rhythm, value, 1, Sent::Later(None))
+                    .await
+                    .1
+                    .as_secs(),
+            );
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16]);
+        let all = round(&mut points, &mut rhythm, 6, 3, Sent::Denied).await;
+        assert_eq!(all, (MANY, Duration::from_secs(60)));
+        let again = round(&mut points, &mut rhythm, 7, 1, Sent::Later(None)).await;
+        assert_eq!(again.1.as_secs(), 1, "it has taken all since");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_sent_when_somebody_does() {
+        for not in [Sent::Denied, Sent::Later(None)] {
+            let mut points = Points::new(Temporality::Delta, MANY, &[], 0);
+            let mut rhythm = Rhythm::new(Duration::from_secs(60));
+            assert_eq!(round(&mut points, &mut rhythm, 1, 3, not).await.0, MANY);
+            for _ in 0..3 {
+                assert_eq!(round(&mut points, &mut rhythm, 2, 0, not).await.0, 0);
+            }
+            assert_eq!(round(&mut points, &mut rhythm, 2, 3, not).await.0, MANY);
+            assert_eq!(
+                round(&mut points, &mut rhythm, 2, 3, not).await.0,
+                0,
+                "nothing was added"
+            );
         }
     }
 }

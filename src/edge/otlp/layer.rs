@@ -6,7 +6,7 @@
 //! the thread that sends (`scrub.rs`); why a task has failed does not get that far.
 
 use std::cell::Cell;
-use std::fmt::{Debug, Write};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use headcount_actors::vitals;
@@ -26,7 +26,8 @@ use tracing_subscriber::layer::{Context as Around, Filter};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use super::Otlp;
-use super::wire::{self, MAX_ATTRIBUTES, MAX_LINE};
+use super::wire::{self, MAX_ATTRIBUTES, MAX_LINE, MAX_TEXT};
+use crate::bounded::{Bounded, marked};
 
 thread_local! {
     /// Whether this thread is the exporter's: what it writes would come back to it, and cause more of it.
@@ -148,10 +149,11 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, around: Around<'_, S>) {
         let Some(span) = around.span(id) else { return };
+        // Before the lock: what is recorded here is others' code, which may log, and so ask for this span.
+        let mut fields = Fields::default();
+        values.record(&mut fields);
         let mut extensions = span.extensions_mut();
         if let Some(begun) = extensions.get_mut::<Begun>() {
-            let mut fields = Fields::default();
-            values.record(&mut fields);
             begun.failed |= fields.state.as_deref() == Some("FAILURE");
             let room = MAX_ATTRIBUTES.saturating_sub(begun.attributes.len());
             begun.attributes.extend(fields.attributes.into_iter().take(room));
@@ -183,7 +185,7 @@ where
             severity_number: severity.into(),
             severity_text: word.to_owned(),
             body: Some(AnyValue {
-                value: Some(Value::StringValue(wire::cut(fields.message, MAX_LINE))),
+                value: Some(Value::StringValue(fields.message)),
             }),
             attributes: fields.attributes,
             flags: within.map_or(0, |context| wire::flags(context.sampled)),
@@ -282,6 +284,11 @@ const fn severity(level: &Level) -> (SeverityNumber, &'static str) {
     }
 }
 
+/// The longest text of a field, in bytes.
+fn most(name: &str) -> usize {
+    if name == "message" { MAX_LINE } else { MAX_TEXT }
+}
+
 /// The fields of a span or an event, with those noted that say where it belongs.
 #[derive(Default)]
 struct Fields {
@@ -332,14 +339,13 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = String::new();
-        // A text that cannot be shown is shown as far as it can.
-        let _ = write!(text, "{value:?}");
-        self.text(field.name(), text);
+        let name = field.name();
+        self.text(name, Bounded::debug(value, most(name)).marked());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field.name(), value.to_owned());
+        let name = field.name();
+        self.text(name, marked(value, most(name)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {

@@ -26,11 +26,11 @@ pub async fn look(config: &Config) -> Vec<Look> {
     let looks = wanted.map(async |signal| {
         let posted = match client(config) {
             Ok(client) => Poster::new(client, config, signal).post(pack(&[])).await,
-            Err(why) => Posted::Refused(why),
+            Err(why) => Posted::Denied(why),
         };
         let said = match posted {
             Posted::Taken { .. } => Ok(format!("{place}: takes a request without content")),
-            Posted::Later { why, .. } | Posted::Refused(why) => Err(format!("{place}: {why}")),
+            Posted::Later { why, .. } | Posted::Refused(why) | Posted::Denied(why) => Err(format!("{place}: {why}")),
         };
         Look {
             signal: signal.as_str(),

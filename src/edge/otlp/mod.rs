@@ -48,7 +48,11 @@ struct Hub {
     logs: AtomicUsize,
     spans: AtomicBool,
     line: RwLock<Option<Arc<Waiting>>>,
+    points: Kept,
 }
+
+/// What is known of the counters, of which some go on while exporters come and go. One at a time has it, for as long as it runs.
+type Kept = Arc<tokio::sync::Mutex<Option<points::Points>>>;
 
 /// What waits while it is open.
 struct Waiting {

@@ -1,8 +1,9 @@
 //! The data points of the metrics: of counters and histograms what has been added since the last time, as New Relic wants it, or
 //! all that there has been since a start, as Prometheus does.
 //!
-//! A difference counts as sent once a collector has accepted it. Where none has, the next one covers that time as well: so an
-//! outage of the collector, however long, loses nothing of a counter, and takes no memory.
+//! A difference counts as sent once a collector has accepted it, or has said that it will never take what is in it. Where it has
+//! not, the next one covers that time as well: so an outage of the collector, or a wrong key, however long, loses nothing of a
+//! counter, and takes no memory.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(super) const MAX_POINTS: usize = 2_000;
 /// What is known of each counter and histogram. Gauges need none of it.
 pub(super) struct Points {
     temporality: Temporality,
+    /// Counters that are the program's, and go on when its configuration is read again and all others begin anew.
+    lasting: &'static [&'static str],
     /// Series that are followed. Beyond, they are left out and counted.
     most: usize,
     /// When it was last looked at them, in nanoseconds since the Unix epoch; at first, when it was begun.
@@ -48,6 +51,8 @@ pub(super) struct Points {
 struct Known {
     /// In which round it was last there.
     round: u32,
+    /// It is one of [`Points::lasting`].
+    lasting: bool,
     /// Since when the next point counts, in nanoseconds since the Unix epoch.
     from: u64,
     last: Last,
@@ -93,16 +98,38 @@ pub(super) struct Round<'a> {
 }
 
 impl Points {
-    /// Everything is counted from now on. So many combinations of worker, task and queue may there be.
-    pub(super) fn new(temporality: Temporality, cells: usize, now: u64) -> Self {
+    /// Everything is counted from now on. So many combinations of worker, task and queue may there be; `lasting` are the names of
+    /// counters that [`Points::begin_anew`] goes on with.
+    pub(super) fn new(temporality: Temporality, cells: usize, lasting: &'static [&'static str], now: u64) -> Self {
         Self {
             temporality,
-            most: cells.saturating_mul(POINTS_A_CELL).saturating_add(POINTS_BESIDE),
+            lasting,
+            most: most(cells),
             looked: now,
             round: 0,
             known: FxHashMap::default(),
             numbers: RandomState::new(),
         }
+    }
+
+    /// All that is counted begins anew, but for what is lasting: that goes on from what a collector has accepted. With another
+    /// temporality it begins anew as well, because what is known of it is something else then.
+    pub(super) fn begin_anew(&mut self, temporality: Temporality, cells: usize, now: u64) {
+        let goes_on = temporality == self.temporality;
+        self.forget_passing();
+        if !goes_on {
+            self.known.clear();
+        }
+        self.temporality = temporality;
+        self.most = most(cells);
+        // A clock that was set back makes no interval that ends before it begins.
+        self.looked = now.max(self.looked);
+    }
+
+    /// Keeps what [`Points::begin_anew`] goes on with, and no more memory than that.
+    pub(super) fn forget_passing(&mut self) {
+        self.known.retain(|_, known| known.lasting);
+        self.known.shrink_to_fit();
     }
 
     /// Looks at all series of a text. Each part has to be taken, and the round to be ended.
@@ -135,15 +162,21 @@ impl Points {
             return None;
         }
         // One that was not there the last time has begun since.
-        let (from, round) = (self.looked, self.round);
+        let (from, round, lasting) = (self.looked, self.round, self.lasting);
         let known = self.known.entry(number).or_insert_with(|| Known {
             round,
+            lasting: lasting.contains(&series.family.name.as_str()),
             from,
             last: Last::Nothing,
         });
         known.round = round;
         Some((number, known))
     }
+}
+
+/// How many counters and histograms are followed where there may be so many combinations of worker, task and queue.
+fn most(cells: usize) -> usize {
+    cells.saturating_mul(POINTS_A_CELL).saturating_add(POINTS_BESIDE)
 }
 
 impl Iterator for Round<'_> {
@@ -364,6 +397,7 @@ mod tests {
     use super::*;
 
     const CELLS: usize = 10;
+    const LASTING: &[&str] = &["log_total"];
 
     fn sum(parts: &[Part], name: &str) -> Option<i64> {
         let metrics = parts
@@ -408,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_is_not_accepted_is_in_the_next_difference() {
-        let mut points = Points::new(Temporality::Delta, CELLS, 5);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 5);
         let (parts, _) = look(&mut points, &counter(0), 10);
         assert_eq!(only(&parts), (5, 10, Number::AsInt(0)), "the first time, zero too");
         settle(&mut points, parts);
@@ -427,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_cumulative_counter_keeps_its_start_until_it_begins_anew() {
-        let mut points = Points::new(Temporality::Cumulative, CELLS, 5);
+        let mut points = Points::new(Temporality::Cumulative, CELLS, LASTING, 5);
         let mut see = |value, now| {
             // Whether a collector takes it makes no difference.
             let (parts, _) = look(&mut points, &counter(value), now);
@@ -454,9 +488,52 @@ mod tests {
         assert_eq!(only(&parts), (60, 70, Number::AsInt(5)), "the clock was set back");
     }
 
+    /// The counter that lasts, and one that does not.
+    fn two(log: u64, passing: u64) -> String {
+        format!("# TYPE log counter\nlog_total {log}\n# TYPE a counter\na_total{{x=\"1\"}} {passing}\n")
+    }
+
+    #[test]
+    fn what_lasts_goes_on_when_all_else_begins_anew() {
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 5);
+        let (parts, _) = look(&mut points, &two(5, 3), 10);
+        settle(&mut points, parts);
+        // One more that nobody has taken.
+        look(&mut points, &two(6, 3), 20);
+        points.forget_passing();
+        assert_eq!(points.known.len(), 1);
+        points.begin_anew(Temporality::Delta, CELLS, 30);
+        let (parts, _) = look(&mut points, &two(8, 4), 40);
+        assert_eq!(
+            (sum(&parts, "log_total"), sum(&parts, "a_total")),
+            (Some(3), Some(4)),
+            "the other has been at nothing since"
+        );
+        assert_eq!(only(&parts).0, 10, "since what was accepted");
+        settle(&mut points, parts);
+        points.begin_anew(Temporality::Delta, CELLS, 50);
+        assert_eq!(sum(&look(&mut points, &two(8, 0), 60).0, "log_total"), None);
+    }
+
+    #[test]
+    fn what_lasts_keeps_its_start_while_it_is_cumulative() {
+        let mut points = Points::new(Temporality::Cumulative, CELLS, LASTING, 5);
+        look(&mut points, &two(5, 3), 10);
+        points.begin_anew(Temporality::Cumulative, CELLS, 20);
+        let (parts, _) = look(&mut points, &two(6, 1), 30);
+        assert_eq!(only(&parts), (5, 30, Number::AsInt(6)));
+        let Some(Data::Sum(passing)) = &parts[0].metrics[1].data else {
+            panic!()
+        };
+        assert_eq!(passing.data_points[0].start_time_unix_nano, 20);
+        // As differences all of it is said once more: to those there were none yet.
+        points.begin_anew(Temporality::Delta, CELLS, 40);
+        assert_eq!(only(&look(&mut points, &two(7, 1), 50).0), (40, 50, Number::AsInt(7)));
+    }
+
     #[test]
     fn a_cumulative_histogram_is_all_of_it() {
-        let mut points = Points::new(Temporality::Cumulative, CELLS, 0);
+        let mut points = Points::new(Temporality::Cumulative, CELLS, LASTING, 0);
         for (all, count) in [(3, 3), (5, 5), (2, 2)] {
             let text = format!("# TYPE h histogram\nh_sum 9\nh_bucket{{le=\"1\"}} 1\nh_bucket{{le=\"+Inf\"}} {all}\n");
             let (parts, _) = look(&mut points, &text, 10 * all);
@@ -474,7 +551,7 @@ mod tests {
 
     #[test]
     fn a_series_that_has_ended_is_forgotten() {
-        let mut points = Points::new(Temporality::Delta, CELLS, 0);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 0);
         let (parts, _) = look(&mut points, &counter(3), 10);
         settle(&mut points, parts);
         look(&mut points, "", 20);
@@ -488,7 +565,7 @@ mod tests {
                 "# TYPE h histogram\nh_sum {total}\nh_count {all}\nh_bucket{{le=\"0.5\"}} {low}\nh_bucket{{le=\"+Inf\"}} {all}\n"
             )
         };
-        let mut points = Points::new(Temporality::Delta, CELLS, 0);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 0);
         let (parts, _) = look(&mut points, &text(1, 3, 9.0), 10);
         settle(&mut points, parts);
         let (parts, _) = look(&mut points, &text(2, 5, 19.0), 20);
@@ -507,7 +584,7 @@ mod tests {
         let lines: String = (0..MAX_POINTS * 2 + 7)
             .map(|n| format!("a_total{{n=\"{n}\"}} 1\n"))
             .collect();
-        let mut points = Points::new(Temporality::Delta, CELLS, 0);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 0);
         let (parts, left_out) = look(&mut points, &format!("# TYPE a counter\n{lines}"), 1);
         assert_eq!((parts.len(), left_out), (3, 0));
         assert!(parts.iter().all(|part| part.reached.points <= MAX_POINTS));
@@ -523,7 +600,7 @@ mod tests {
             format!("# TYPE a counter\n{lines}# TYPE g gauge\ng 1\n")
         };
         let most = POINTS_BESIDE + POINTS_A_CELL * CELLS;
-        let mut points = Points::new(Temporality::Delta, CELLS, 0);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 0);
         let (parts, left_out) = look(&mut points, &text(most), 1);
         assert_eq!((left_out, sum(&parts, "a_total")), (0, Some(20_240)));
         settle(&mut points, parts);
@@ -534,7 +611,7 @@ mod tests {
 
     #[test]
     fn a_gauge_without_a_value_is_none() {
-        let mut points = Points::new(Temporality::Delta, CELLS, 0);
+        let mut points = Points::new(Temporality::Delta, CELLS, LASTING, 0);
         let (parts, _) = look(&mut points, "# TYPE g gauge\ng{x=\"1\"} NaN\ng{x=\"2\"} 3\n", 1);
         assert_eq!(parts[0].reached.points, 1);
     }

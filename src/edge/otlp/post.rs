@@ -37,8 +37,11 @@ pub(super) enum Posted {
     Taken { rejected: usize, why: String },
     /// Nobody could be reached, or it was asked to come again: not before so long, where that was said.
     Later { after: Option<Duration>, why: String },
-    /// It will never be taken.
+    /// What is in it will never be taken: it cannot be read there, or is too much.
     Refused(String),
+    /// Nothing is taken there as things are, whatever is in it: a wrong key or address, or a server with an error of its own. Of no
+    /// use to try again before somebody has seen to it.
+    Denied(String),
 }
 
 /// Posts the requests of one signal.
@@ -99,8 +102,11 @@ impl Poster {
                 why: format!("HTTP {}", status.as_u16()),
             };
         }
+        if is_about_contents(status) {
+            return Posted::Refused(format!("HTTP {}", status.as_u16()));
+        }
         if !status.is_success() {
-            return Posted::Refused(match status {
+            return Posted::Denied(match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     format!("HTTP {}: the key in [otlp] headers is not accepted", status.as_u16())
                 }
@@ -122,9 +128,14 @@ impl Poster {
     }
 }
 
-/// What OTLP's specification has sent again; all else will never be taken.
+/// What OTLP's specification has sent again, and 408, which says the same.
 fn is_later(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
+}
+
+/// What says that these contents will never be taken: OTLP has 400 for what cannot be read; 413 is too much at once.
+fn is_about_contents(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 413)
 }
 
 /// How many entries were not taken of those that were sent, and why: where that cannot be read, none.

@@ -211,3 +211,67 @@ fn neither_a_secret_nor_the_words_of_a_tasks_exception_are_sent() {
         assert!(all.contains(shown), "no {shown} in {all}");
     }
 }
+
+/// Something whose text is made by code that writes to the log.
+struct Talks;
+
+impl std::fmt::Debug for Talks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        tracing::info!("while it is shown");
+        f.write_str("FAILURE")
+    }
+}
+
+#[test]
+fn what_writes_to_the_log_while_it_is_recorded_holds_up_nobody() {
+    let (otlp, waiting) = opened(LevelFilter::INFO, 1.0);
+    let (done, is_done) = std::sync::mpsc::channel();
+    // A thread that may hang for ever.
+    std::thread::spawn(move || {
+        heard(&otlp, || {
+            let span = tracing::info_span!("task", id = "1", state = tracing::field::Empty);
+            span.in_scope(|| span.record("state", tracing::field::debug(Talks)));
+        });
+        done.send(())
+    });
+    is_done.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(waiting.spans.take()[0].status.as_ref().unwrap().code, 2);
+    let lines = waiting.logs.take();
+    assert_eq!(bodies(&lines), ["while it is shown"]);
+    assert_eq!(lines[0].record.span_id, SpanId::of_task("1").bytes());
+}
+
+#[test]
+fn no_part_of_a_secret_is_left_where_the_layer_cuts() {
+    use super::scrub::Scrub;
+    use super::wire::{MAX_LINE, MAX_TEXT};
+    use crate::secrets::Secrets;
+    const SECRET: &str = "0123-hunter22";
+    let secrets = Secrets::new(&[SECRET.to_owned().into()]);
+    let (otlp, waiting) = opened(LevelFilter::INFO, 1.0);
+    let offsets = 0..=SECRET.len() + 2;
+    heard(&otlp, || {
+        for offset in offsets.clone() {
+            let text = |most: usize| format!("{}{SECRET} and more", ".".repeat(most - offset));
+            tracing::info!(of = text(MAX_TEXT), shown = ?format_args!("{}", text(MAX_TEXT)), "{}", text(MAX_LINE));
+        }
+    });
+    let mut lines = waiting.logs.take();
+    assert_eq!(lines.len(), offsets.count());
+    for line in &mut lines {
+        line.scrub(&secrets);
+        let attributes = line.record.attributes.iter();
+        let texts: Vec<_> = attributes
+            .filter_map(|attribute| attribute.value.as_ref())
+            .chain(&line.record.body)
+            .map(|value| match &value.value {
+                Some(Value::StringValue(text)) => text,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(texts.len(), 3);
+        for text in texts {
+            assert!(text.len() > MAX_TEXT - 20 && !text.contains("0123"), "{text}");
+        }
+    }
+}

@@ -18,9 +18,10 @@ use prost::Message;
 
 use super::config::Config;
 use super::queue::Weighs;
+use crate::bounded::marked;
 
 /// The longest text of an attribute, in bytes: what is longer is cut. New Relic takes 4,095 characters.
-const MAX_TEXT: usize = 4_000;
+pub(super) const MAX_TEXT: usize = 4_000;
 
 /// The longest line of a log, in bytes.
 pub(super) const MAX_LINE: usize = 16 * 1024;
@@ -62,20 +63,14 @@ fn nanos(at: Wall) -> u64 {
     u64::try_from(at.as_micros()).unwrap_or(0).saturating_mul(1_000)
 }
 
-/// Cut to so many bytes, at the end of a character.
-pub(super) fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
+fn short(text: String, most: usize) -> String {
+    if text.len() > most { marked(&text, most) } else { text }
 }
 
 /// One attribute.
 pub(super) fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
     let value = match value {
-        Value::StringValue(text) => Value::StringValue(cut(text, MAX_TEXT)),
+        Value::StringValue(text) => Value::StringValue(short(text, MAX_TEXT)),
         other => other,
     };
     KeyValue {
@@ -128,7 +123,7 @@ pub(super) const fn kind(kind: SpanKind) -> span::SpanKind {
 pub(super) fn status(failed: Option<String>) -> Status {
     match failed {
         Some(why) => Status {
-            message: cut(why, MAX_TEXT),
+            message: short(why, MAX_TEXT),
             code: StatusCode::Error.into(),
         },
         None => Status::default(),
@@ -242,15 +237,4 @@ fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_between_two_characters() {
-        assert_eq!(cut("aä".to_owned(), 2), "a…");
-        assert_eq!(cut("aä".to_owned(), 3), "aä");
-    }
 }

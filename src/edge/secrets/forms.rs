@@ -66,9 +66,29 @@ fn part<'a>(found: &'a Captures<'_>, number: usize) -> &'a str {
     found.get(number).map_or("", |part| part.as_str())
 }
 
+/// What stands between an address' scheme and the rest of it.
+const SIGN: &str = "://";
+
+/// Where the first address goes on of which a text that was cut may lack the end: who signs in there may be all that is left of it.
+pub(super) fn begun_at(text: &str) -> Option<usize> {
+    let mut signs = text.match_indices(SIGN).map(|(at, sign)| (at, at + sign.len()));
+    let unended = signs.find(|(at, after)| {
+        let rest = text.get(*after..).unwrap_or_default();
+        end_of_word(text.get(..*at).unwrap_or_default(), rest).is_none()
+    });
+    unended.map(|(_, after)| after)
+}
+
+/// Where an address ends, of which the scheme is the end of `before`. One in quotes ends with them; any other with the word,
+/// because a password may hold anything else.
+fn end_of_word(before: &str, rest: &str) -> Option<usize> {
+    let opening = before.trim_end_matches(is_of_scheme).chars().last();
+    let closing = opening.filter(|quote| matches!(quote, '"' | '\'' | '`'));
+    rest.find(|c: char| c.is_whitespace() || Some(c) == closing)
+}
+
 /// Each address of the text without its secrets.
 fn addresses(text: &str) -> Cow<'_, str> {
-    const SIGN: &str = "://";
     let Some(first) = text.find(SIGN) else {
         return Cow::Borrowed(text);
     };
@@ -81,14 +101,7 @@ fn addresses(text: &str) -> Cow<'_, str> {
             text.get(at..).unwrap_or_default(),
         );
         clean.push_str(before);
-        // One in quotes ends with them; any other with the word, because a password may hold anything else.
-        let opening = before
-            .trim_end_matches(SIGN)
-            .trim_end_matches(is_of_scheme)
-            .chars()
-            .last();
-        let closing = opening.filter(|quote| matches!(quote, '"' | '\'' | '`'));
-        let end = rest.find(|c: char| c.is_whitespace() || Some(c) == closing);
+        let end = end_of_word(before.trim_end_matches(SIGN), rest);
         let mut word = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         let next = word.find(SIGN);
         if let Some(next) = next {

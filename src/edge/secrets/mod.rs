@@ -116,6 +116,25 @@ impl Secrets {
         }
     }
 
+    /// As much of a text that was cut as does not end in the midst of a secret, which nobody would know for one any more.
+    pub fn without_begun<'a>(&self, text: &'a str) -> &'a str {
+        let known = || {
+            let all = self.anywhere.iter().chain(&self.in_logins);
+            all.map(ExposeSecret::expose_secret)
+        };
+        let begun = known().filter_map(|secret| begun_at(text, secret)).min();
+        let mut end = begun
+            .into_iter()
+            .chain(forms::begun_at(text))
+            .min()
+            .unwrap_or(text.len());
+        // What only looks like the beginning of one may be the end of another, of which that would leave the beginning.
+        while let Some(before) = known().filter_map(|secret| astride(text, secret, end)).min() {
+            end = before;
+        }
+        text.get(..end).unwrap_or_default()
+    }
+
     /// The text of a field: none of it where the field's name is that of a secret.
     pub fn field<'a>(&self, name: &str, text: &'a str) -> Cow<'a, str> {
         if is_secret_name(name) {
@@ -156,6 +175,20 @@ impl Secrets {
             _ => {}
         }
     }
+}
+
+/// Where a secret begins of which the end of a text is the beginning.
+fn begun_at(text: &str, secret: &str) -> Option<usize> {
+    let lengths = secret.char_indices().map(|(length, _)| length).rev();
+    let mut begun = lengths.filter(|length| *length > 0);
+    let length = begun.find(|length| secret.get(..*length).is_some_and(|part| text.ends_with(part)))?;
+    Some(text.len() - length)
+}
+
+/// Where a secret begins that a cut would go through.
+fn astride(text: &str, secret: &str, cut: usize) -> Option<usize> {
+    let first = (cut + 1).saturating_sub(secret.len());
+    (first..cut).find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(secret)))
 }
 
 /// As a text within quotes shows it.

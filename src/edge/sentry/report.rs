@@ -1,12 +1,14 @@
 //! An error before it is an event of Sentry's: what it is, for whom, and what may be said of it.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use headcount_actors::ports::TaskFailures;
 use headcount_actors::vitals::{self, Duty};
 use sentry::protocol::{Exception, Level, Mechanism, Stacktrace, Value};
 use tracing::field::{Field, Visit};
+
+use crate::bounded::{Bounded, cut};
 
 /// The longest message, and the longest value of a field, in bytes; beyond it is cut.
 const MAX_TEXT: usize = 1_000;
@@ -285,29 +287,11 @@ impl Visit for Told {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Short(String::new());
-        // An error means that there is more of it than is kept.
-        let _ = write!(text, "{value:?}");
+        let text = Bounded::debug(value, MAX_TEXT).text();
         if field.name() == "message" {
-            self.message = text.0;
+            self.message = text;
         } else {
-            self.keep(field, text.0);
-        }
-    }
-}
-
-/// Takes [`MAX_TEXT`] bytes, and ends the writing of whatever is longer.
-struct Short(String);
-
-impl Write for Short {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_TEXT.saturating_sub(self.0.len());
-        let taken = cut(text, room);
-        self.0.push_str(taken);
-        if taken.len() < text.len() {
-            Err(fmt::Error)
-        } else {
-            Ok(())
+            self.keep(field, text);
         }
     }
 }
@@ -347,13 +331,4 @@ fn as_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// The longest beginning of at most so many bytes.
-pub(super) fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
 //! Whom an event is about.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use headcount_edge::bounded::Bounded;
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
@@ -23,7 +24,7 @@ pub(super) const FIELDS: [&str; 12] = [
     "log.target",
 ];
 
-/// The longest value that is kept of one field, and the longest message, in characters.
+/// The longest value that is kept of one field, and the longest message, in bytes.
 const MAX_TEXT: usize = 200;
 
 /// The fields of [`FIELDS`] that an event has, in the order in which it has them.
@@ -88,26 +89,5 @@ pub(super) fn message(event: &Event<'_>) -> String {
 }
 
 fn shortened(value: &dyn fmt::Debug) -> String {
-    struct Bounded {
-        text: String,
-        room: usize,
-    }
-    impl Write for Bounded {
-        fn write_str(&mut self, more: &str) -> fmt::Result {
-            for c in more.chars() {
-                // What comes after this is not even formatted.
-                self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
-                self.text.push(c);
-            }
-            Ok(())
-        }
-    }
-    let mut bounded = Bounded {
-        text: String::new(),
-        room: MAX_TEXT,
-    };
-    if write!(bounded, "{value:?}").is_err() {
-        bounded.text.push('…');
-    }
-    bounded.text
+    Bounded::debug(value, MAX_TEXT).marked()
 }

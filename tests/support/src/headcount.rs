@@ -26,7 +26,12 @@ pub struct Headcount {
     port: u16,
     process: Process,
     dir: tempfile::TempDir,
+    /// What the environment that it was started with says that it is to be shown.
+    token: Option<String>,
 }
+
+/// The variable that holds the token.
+const TOKEN: &str = "HEADCOUNT__SERVER__TOKEN";
 
 impl Headcount {
     /// Starts it with a configuration, to which the kit adds `[server] listen` and `[store] url`; returns when
@@ -87,6 +92,10 @@ impl Headcount {
             port,
             process,
             dir,
+            token: environment
+                .iter()
+                .find(|(name, _)| *name == TOKEN)
+                .map(|(_, token)| (*token).to_owned()),
         };
         headcount.wait_serving();
         headcount
@@ -149,7 +158,11 @@ impl Headcount {
 
     /// Status and body of `GET path`; none when it does not answer.
     pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
-        let mut response = agent().get(format!("{}{path}", self.url())).call().ok()?;
+        let mut request = agent().get(format!("{}{path}", self.url()));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().ok()?;
         let body = response
             .body_mut()
             .with_config()

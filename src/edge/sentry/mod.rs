@@ -6,6 +6,7 @@
 //! own (`courier.rs`) makes an event of it (`event.rs`), cleans that as a whole, and sends it (`post.rs`); what goes wrong there is
 //! said in the log (`way.rs`). Nobody waits for any of it.
 
+mod again;
 mod clean;
 mod config;
 mod courier;
@@ -17,6 +18,7 @@ mod panics;
 mod post;
 mod repeats;
 mod report;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod trail;

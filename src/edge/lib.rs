@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod brokers;
+pub mod host;
 pub mod http;
 pub mod notifiers;
 pub mod otlp;

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::again::{Again, Parcel};
-use super::clean::clean_trace;
+use super::clean::{clean_trace, shorten_report, shorten_trail};
 use super::config::Config;
 use super::event::{Maker, release};
 use super::lock;
@@ -347,8 +347,10 @@ impl Work {
     }
 
     /// None where a secret would be in it.
-    fn pack(&self, due: Due) -> Option<Parcel> {
-        let trail = lock(&self.trail).until(due.at);
+    fn pack(&self, mut due: Due) -> Option<Parcel> {
+        let mut trail = lock(&self.trail).until(due.at);
+        shorten_report(&self.secrets, &mut due.report);
+        shorten_trail(&self.secrets, &mut trail);
         let event = self.maker.event(&self.config, due, trail)?;
         parcel(self.secrets.clean(&event)?, false)
     }

@@ -140,7 +140,11 @@ impl OtlpStandIn {
     }
 }
 
-async fn take(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>) -> HttpResponse {
+/// The payload as it was sent: what is packed is unpacked here, so that bytes that cannot be are seen.
+async fn take(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    let Ok(body) = payload.to_bytes().await else {
+        return HttpResponse::BadRequest().finish();
+    };
     let header = |(name, value): (
         &actix_web::http::header::HeaderName,
         &actix_web::http::header::HeaderValue,

@@ -28,6 +28,7 @@ use headcount_actors::ports::traces::SharedTracer;
 use headcount_actors::ports::{
     Remembered, SharedBroker, SharedFailureBook, SharedNotifier, SharedStore, StatusView, StoreError,
 };
+use headcount_actors::probe_watch::ProbeWatch;
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
 use headcount_actors::store_watch::StoreWatch;
@@ -256,6 +257,7 @@ struct BrokerSite {
     broker: SharedBroker,
     sight: Arc<watch::Sender<Sight>>,
     ledger: Arc<Mutex<ConnectionLedger>>,
+    probes: Arc<ProbeWatch>,
 }
 
 /// Who hears of tasks.
@@ -661,6 +663,7 @@ impl Plan<'_> {
                     aggregator,
                     store,
                     meters,
+                    watch: site.probes,
                     tracer,
                 };
                 FleetProber::new(probing, remembered)
@@ -771,6 +774,7 @@ fn open_brokers(settings: &Settings) -> Result<BTreeMap<CompactString, BrokerSit
             broker: opened,
             sight: Arc::new(watch::channel(Sight::Blind).0),
             ledger: Arc::new(Mutex::new(ConnectionLedger::default())),
+            probes: ProbeWatch::new(name.clone()),
         };
         Ok((name.as_str().into(), site))
     };

@@ -24,6 +24,7 @@ use crate::messages::{FleetReported, Found, Sighted};
 use crate::meters::{FleetLabel, Meters};
 use crate::ports::traces::SharedTracer;
 use crate::ports::{BrokerError, Presence, Probe, SharedBroker, SharedStore};
+use crate::probe_watch::ProbeWatch;
 
 /// How often what it knows of its workers is written down, if that has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(2);
@@ -49,6 +50,8 @@ pub struct Probing {
     pub store: SharedStore,
     /// The program's metrics.
     pub meters: Meters,
+    /// Who tells what became of probes, for all fleets of the broker.
+    pub watch: Arc<ProbeWatch>,
     /// Whether it is to be told how workers went down.
     pub tracer: SharedTracer,
 }
@@ -64,8 +67,6 @@ pub struct FleetProber {
     saving: bool,
     probes: usize,
     falls: Falls,
-    /// Probes that could not be made since one was.
-    failed_probes: u64,
     learning: bool,
     looking_at_work: bool,
     asking_queues: bool,
@@ -95,7 +96,6 @@ impl FleetProber {
             saving: false,
             probes: 0,
             falls: Falls::default(),
-            failed_probes: 0,
             learning: false,
             looking_at_work: false,
             asking_queues: false,
@@ -158,6 +158,7 @@ impl FleetProber {
             self.step(Input::Sight(sight), context);
         }
         self.step(Input::Tick, context);
+        self.with.watch.tell();
         let now = Clock.mono();
         if now >= self.next_report {
             self.report();
@@ -218,7 +219,7 @@ impl FleetProber {
                 // Nobody was asked, so nothing was shown to work either.
                 Ok(probes) if probes.is_empty() => {}
                 Ok(probes) => {
-                    actor.probing_works();
+                    actor.with.watch.worked(&actor.with.spec.name);
                     actor.probed(&targets, &probes, began, context);
                 }
                 Err(error) => {
@@ -231,24 +232,8 @@ impl FleetProber {
 
     /// Our own way to the broker failed: that says nothing of any worker, and people want to know that nothing is said.
     fn probing_failed(&mut self, error: &BrokerError) {
-        let fleet = &self.with.spec.name;
         self.with.meters.probe_failures.get_or_create(&self.label()).inc();
-        if self.failed_probes == 0 {
-            tracing::warn!(
-                %fleet, %error,
-                "workers cannot be asked, and are judged by their events alone: trying again, and logged again when it works"
-            );
-        } else {
-            tracing::debug!(%fleet, %error, "a probe could not be made");
-        }
-        self.failed_probes += 1;
-    }
-
-    fn probing_works(&mut self) {
-        let failed = std::mem::take(&mut self.failed_probes);
-        if failed > 0 {
-            tracing::info!(fleet = %self.with.spec.name, failed, "workers can be asked again");
-        }
+        self.with.watch.failed(&self.with.spec.name, error);
     }
 
     fn label(&self) -> FleetLabel {

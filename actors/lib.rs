@@ -21,6 +21,7 @@ pub mod meters;
 pub mod node;
 mod outbox;
 pub mod ports;
+pub mod probe_watch;
 pub mod session;
 pub mod slack_notifier;
 pub mod stats_pipeline;

@@ -15,15 +15,14 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(13);
 pub(crate) fn spawn(view: StatusView, listen: SocketAddr) {
     actix_rt::spawn(async move {
         let status = settled(view).await;
-        let text = text(&status, listen);
+        let lines = lines(&status, listen);
         if std::io::stderr().is_terminal() {
+            let text: String = lines.iter().map(|line| line.text.as_str()).collect();
             // Whoever has closed standard error does not want to read it.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = std::io::stderr().lock().write_all(format!("\n{text}\n").as_bytes());
         } else {
             // Elsewhere the log is JSON, and every line of it has to be.
-            text.lines()
-                .filter(|line| !line.is_empty())
-                .for_each(|line| tracing::info!("{}", line.trim()));
+            lines.iter().for_each(Line::log);
         }
     });
 }
@@ -49,29 +48,64 @@ async fn settled(mut view: StatusView) -> Status {
 /// Longer than one of Celery's heartbeat intervals.
 const FIRST_BEATS: Duration = Duration::from_millis(2_500);
 
-fn text(status: &Status, listen: SocketAddr) -> String {
-    let mut text = format!(
-        "\nheadcount {} is watching; http://{listen}\n",
-        env!("CARGO_PKG_VERSION")
-    );
+/// One line of the greeting, with its indentation and its end, and whom it is about.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    broker: Option<String>,
+    fleet: Option<String>,
+    text: String,
+}
+
+impl Line {
+    fn of_broker(broker: &BrokerStatus, text: String) -> Self {
+        Self {
+            broker: Some(broker.name.to_string()),
+            fleet: None,
+            text,
+        }
+    }
+
+    /// Each says whom it is about, so that the limit on storms takes many fleets for what they are; and what frames them comes
+    /// from a place of its own, which they cannot use up.
+    pub(crate) fn log(&self) {
+        let text = self.text.trim();
+        match (&self.broker, &self.fleet) {
+            (None, _) => tracing::info!("{text}"),
+            (Some(broker), None) => tracing::info!(broker, "{text}"),
+            (Some(broker), Some(fleet)) => tracing::info!(broker, fleet, "{text}"),
+        }
+    }
+}
+
+pub(crate) fn lines(status: &Status, listen: SocketAddr) -> Vec<Line> {
+    let frame = |text: String| Line {
+        text,
+        ..Line::default()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut lines = vec![frame(format!("headcount {version} is watching; http://{listen}\n"))];
     for broker in &status.brokers {
-        text.push_str(&broker_line(broker));
+        lines.push(Line::of_broker(broker, broker_line(broker)));
         let own: Vec<_> = status
             .fleets
             .iter()
             .filter(|fleet| fleet.broker == broker.name)
             .collect();
         for fleet in &own {
-            text.push_str(&fleet_line(fleet, status));
+            lines.push(Line {
+                fleet: Some(fleet.name.to_string()),
+                ..Line::of_broker(broker, fleet_line(fleet, status))
+            });
         }
         if own.is_empty() && broker.state == BrokerState::Heard {
-            text.push_str("    no worker heard yet; a worker's heartbeats make it known (they are on by default)\n");
+            let text = "    no worker heard yet; a worker's heartbeats make it known (they are on by default)\n";
+            lines.push(Line::of_broker(broker, text.to_owned()));
         }
     }
-    text.push_str(
-        "  alerts follow here or where the configuration says; `headcount status` shows this at any time\n\n",
-    );
-    text
+    lines.push(frame(
+        "  alerts follow here or where the configuration says; `headcount status` shows this at any time\n".to_owned(),
+    ));
+    lines
 }
 
 fn broker_line(broker: &BrokerStatus) -> String {
@@ -112,6 +146,11 @@ mod tests {
     use super::*;
     use headcount_core::time::Wall;
 
+    fn text(status: &Status) -> String {
+        let lines = lines(status, ([127, 0, 0, 1], 8787).into());
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
     fn broker(state: BrokerState, error: Option<&str>) -> BrokerStatus {
         BrokerStatus {
             name: "main".into(),
@@ -130,7 +169,7 @@ mod tests {
             brokers: vec![broker(BrokerState::Connecting, Some("refused: wrong password"))],
             ..Status::default()
         };
-        let text = text(&status, ([127, 0, 0, 1], 8787).into());
+        let text = text(&status);
         assert!(
             text.contains("broker main (redis://127.0.0.1:6379/0): NOT heard, trying again: refused: wrong password"),
             "{text}"
@@ -143,6 +182,6 @@ mod tests {
             brokers: vec![broker(BrokerState::Heard, None)],
             ..Status::default()
         };
-        assert!(text(&status, ([127, 0, 0, 1], 8787).into()).contains("no worker heard yet"));
+        assert!(text(&status).contains("no worker heard yet"));
     }
 }

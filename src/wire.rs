@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Addr, Recipient};
 use actix_rt::{Arbiter, ArbiterHandle};
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use headcount_actors::broker_listener::{BrokerListener, Listening};
 use headcount_actors::clock::Clock;
 use headcount_actors::debouncer::{Addressee, Debouncer, Debouncing};
@@ -28,6 +28,7 @@ use headcount_actors::ports::traces::SharedTracer;
 use headcount_actors::ports::{
     Remembered, SharedBroker, SharedFailureBook, SharedNotifier, SharedStore, StatusView, StoreError,
 };
+use headcount_actors::probe_watch::ProbeWatch;
 use headcount_actors::slack_notifier::{Notifying, SlackNotifier};
 use headcount_actors::stats_processor::StatsProcessor;
 use headcount_actors::store_watch::StoreWatch;
@@ -225,8 +226,8 @@ struct House {
     given_up: mpsc::UnboundedReceiver<CompactString>,
     server: http::ServerHandle,
     brokers: Vec<SharedBroker>,
-    /// Who must not be stopped in the middle of something.
-    finishing: Vec<Recipient<Finish>>,
+    /// Who must not be stopped in the middle of something, and what it is called in the log.
+    finishing: Vec<(CompactString, Recipient<Finish>)>,
     scheduling: Option<Arbiter>,
     nodes: Vec<nodes::RunningNode>,
     judging: Arbiter,
@@ -256,6 +257,7 @@ struct BrokerSite {
     broker: SharedBroker,
     sight: Arc<watch::Sender<Sight>>,
     ledger: Arc<Mutex<ConnectionLedger>>,
+    probes: Arc<ProbeWatch>,
 }
 
 /// Who hears of tasks.
@@ -327,7 +329,11 @@ impl House {
         let asking = Arbiter::new();
         let (addressees, notifiers) = channels
             .into_iter()
-            .map(|channel| plan.notifier(&judging.handle(), channel))
+            .map(|channel| {
+                let (addressee, finish) = plan.notifier(&judging.handle(), channel);
+                let actor = format_compact!("SlackNotifier {}", addressee.name);
+                (addressee, (actor, finish))
+            })
             .unzip();
         let debouncer = plan.debouncer(&judging.handle(), addressees);
         let aggregator = plan.aggregator(&judging.handle(), &debouncer, view_in);
@@ -336,8 +342,12 @@ impl House {
         let first = brokers.keys().next().cloned().unwrap_or_default();
         let own_tasks = plan.own_tasks(&brokers, first, &view)?;
         let scheduler = plan.jobs(&job_store, &own_tasks, jobs_in)?;
-        let mut finishing: Vec<Recipient<Finish>> = notifiers;
-        finishing.extend(scheduler.as_ref().map(|scheduler| scheduler.finish.clone()));
+        let mut finishing: Vec<(CompactString, Recipient<Finish>)> = notifiers;
+        finishing.extend(
+            scheduler
+                .as_ref()
+                .map(|one| ("JobScheduler".into(), one.finish.clone())),
+        );
         let directory = plan.directory(&asking.handle(), &sites, &remembered, aggregator.clone().recipient());
         let mut lanes = Vec::new();
         for site in sites.values() {
@@ -408,37 +418,49 @@ impl House {
     async fn stop(self) {
         self.server.stop(true).await;
         // From the outside in, so that nobody takes the end of another for news.
-        let (nodes, told): (Vec<_>, Vec<_>) = self.nodes.into_iter().map(|node| (node.thread, node.leave)).unzip();
-        let left = futures_util::future::join_all(told.iter().map(|node| node.send(LeaveBroker)));
+        let leaving = self
+            .nodes
+            .iter()
+            .map(|node| ((&node.broker, &node.node), node.leave.send(LeaveBroker)));
         // A step that is under way is committed, and its part given back; otherwise others wait until its lease has run out.
-        let (left, finished) = tokio::join!(
-            tokio::time::timeout(LEAVE_WITHIN, left),
-            tokio::time::timeout(LEAVE_WITHIN, self.crew.finish())
-        );
-        if left.is_err() {
-            tracing::warn!("a node has not left its broker in time: what it had taken comes again");
+        let (there, working) = tokio::join!(late(leaving, LEAVE_WITHIN), self.crew.finish(LEAVE_WITHIN));
+        for (broker, node) in there {
+            tracing::warn!(
+                broker,
+                node,
+                "a node has not left its broker in time: what it had taken comes again"
+            );
         }
-        if finished.is_err() {
-            tracing::warn!("a pipeline could not be left in time; its parts are free when their leases have run out");
+        for pipeline in working {
+            tracing::warn!(%pipeline, "a pipeline could not be left in time; its parts are free when their leases have run out");
         }
+        let nodes = self.nodes.into_iter().map(|node| node.thread);
         end(self.crew.arbiters.into_iter().chain(nodes).chain(self.lanes).collect()).await;
         // On the thread whose connections they are: what Headcount keeps at a broker is removed.
-        let (closed, all) = tokio::sync::oneshot::channel();
-        let closing = async move {
-            futures_util::future::join_all(self.brokers.iter().map(|broker| broker.close())).await;
-            // Nobody waits any more only where it took too long.
-            let _ = closed.send(());
-        };
-        self.asking.spawn(closing);
-        if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
-            tracing::warn!("a broker could not be left in time: its own queues there end by themselves");
+        let mut closed = Vec::new();
+        for broker in self.brokers {
+            let (done, is_closed) = tokio::sync::oneshot::channel();
+            closed.push((broker.name().to_owned(), is_closed));
+            self.asking.spawn(async move {
+                broker.close().await;
+                // Nobody waits any more only where it took too long.
+                let _ = done.send(());
+            });
+        }
+        for broker in late(closed, STOP_WITHIN).await {
+            tracing::warn!(
+                broker,
+                "a broker could not be left in time: its own queues there end by themselves"
+            );
         }
         end(vec![self.asking]).await;
         // A message that is just being sent would otherwise be sent once more after the next start.
-        let finished = futures_util::future::join_all(self.finishing.iter().map(|one| one.send(Finish)));
-        if tokio::time::timeout(FINISH_WITHIN, finished).await.is_err() {
+        let finishing = self.finishing.iter().map(|(actor, one)| (actor, one.send(Finish)));
+        for actor in late(finishing, FINISH_WITHIN).await {
             tracing::warn!(
-                "a message or a task was being sent and not answered; it may be sent again after the next start"
+                %actor,
+                "a message or a task was being sent and not answered: it may be sent again after the next start; look there \
+                 whether it came twice"
             );
         }
         // Nobody begins anything any more: what there is to tell of it is there.
@@ -450,6 +472,16 @@ impl House {
         };
         tokio::join!(end(self.scheduling.into_iter().chain([self.judging]).collect()), told);
     }
+}
+
+/// Waits for each, for `patience` at most: who was not done by then.
+async fn late<Who, Done: Future>(all: impl IntoIterator<Item = (Who, Done)>, patience: Duration) -> Vec<Who> {
+    let each = all.into_iter().map(|(who, done)| async move {
+        let done = tokio::time::timeout(patience, done).await;
+        done.is_err().then_some(who)
+    });
+    let all = futures_util::future::join_all(each).await;
+    all.into_iter().flatten().collect()
 }
 
 /// Ends threads, and waits for them for a while.
@@ -631,6 +663,7 @@ impl Plan<'_> {
                     aggregator,
                     store,
                     meters,
+                    watch: site.probes,
                     tracer,
                 };
                 FleetProber::new(probing, remembered)
@@ -741,6 +774,7 @@ fn open_brokers(settings: &Settings) -> Result<BTreeMap<CompactString, BrokerSit
             broker: opened,
             sight: Arc::new(watch::channel(Sight::Blind).0),
             ledger: Arc::new(Mutex::new(ConnectionLedger::default())),
+            probes: ProbeWatch::new(name.clone()),
         };
         Ok((name.as_str().into(), site))
     };

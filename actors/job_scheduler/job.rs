@@ -52,6 +52,14 @@ impl Job {
         matches!(self.way, Way::Own(_))
     }
 
+    /// The name of the broker that it is sent through.
+    pub(super) fn broker(&self) -> Option<&str> {
+        match &self.way {
+            Way::Broker { sender, .. } => Some(sender.broker()),
+            Way::Own(_) => None,
+        }
+    }
+
     /// What has to be claimed, in this order, for what is due: a run for each slot, and where nothing is to be run, a
     /// record of what was passed over.
     pub(super) fn claims(&self, due: &Due, owner: &str, now: Wall, until: Wall) -> Vec<Claim> {

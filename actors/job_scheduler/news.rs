@@ -103,7 +103,7 @@ impl JobScheduler {
                 for run in &changed {
                     actor.with.meters.jobs.count(run);
                     actor.trace(run);
-                    tell(run);
+                    tell(run, actor.job(run));
                 }
                 actor.write(context);
                 actor.leave();
@@ -117,14 +117,17 @@ impl JobScheduler {
         }));
     }
 
+    /// Whose run it is; none of a job that is not configured any more.
+    fn job(&self, run: &Run) -> Option<&Arc<Job>> {
+        self.with.jobs.iter().find(|job| job.plan.job.as_str() == run.job)
+    }
+
     /// Tells the tracer of a run that has ended.
     fn trace(&self, run: &Run) {
         if !self.with.tracer.is_open() {
             return;
         }
-        let of_run = |job: &&Arc<Job>| job.plan.job.as_str() == run.job;
-        let job = self.with.jobs.iter().find(of_run);
-        let task = job.map(|job| job.task.as_str());
+        let task = self.job(run).map(|job| job.task.as_str());
         for span in trace::run::spans(run, task) {
             self.with.tracer.take(span);
         }
@@ -162,22 +165,23 @@ impl JobScheduler {
 }
 
 /// Says what has become of a run. One that has failed for good, or of which nothing is known, somebody has to look at.
-fn tell(run: &Run) {
+fn tell(run: &Run, of: Option<&Arc<Job>>) {
     let (job, id, state, why) = (&run.job, &run.id, run.state.as_str(), run.why.as_deref());
+    let (task, broker) = (of.map(|job| job.task.as_str()), of.and_then(|job| job.broker()));
     match run.state {
         RunState::Failed => {
             // `TypeError: …`, or of a worker's task `TypeError`: the class alone, because the words may be what the task was given.
             let exception = why
                 .and_then(|why| why.split(": ").next())
                 .filter(|class| !class.contains(' '));
-            tracing::error!(%job, %id, state, why, exception, "a job has failed: its next slot runs as planned; see `why`, and the log of who ran it");
+            tracing::error!(%job, task, broker, %id, state, why, exception, "a job has failed: its next slot runs as planned; see `why`, and the log of who ran it");
         }
         RunState::Lost => tracing::error!(
-            %job, %id, state, why,
+            %job, task, broker, %id, state, why,
             "a job's run is given up, since nothing was heard of it for `lost_after`: its next slot runs as planned; see whether its \
              worker lives, and sends task events (-E)"
         ),
-        other => tracing::info!(%job, %id, state, why, "the job's run {}", became(other)),
+        other => tracing::info!(%job, task, broker, %id, state, why, "the job's run {}", became(other)),
     }
 }
 

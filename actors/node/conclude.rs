@@ -6,6 +6,7 @@ use std::time::Duration;
 use headcount_core::celery::Publication;
 use headcount_core::celery::result::{State, TaskResult};
 use headcount_core::node::{Conclusion, Signal, Tag};
+use headcount_core::span::Span;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -41,16 +42,17 @@ enum Sent {
 
 /// Brings a call to its end.
 pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut line: watch::Receiver<Line>) {
-    let (tag, node) = (conclusion.settle.map(|(tag, _)| tag), with.spec.hostname.as_str());
+    let tag = conclusion.settle.map(|(tag, _)| tag);
+    let (broker, node) = (with.broker.name(), with.spec.hostname.as_str());
     for mut publication in conclusion.send {
-        let mut sent = send(&publication, tag, node, &mut line).await;
+        let mut sent = send(&publication, tag, &with, &mut line).await;
         if let (Sent::Never(error), Some(queue)) = (&sent, &conclusion.detour) {
             tracing::warn!(
-                node, %error,
+                broker, node, task = header(&publication, "task"), id = header(&publication, "id"), %error,
                 "a task cannot be sent again by the way that it came, and goes to the node's own queue"
             );
             publication.to = queue.clone();
-            sent = send(&publication, tag, node, &mut line).await;
+            sent = send(&publication, tag, &with, &mut line).await;
         }
         match sent {
             Sent::Yes => {}
@@ -65,15 +67,15 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
         }
     }
     if let Some(result) = conclusion.result
-        && !matches!(
-            timeout(RESULT_FOR, store(&result, &with.results, node, &mut line)).await,
-            Ok(true)
-        )
+        && let Err(error) = keep(&result, &with, &mut line).await
     {
         tracing::error!(
+            broker,
             node,
+            task = result.task,
             id = result.id,
             state = result.state.as_str(),
+            error,
             "the result of a task could not be stored, and is lost: who waits for it waits in vain; see to the result backend"
         );
     }
@@ -93,7 +95,7 @@ pub(super) async fn conclude(mut conclusion: Conclusion, with: Rc<Joined>, mut l
 }
 
 /// Sends it, in whichever session stands, until the broker has it or it is clear that it will not.
-async fn send(publication: &Publication, tag: Option<Tag>, node: &str, line: &mut watch::Receiver<Line>) -> Sent {
+async fn send(publication: &Publication, tag: Option<Tag>, with: &Joined, line: &mut watch::Receiver<Line>) -> Sent {
     let (mut patience, mut refusals) = (SEND_FOR, 0);
     loop {
         let open = line.wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
@@ -124,31 +126,71 @@ async fn send(publication: &Publication, tag: Option<Tag>, node: &str, line: &mu
         if refusals >= REFUSALS || patience.is_zero() {
             return Sent::Never(error);
         }
-        tracing::warn!(node, %error, "what follows a task could not be sent; trying again, and the task is settled when it is");
+        tracing::warn!(
+            broker = with.broker.name(),
+            node = with.spec.hostname,
+            task = header(publication, "task"),
+            id = header(publication, "id"),
+            %error,
+            "what a task leaves behind could not be sent; trying again, and the task is settled when it is: see `error`, and \
+             whether its queue and exchange are there"
+        );
         sleep(AGAIN).await;
     }
 }
 
-/// Whether it is stored.
-async fn store(result: &TaskResult, results: &Results, node: &str, line: &mut watch::Receiver<Line>) -> bool {
-    match results {
-        Results::Nowhere => true,
+/// Stores a result, within [`RESULT_FOR`].
+///
+/// # Errors
+/// Why it is not stored: what came of the last try.
+async fn keep(result: &TaskResult, with: &Joined, line: &mut watch::Receiver<Line>) -> Result<(), String> {
+    let mut last = None;
+    let stored = timeout(RESULT_FOR, store(result, with, line, &mut last)).await;
+    let why = || last.unwrap_or_else(|| format!("not done within {}", Span::about(RESULT_FOR)));
+    match stored {
+        Ok(stored) => stored,
+        Err(_) => Err(why()),
+    }
+}
+
+/// Stores it, trying again for as long as it takes. `last` is what came of the last try.
+async fn store(
+    result: &TaskResult,
+    with: &Joined,
+    line: &mut watch::Receiver<Line>,
+    last: &mut Option<String>,
+) -> Result<(), String> {
+    match &with.results {
+        Results::Nowhere => Ok(()),
         Results::Rpc => match result.reply() {
-            Some(reply) => matches!(send(&reply, None, node, line).await, Sent::Yes),
-            None => true,
+            Some(reply) => match send(&reply, None, with, line).await {
+                Sent::Yes => Ok(()),
+                Sent::Never(error) => Err(error.to_string()),
+                Sent::ComesAgain => Err("the node has left its broker".to_owned()),
+            },
+            None => Ok(()),
         },
         Results::Store(store) => {
             while let Err(error) = store.store(result).await {
-                tracing::warn!(node, %error, id = result.id, "the result of a task could not be stored; trying again");
+                tracing::warn!(
+                    broker = with.broker.name(), node = with.spec.hostname, task = result.task, id = result.id, %error,
+                    "the result of a task could not be stored; trying again: see whether the result backend runs, and takes it"
+                );
+                *last = Some(error.to_string());
                 sleep(AGAIN).await;
             }
-            true
+            Ok(())
         }
     }
 }
 
+/// A header of a task's message.
+fn header<'a>(publication: &'a Publication, name: &str) -> Option<&'a str> {
+    publication.headers.get(name)?.as_str()
+}
+
 fn unsent(publication: &Publication, error: &BrokerError) -> Signal {
-    let header = |name: &str| publication.headers.get(name)?.as_str().map(str::to_owned);
+    let header = |name: &str| header(publication, name).map(str::to_owned);
     Signal::TaskInternalError {
         name: header("task").unwrap_or_default(),
         id: header("id").unwrap_or_default(),

@@ -13,31 +13,48 @@ use crate::ports::node::Hook;
 const ROOM_AGAIN: usize = MAX_SCHEDULED / 10 * 9;
 
 /// Writes the log, each line as Celery's worker would.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Log {
+    /// The node's broker: another node may be called the same on another one.
+    broker: String,
     /// That too many tasks wait has been said, and is said again when it was over.
     full: AtomicBool,
 }
 
+impl Log {
+    /// Writes what the node on this broker does.
+    pub fn new(broker: impl Into<String>) -> Self {
+        Self {
+            broker: broker.into(),
+            full: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Hook for Log {
     fn on(&self, node: &str, signal: &Signal) {
+        let broker = self.broker.as_str();
         match signal {
-            Signal::WorkerReady => tracing::debug!(node, "ready"),
+            Signal::WorkerReady => tracing::debug!(broker, node, "ready"),
             Signal::WorkerShutdown => tracing::info!(
+                broker,
                 node,
                 "the node is leaving: it takes no more tasks, and gives back what it has"
             ),
-            Signal::TaskReceived(call) => tracing::debug!(node, task = call.name, id = call.id, "task received"),
+            Signal::TaskReceived(call) => {
+                tracing::debug!(broker, node, task = call.name, id = call.id, "task received")
+            }
             Signal::TaskPrerun(call) => {
                 // Without its arguments, as Celery's own lines: they may hold what nobody is to read in a log.
-                tracing::info!(node, task = call.name, id = call.id, "task begins");
+                tracing::info!(broker, node, task = call.name, id = call.id, "task begins");
             }
             Signal::TaskPostrun { .. } => {}
             Signal::TaskSuccess { call, runtime } => {
-                tracing::info!(node, task = call.name, id = call.id, ?runtime, "task succeeded");
+                tracing::info!(broker, node, task = call.name, id = call.id, ?runtime, "task succeeded");
             }
             Signal::TaskFailure { call, failure } => {
                 tracing::error!(
+                    broker,
                     node,
                     task = call.name,
                     id = call.id,
@@ -48,13 +65,13 @@ impl Hook for Log {
                 );
             }
             Signal::TaskRetry { call, failure, after } => tracing::warn!(
-                node,
+                broker, node,
                 task = call.name,
                 id = call.id,
                 error = failure.repr(),
                 retries = call.retries,
                 after = %Span::about(*after),
-                "task failed, and is tried again"
+                "task failed, and is tried again: nothing has to be done, unless it goes on; see `error`"
             ),
             Signal::TaskRevoked {
                 call,
@@ -62,6 +79,7 @@ impl Hook for Log {
                 expired,
             } => {
                 tracing::info!(
+                    broker,
                     node,
                     task = call.name,
                     id = call.id,
@@ -72,19 +90,21 @@ impl Hook for Log {
             }
             // A mistake of who sent it, who is told: nothing of Headcount's own has failed.
             Signal::TaskUnknown { name, id } => tracing::warn!(
+                broker,
                 node,
                 task = name,
                 id,
                 "a task that Headcount does not have: rejected, and its sender is told; send it to the queue of who has it"
             ),
             Signal::TaskRejected(refused) => tracing::warn!(
-                node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task of Celery's: rejected, and gone; see who else sends to the node's queue"
+                broker, node, task = refused.name, id = refused.id, why = %refused.why, "a message that is no task of Celery's: rejected, and gone; see who else sends to the node's queue"
             ),
             Signal::Waiting { tasks, full } => {
                 if *tasks < ROOM_AGAIN {
                     self.full.store(false, Ordering::Relaxed);
                 } else if *full && !self.full.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
+                        broker,
                         node,
                         tasks,
                         "as many tasks wait for their time as a node may have: it takes no others, whatever they are, until one of \
@@ -98,6 +118,7 @@ impl Hook for Log {
                 parent_id,
                 why,
             } => tracing::error!(
+                broker,
                 node,
                 task = name,
                 id,

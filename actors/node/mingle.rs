@@ -28,7 +28,7 @@ pub(super) async fn meet(with: &Joined, revoked: Vec<String>) -> Input {
     };
     let replies = match &with.neighbours {
         Some(broker) => broker.inspect(hello).await.unwrap_or_else(|error| {
-            tracing::warn!(broker = broker.name(), %error, "the node's neighbours cannot be asked what has been revoked: it begins all the same, and may run what was revoked while it was away");
+            tracing::warn!(broker = broker.name(), node = own, %error, "the node's neighbours cannot be asked what has been revoked: it begins all the same, and may run what was revoked while it was away");
             Vec::new()
         }),
         None => Vec::new(),

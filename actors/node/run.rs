@@ -28,9 +28,9 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Runs a node, until it has left.
 pub(crate) async fn run(with: Joined, leaving: watch::Sender<Leaving>) {
-    let broker = with.broker.name().to_owned();
+    let (broker, node) = (with.broker.name().to_owned(), with.spec.hostname.clone());
     Loop::new(with).run(leaving.subscribe()).await;
-    tracing::info!(broker, "the node has left");
+    tracing::info!(broker, node, "the node has left");
     leaving.send_replace(Leaving::Done);
 }
 
@@ -106,6 +106,7 @@ impl Loop {
             Event::Heard(_, Heard::Unreadable(why)) => {
                 tracing::warn!(
                     broker = self.with.broker.name(),
+                    node = self.with.spec.hostname,
                     why,
                     "a remote-control command that cannot be read was left out"
                 );
@@ -190,6 +191,7 @@ impl Loop {
             Output::Shutdown => {
                 tracing::warn!(
                     broker = self.with.broker.name(),
+                    node = self.with.spec.hostname,
                     "told to shut down by a remote-control command: the node leaves, until Headcount is started anew or reads its configuration"
                 );
                 self.told_to_go = true;
@@ -232,6 +234,7 @@ impl Loop {
         if tokio::time::timeout(left.max(GOODBYE_WITHIN), goodbye).await.is_err() {
             tracing::warn!(
                 broker = self.with.broker.name(),
+                node = self.with.spec.hostname,
                 "the node could not take its leave in time; what it had taken comes again"
             );
         }

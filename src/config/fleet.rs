@@ -307,7 +307,8 @@ pub(super) fn find_broker(
                 let hint = hint
                     .map(|meant| format!("; did you mean {meant:?}?"))
                     .unwrap_or_default();
-                spot.say("broker", format!("there is no [[broker]] named {name:?}{hint}"));
+                let message = format!("there is no [[broker]] named {name:?}{hint}");
+                spot.say_plainly("broker", &message, "there is no [[broker]] of this name");
             }
             name.clone()
         }

@@ -187,7 +187,8 @@ impl JobTable {
             let hint = did_you_mean(name, names.iter().map(String::as_str))
                 .map(|meant| format!("; did you mean {meant:?}?"))
                 .unwrap_or_else(|| "; expected one such as \"Europe/Berlin\"".to_owned());
-            spot.say("timezone", format!("there is no time zone {name:?}{hint}"));
+            let message = format!("there is no time zone {name:?}{hint}");
+            spot.say_plainly("timezone", &message, "there is no time zone of this name");
         }
         zone
     }

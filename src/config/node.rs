@@ -201,7 +201,8 @@ impl NodeTable {
         match (&self.broker, names) {
             (Some(broker), _) if names.contains(broker) => broker.clone(),
             (Some(broker), _) => {
-                spot.say("broker", format!("there is no broker named {broker:?}"));
+                let message = format!("there is no broker named {broker:?}");
+                spot.say_plainly("broker", &message, "there is no broker of this name");
                 broker.clone()
             }
             (None, [only]) => only.clone(),

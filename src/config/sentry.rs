@@ -86,7 +86,11 @@ impl SentryTable {
                 // Where fleets are discovered, one that is not known yet may still come.
                 let known = |fleet: &CompactString| glob.matches(fleet);
                 if !discovers && !fleets.iter().any(|fleet| known(&fleet.name)) {
-                    spot.say(&key, format!("there is no fleet named {text:?}"));
+                    spot.say_plainly(
+                        &key,
+                        &format!("there is no fleet named {text:?}"),
+                        "there is no fleet of this name",
+                    );
                 }
                 Some(glob)
             })

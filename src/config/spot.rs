@@ -17,6 +17,11 @@ pub(super) struct Spot<'a> {
     pub(super) mistakes: &'a mut Vec<Mistake>,
 }
 
+/// A key such as `hostnames.[2]`, step by step.
+fn steps(key: &str) -> Vec<&str> {
+    key.split('.').filter(|step| !step.is_empty()).collect()
+}
+
 impl Spot<'_> {
     /// Reports a mistake at a key (`hostnames`, `hostnames.[2]` for one item, `measures.n` for a key of a table in it), or at the table where the key is not.
     pub(super) fn say(&mut self, key: &str, message: impl Into<String>) {
@@ -40,7 +45,7 @@ impl Spot<'_> {
 
     /// Reports what is wrong in words that quote the value; `veiled` where that came from elsewhere, and must not be shown.
     pub(super) fn say_plainly(&mut self, key: &str, message: &str, veiled: &str) {
-        let secret = self.table.get(key).is_some_and(|node| node.secret);
+        let secret = self.node(&steps(key)).is_some_and(|node| node.secret);
         self.say(key, if secret { veiled } else { message });
     }
 
@@ -59,8 +64,8 @@ impl Spot<'_> {
     }
 
     fn put(&mut self, key: &str, found: Found) {
-        let steps: Vec<&str> = key.split('.').filter(|step| !step.is_empty()).collect();
-        let at = self.find(&steps);
+        let steps = steps(key);
+        let at = self.node(&steps).map_or(self.at, |node| &node.at).clone();
         let path = self
             .path
             .iter()
@@ -70,12 +75,9 @@ impl Spot<'_> {
         self.mistakes.push((at, path, found));
     }
 
-    fn find(&self, steps: &[&str]) -> At {
-        let mut at = self.at.clone();
-        let Some(mut node) = steps.first().and_then(|key| self.table.get(key)) else {
-            return at;
-        };
-        at.clone_from(&node.at);
+    /// What stands there, or as near to it as there is anything.
+    fn node(&self, steps: &[&str]) -> Option<&Node> {
+        let mut node = self.table.get(steps.first()?)?;
         for step in steps.iter().skip(1) {
             let within = match &node.value {
                 Value::Array(items) => items
@@ -87,9 +89,8 @@ impl Spot<'_> {
             };
             let Some(within) = within else { break };
             node = within;
-            at.clone_from(&node.at);
         }
-        at
+        Some(node)
     }
 
     /// Whether something has already been said about a key.

@@ -27,6 +27,9 @@ use crate::config::{self, ResultBackend, Settings};
 
 /// A node that runs: its thread, and how it is told to leave.
 pub(super) struct RunningNode {
+    /// Its broker, and its name there.
+    pub(super) broker: String,
+    pub(super) node: String,
     pub(super) thread: Arbiter,
     pub(super) leave: Recipient<LeaveBroker>,
 }
@@ -89,7 +92,7 @@ impl Plan<'_> {
                 about,
             },
             hooks: vec![
-                Arc::new(Log::default()),
+                Arc::new(Log::new(broker.name())),
                 Arc::new(Count::new(self.meters.clone(), broker.name())),
             ],
             neighbours: brokers.get(&node.broker).cloned(),
@@ -122,6 +125,7 @@ impl Plan<'_> {
 
     /// Starts a node in a thread of its own, so that its tasks keep nobody from judging.
     pub(super) fn node(&self, joined: Joined) -> RunningNode {
+        let (broker, node) = (joined.broker.name().to_owned(), joined.spec.hostname.clone());
         let thread = Arbiter::new();
         let post = Post {
             kind: "CeleryNode",
@@ -132,6 +136,8 @@ impl Plan<'_> {
             .supervision
             .start(&thread.handle(), post, move || CeleryNode::new(joined));
         RunningNode {
+            broker,
+            node,
             thread,
             leave: addr.recipient(),
         }

@@ -12,6 +12,7 @@ use headcount_actors::messages::{BrokerReported, FleetReported, TasksCounted};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::traces::NoTracer;
 use headcount_actors::ports::{Remembered, SharedBroker, StoreError};
+use headcount_actors::probe_watch::ProbeWatch;
 use headcount_actors::supervise::Supervision;
 use headcount_actors::vitals::Vitals;
 use headcount_core::detect::Sight;
@@ -145,6 +146,7 @@ impl House {
             broker: Arc::new(RecordingBroker::new(broker.clone(), tape.clone())),
             sight: Arc::new(watch::channel(Sight::Blind).0),
             ledger: Arc::new(Mutex::new(ConnectionLedger::default())),
+            probes: ProbeWatch::new(broker.name()),
         };
         let (lane, asking) = (Arbiter::new(), Arbiter::new());
         let nobody = Nobody::start_in_arbiter(&asking.handle(), |_| Nobody);

@@ -1,6 +1,8 @@
 //! The crews of `[[stats]]` pipelines: for the daemon, and for `headcount stats run` and `backfill`.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use actix::Recipient;
 use actix_rt::Arbiter;
@@ -14,12 +16,13 @@ use headcount_actors::vitals::Vitals;
 use headcount_edge::stats::{self, Config};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Faults, MAILBOX};
+use super::{Faults, MAILBOX, late};
 
 /// All that works on pipelines: readers on a thread of their own each, because they compute, and each pipeline's publisher.
 pub(crate) struct Crew {
     pub(crate) arbiters: Vec<Arbiter>,
-    workers: Vec<Recipient<Finish>>,
+    /// Each with the name of its pipeline.
+    workers: Vec<(CompactString, Recipient<Finish>)>,
     stop: watch::Sender<bool>,
 }
 
@@ -75,14 +78,14 @@ impl Crew {
                 let (with, arbiter) = (with(reader), Arbiter::new());
                 let reader = supervision.start(&arbiter.handle(), post, move || StatsReader::new(with));
                 faults.add("StatsReader", &reader);
-                workers.push(reader.recipient());
+                workers.push((name.clone(), reader.recipient()));
                 arbiters.push(arbiter);
             }
-            let post = post("StatsPublisher", name);
+            let post = post("StatsPublisher", name.clone());
             let (with, arbiter) = (with(publisher), Arbiter::new());
             let publisher = supervision.start(&arbiter.handle(), post, move || StatsPublisher::new(with));
             faults.add("StatsPublisher", &publisher);
-            workers.push(publisher.recipient());
+            workers.push((name, publisher.recipient()));
             arbiters.push(arbiter);
         }
         Self {
@@ -92,10 +95,15 @@ impl Crew {
         }
     }
 
-    /// Tells everybody to end after what is just being done, and waits until they have.
-    pub(crate) async fn finish(&self) {
+    /// Tells everybody to end after what is just being done, and waits until they have, for `patience` at most. Which pipelines
+    /// have not.
+    pub(super) async fn finish(&self, patience: Duration) -> BTreeSet<CompactString> {
         self.stop.send_replace(true);
-        futures_util::future::join_all(self.workers.iter().map(|worker| worker.send(Finish))).await;
+        let ending = self
+            .workers
+            .iter()
+            .map(|(name, worker)| (name.clone(), worker.send(Finish)));
+        late(ending, patience).await.into_iter().collect()
     }
 }
 
@@ -131,7 +139,8 @@ impl Shift {
 
     /// Ends after what is just being done.
     pub(crate) async fn end(self) {
-        self.crew.finish().await;
+        // However long that takes: whoever calls has asked for the work, and waits for it.
+        drop(self.crew.finish(Duration::MAX).await);
         super::end(self.crew.arbiters).await;
     }
 }

@@ -148,8 +148,8 @@ fn a_bad_day() {
     assert!(["sms", "mail"].contains(&panic["fleet"].as_str()), "{panic:?}");
     let node: BTreeMap<String, String> = tags("task failed, and is not tried again");
     assert_eq!(
-        (&*node["task"], &*node["exception"]),
-        ("headcount.ping", "TypeError"),
+        (&*node["broker"], &*node["task"], &*node["exception"]),
+        ("main", "headcount.ping", "TypeError"),
         "{node:?}"
     );
     let watched: BTreeMap<String, String> = of(&[
@@ -160,7 +160,12 @@ fn a_bad_day() {
         ("task", "fail"),
     ]);
     assert_eq!(tags("fail failed: RuntimeError"), watched);
-    assert_eq!(tags("a job has failed")["job"], "bad");
+    let job: BTreeMap<String, String> = tags("a job has failed");
+    assert_eq!(
+        (&*job["job"], &*job["task"], &*job["broker"]),
+        ("bad", "headcount.ping", "main"),
+        "{job:?}"
+    );
     for event in &events {
         assert_eq!(
             (&event["release"], &event["environment"]),

@@ -22,6 +22,7 @@ use crate::fleets::{FleetDirectory, StartProber};
 use crate::messages::{BrokerReported, FleetReported, TasksCounted};
 use crate::meters::BrokerLabel;
 use crate::ports::traces::NoTracer;
+use crate::probe_watch::ProbeWatch;
 use crate::store_watch::StoreWatch;
 use crate::supervise::Post;
 
@@ -63,6 +64,7 @@ impl Site {
                 aggregator: to_fleets.recipient(),
                 store: store_watch.store(store.clone()),
                 meters: watch.meters.clone(),
+                watch: ProbeWatch::new("main"),
                 tracer: Arc::new(NoTracer),
             };
             Arc::new(move |spec| {

@@ -459,6 +459,10 @@ fn no_secret_is_ever_told() {
         "[[notify]]\nkind = \"slack\"\ntoken = \"xoxb-hunter2\"\nchanel = \"#ops\"",
         "[[notify]]\nkind = \"slack\"\nwebhook_url = \"hunter2\"",
         "[[notify]]\nkind = \"env:SECRET\"",
+        "[sentry]\ndsn = \"\"\ntask_failures = [\"env:SECRET\"]",
+        "[[fleet]]\nname = \"a\"\nbroker = \"env:SECRET\"",
+        "[[broker]]\nurl = \"redis://h\"\n[[node]]\nbroker = \"env:SECRET\"",
+        "[[broker]]\nurl = \"redis://h\"\n[[job]]\nname = \"a\"\ntask = \"t\"\ncron = \"0 3 * * *\"\ntimezone = \"env:SECRET\"",
         "token = \"hunter2\"",
         "token = { a = \"hunter2\" }\n[server]\nx = 1",
     ] {

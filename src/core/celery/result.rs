@@ -151,6 +151,8 @@ impl Failure {
 pub struct TaskResult {
     /// The task's id.
     pub id: String,
+    /// The name of the task, for people: backends do not keep it.
+    pub task: String,
     /// How it stands.
     pub state: State,
     /// What it returned.
@@ -172,6 +174,7 @@ impl TaskResult {
     pub fn of(task: &TaskMessage, state: State, value: Result<Value, Failure>, at: Wall) -> Self {
         Self {
             id: task.id.clone(),
+            task: task.name.clone(),
             state,
             value,
             at,

@@ -106,11 +106,17 @@ impl Visit for Parts {
     }
 }
 
+/// What is no control character and yet makes a terminal or an editor show a line as it is not: what sets the direction of
+/// writing, and what separates lines and paragraphs.
+const fn disguises(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Without what would move the cursor or forge a line: some of it comes from brokers and from workers.
 fn visible(text: &str, lines: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && !(lines && c == '\n') {
+        if disguises(c) || c.is_control() && !(lines && c == '\n') {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -170,6 +176,19 @@ mod tests {
         let lines = "\
 2026-01-31T12:00:00Z WARN  two
 lines\\u{1b}[2J  worker=\"a\\n2026-01-31T12:00:00Z ERROR forged\\u{1b}[2J\"
+";
+        assert_eq!(text, lines);
+    }
+
+    #[test]
+    fn nothing_from_outside_turns_the_direction_of_a_line_or_divides_it() {
+        let text = written(false, || {
+            tracing::warn!(worker = "a\u{202e}b\u{2066}c\u{2069}", "d\u{2028}e\u{2029}f\u{202a}g");
+            tracing::info!(worker = "ünï-世界", "as it is");
+        });
+        let lines = "\
+2026-01-31T12:00:00Z WARN  d\\u{2028}e\\u{2029}f\\u{202a}g  worker=a\\u{202e}b\\u{2066}c\\u{2069}
+2026-01-31T12:00:00Z INFO  as it is  worker=ünï-世界
 ";
         assert_eq!(text, lines);
     }

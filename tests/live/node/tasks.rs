@@ -301,9 +301,12 @@ pub(crate) fn results_in_another_redis(broker: &Broker) {
     results.kill();
     let pending = start_script(&broker.url(), "send.py", &[r#"[["elsewhere", "headcount.ping", []]]"#]);
     assert!(pending.wait_exit(PATIENCE).success());
-    headcount
+    let line = headcount
         .process()
         .wait_line("could not be stored; trying again", PATIENCE);
+    for whose in ["\"broker\":\"main\"", "\"node\":\"", "\"task\":\"headcount.ping\""] {
+        assert!(line.contains(whose), "{whose}: {line}");
+    }
     results.restart();
     let mut connection = redis::Client::open(results.url()).unwrap().get_connection().unwrap();
     wait_until("the result is there", PATIENCE, || {

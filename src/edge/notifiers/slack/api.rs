@@ -48,11 +48,13 @@ impl Api {
 
     /// Calls, and where Slack will not have the layout, or the thread is gone, calls again without it: an alert in a
     /// poor form is worth more than none.
-    async fn insist(&self, method: &str, body: &mut Value) -> Result<Value, Refusal> {
+    async fn insist(&self, method: &str, body: &mut Value, notice: &Notice) -> Result<Value, Refusal> {
         let mut answer = self.call(method, body).await;
         if answer.as_ref().is_err_and(Refusal::is_of_thread) {
             tracing::warn!(
                 notifier = self.name,
+                channel = self.channel,
+                incident = %notice.incident.id,
                 "the thread of an incident is gone; its message goes to the channel"
             );
             verdict::strip_thread(body);
@@ -61,6 +63,8 @@ impl Api {
         if answer.as_ref().is_err_and(Refusal::is_of_layout) {
             tracing::warn!(
                 notifier = self.name,
+                channel = self.channel,
+                incident = %notice.incident.id,
                 "Slack refused the layout of a message; it goes as plain text"
             );
             verdict::strip_layout(body);
@@ -100,7 +104,7 @@ impl Notifier for Api {
             }
         }
         let answer = self
-            .insist("chat.postMessage", &mut body)
+            .insist("chat.postMessage", &mut body, notice)
             .await
             .map_err(Refusal::into_error)?;
         // A message without a name cannot be found again; it has been told all the same.
@@ -114,6 +118,8 @@ impl Notifier for Api {
         let Some(place) = Place::of(first) else {
             tracing::warn!(
                 notifier = self.name,
+                channel = self.channel,
+                incident = %notice.incident.id,
                 "the first message of an incident cannot be found; it stays as it is"
             );
             return Ok(());
@@ -121,11 +127,14 @@ impl Notifier for Api {
         let mut body = message(notice);
         body["channel"] = place.channel.into();
         body["ts"] = place.ts.into();
-        match self.insist("chat.update", &mut body).await {
+        match self.insist("chat.update", &mut body, notice).await {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.is_of_message() => {
                 // Deleted, or too old to be edited: what the reader wants is done, or nobody can do it.
-                tracing::warn!(notifier = self.name, reason = %refusal, "the first message of an incident stays as it is");
+                tracing::warn!(
+                    notifier = self.name, channel = self.channel, incident = %notice.incident.id, reason = %refusal,
+                    "the first message of an incident stays as it is"
+                );
                 Ok(())
             }
             Err(refusal) => Err(refusal.into_error()),

@@ -60,6 +60,8 @@ pub(super) async fn open(broker: &AmqpNode, joining: &Joining) -> Result<Session
     let each_consumer = broker.each_consumer.load(Ordering::Relaxed);
     let (work, tasks) = open_queue(joining, &connection, each_consumer).await?;
     Ok(Session {
+        broker: broker.name.clone(),
+        node: joining.hostname.clone(),
         connection,
         work,
         tasks,

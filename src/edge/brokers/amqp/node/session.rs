@@ -24,6 +24,9 @@ use crate::brokers::amqp::table;
 
 /// One session.
 pub(super) struct Session {
+    /// The broker's name, and the node's, for people.
+    pub(super) broker: String,
+    pub(super) node: String,
     pub(super) connection: Connection,
     /// The channel of the queue.
     pub(super) work: Channel,
@@ -109,7 +112,10 @@ impl Session {
                     Ok(confirm) => self.tell(confirm, publication.to, sent),
                     // Its own names are to blame, and nothing else: the session goes on.
                     Err(error @ BrokerError::Refused(_)) => {
-                        tracing::warn!(%error, "the node cannot send a message, and who wanted it sent is told: its queue or exchange has no usable name");
+                        tracing::warn!(
+                            broker = self.broker, node = self.node, to = ?publication.to, %error,
+                            "the node cannot send a message, and who wanted it sent is told: its queue or exchange has no usable name"
+                        );
                         let _ = sent.map(|sent| sent.send(Err(error)));
                     }
                     Err(error) => return Err(error),

@@ -289,7 +289,8 @@ impl Handler<FleetReported> for HealthAggregator {
 
     fn handle(&mut self, message: FleetReported, _: &mut Context<Self>) {
         let FleetReported { report, falls } = message;
-        self.story.heard(&report.verdict.fleet.name, falls);
+        let fleet = &report.verdict.fleet;
+        self.story.heard(&fleet.broker, &fleet.name, falls);
         self.fleets.insert(report.verdict.fleet.name.clone(), report);
         self.stale = true;
     }

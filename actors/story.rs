@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
-use headcount_core::alert::{Incident, IncidentId};
+use headcount_core::alert::{Incident, IncidentId, Kind};
 use headcount_core::detect::{FleetReport, WorkerState};
 use headcount_core::status::WorkerStatus;
 use headcount_core::time::Wall;
@@ -15,8 +15,8 @@ use crate::ports::traces::SharedTracer;
 /// Tells a tracer. While nobody listens it only forgets.
 pub(crate) struct Story {
     tracer: SharedTracer,
-    /// How those came down who are, by fleet: as their probers last told.
-    falls: BTreeMap<CompactString, Vec<Fall>>,
+    /// How those came down who are, by broker and fleet: as their probers last told. Workers of one name on two brokers are two.
+    falls: BTreeMap<(CompactString, CompactString), Vec<Fall>>,
     /// Of each open incident, the workers whose fall has been told, and when it was: at most [`MAX_WORKERS`] each.
     told: BTreeMap<IncidentId, BTreeMap<CompactString, Wall>>,
 }
@@ -45,11 +45,12 @@ impl Story {
     }
 
     /// A prober has told how workers came down.
-    pub(crate) fn heard(&mut self, fleet: &CompactString, falls: Vec<Fall>) {
+    pub(crate) fn heard(&mut self, broker: &CompactString, fleet: &CompactString, falls: Vec<Fall>) {
+        let of = (broker.clone(), fleet.clone());
         if falls.is_empty() {
-            self.falls.remove(fleet);
+            self.falls.remove(&of);
         } else {
-            self.falls.insert(fleet.clone(), falls);
+            self.falls.insert(of, falls);
         }
     }
 
@@ -68,10 +69,12 @@ impl Story {
                 if missing.state != WorkerState::Down || told.contains_key(&missing.hostname) {
                     continue;
                 }
-                let known = self
+                let of_its_fleets = self
                     .falls
-                    .values()
-                    .flatten()
+                    .iter()
+                    .filter(|((broker, fleet), _)| concerns(incident, broker, fleet));
+                let known = of_its_fleets
+                    .flat_map(|(_, falls)| falls)
                     .find(|fall| fall.hostname == missing.hostname);
                 let Some(known) = known else { continue };
                 let fall = Fall {
@@ -92,7 +95,7 @@ impl Story {
             return;
         }
         for (hostname, from) in told {
-            let back = worker(fleets, &hostname).filter(|worker| worker.state != WorkerState::Down);
+            let back = worker(incident, fleets, &hostname).filter(|worker| worker.state != WorkerState::Down);
             if let Some(back) = back {
                 self.tracer
                     .take(incident::down(incident, &hostname, (from, back.since)));
@@ -112,9 +115,25 @@ impl Story {
     }
 }
 
-fn worker<'a>(fleets: &'a BTreeMap<CompactString, FleetReport>, hostname: &str) -> Option<&'a WorkerStatus> {
+/// Whether a fleet of a broker is among those that an incident is about.
+fn concerns(incident: &Incident, broker: &str, fleet: &str) -> bool {
+    let covers = &incident.scene.covers;
+    let is_of_it = match incident.kind {
+        Kind::Fleet => incident.subject == fleet,
+        // Once it is over it may cover none any more.
+        _ => covers.is_empty() || covers.iter().any(|cover| cover.fleet == fleet),
+    };
+    incident.broker == broker && is_of_it
+}
+
+fn worker<'a>(
+    incident: &Incident,
+    fleets: &'a BTreeMap<CompactString, FleetReport>,
+    hostname: &str,
+) -> Option<&'a WorkerStatus> {
     fleets
         .values()
+        .filter(|report| concerns(incident, &report.verdict.fleet.broker, &report.verdict.fleet.name))
         .flat_map(|report| &report.workers)
         .find(|worker| worker.hostname == hostname)
 }

@@ -138,6 +138,36 @@ fn an_alert_is_one_trace_over_a_restart() {
 }
 
 #[test]
+fn workers_of_one_name_on_two_brokers_fall_each_in_its_own_way() {
+    let world = Arc::new(World::default());
+    let (store, channel) = (FakeStore::new(&world), Channel::new(&world, "slack", false));
+    let recorder = Arc::new(Recorder::default());
+    let tracer: SharedTracer = recorder.clone();
+    live(async {
+        let house = House::traced(&store, std::slice::from_ref(&channel), &tracer);
+        let now = Clock.now().wall;
+        let here = fallen(now);
+        let mut there = fallen(now - secs(10));
+        let fleet = &mut there.report.verdict.fleet;
+        (fleet.broker, fleet.name) = ("east".into(), "first".into());
+        assert_eq!(here.falls[0].hostname, there.falls[0].hostname);
+        for broker in ["east", "main"] {
+            let _ = house
+                .aggregator
+                .try_send(reports::broker(broker, BrokerState::Heard, false));
+        }
+        let _ = house.aggregator.try_send(there);
+        let _ = house.aggregator.try_send(here);
+        until("that both are told", || channel.turns().len() == 2).await;
+        let suspects = recorder.named("worker.suspect");
+        let ends: BTreeSet<Wall> = suspects.iter().map(|span| span.ended).collect();
+        assert_eq!(ends, [now - secs(10), now].into(), "{suspects:#?}");
+        let traces: BTreeSet<_> = suspects.iter().map(|span| span.trace).collect();
+        assert_eq!((traces.len(), suspects.len()), (2, 2), "{suspects:#?}");
+    });
+}
+
+#[test]
 fn what_was_over_before_it_was_told_has_a_root_too() {
     let world = Arc::new(World::default());
     let (store, channel) = (FakeStore::new(&world), Channel::new(&world, "slack", false));

@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use headcount_core::glob::Glob;
 use headcount_core::span::Span;
+use headcount_edge::host::host_name;
 use headcount_edge::sentry::{self, Config, DEFAULT_RELEASE, DEFAULT_WINDOW};
 use serde::Deserialize;
 
@@ -94,7 +95,7 @@ impl SentryTable {
             dsn: dsn?,
             environment: self.environment.unwrap_or_else(|| "production".to_owned()),
             release: self.release.unwrap_or_else(|| DEFAULT_RELEASE.to_owned()),
-            server_name: self.server_name.unwrap_or_else(sentry::host_name),
+            server_name: self.server_name.unwrap_or_else(host_name),
             traces_sample_rate: rate,
             error_window: window,
             task_failures,

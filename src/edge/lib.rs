@@ -3,6 +3,7 @@
 
 pub mod bounded;
 pub mod brokers;
+pub mod host;
 pub mod http;
 pub mod notifiers;
 pub mod otlp;

@@ -19,6 +19,7 @@ use prost::Message;
 use super::config::Config;
 use super::queue::Weighs;
 use crate::bounded::marked;
+use crate::host::host_name;
 
 /// The longest text of an attribute, in bytes: what is longer is cut. New Relic takes 4,095 characters.
 pub(super) const MAX_TEXT: usize = 4_000;
@@ -148,7 +149,7 @@ impl Sender {
             ("service.name", config.service_name.clone()),
             ("service.version", version.to_owned()),
             ("service.instance.id", instance),
-            ("host.name", host()),
+            ("host.name", host_name()),
             ("process.pid", std::process::id().to_string()),
             ("telemetry.sdk.name", "headcount".to_owned()),
             ("telemetry.sdk.language", "rust".to_owned()),
@@ -231,10 +232,4 @@ impl Sender {
         }
         .encode_to_vec()
     }
-}
-
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_default()
 }

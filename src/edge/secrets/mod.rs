@@ -135,6 +135,12 @@ impl Secrets {
         text.get(..end).unwrap_or_default()
     }
 
+    /// The length of the longest that is looked for by its value, in bytes.
+    pub fn longest(&self) -> usize {
+        let all = self.anywhere.iter().chain(&self.in_logins);
+        all.map(|secret| secret.expose_secret().len()).max().unwrap_or_default()
+    }
+
     /// The text of a field: none of it where the field's name is that of a secret.
     pub fn field<'a>(&self, name: &str, text: &'a str) -> Cow<'a, str> {
         if is_secret_name(name) {

@@ -59,8 +59,3 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
-
-/// What the system calls this machine.
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}

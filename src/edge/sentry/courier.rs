@@ -4,11 +4,9 @@
 //! An error stays in the books until it is fetched, so none is lost to a Sentry that is away or asks to be left alone: it is
 //! counted there, and told when it can be. Traces wait in a queue of their own, and come last.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use compact_str::CompactString;
 use headcount_actors::meters::sentry::{NotSent, SentryMeters};
 use headcount_actors::ports::TaskFailures;
@@ -20,30 +18,26 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::clean::clean_trace;
+use super::again::{Again, Parcel};
+use super::clean::{clean_trace, shorten_report, shorten_trail};
 use super::config::Config;
 use super::event::{Maker, release};
 use super::lock;
 use super::post::{Post, Posted};
 use super::repeats::{Books, Due, Order};
 use super::report::Report;
+use super::rest::{Pace, Rest};
 use super::trail::Trail;
 use super::way::Way;
 use crate::notifiers::OpenError;
 use crate::secrets::Secrets;
 
-/// How often it is looked which windows are over, and whether Sentry may be asked again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much longer than it was given the thread may take to end before nobody waits for it any more.
+const END_WITHIN: Duration = Duration::from_secs(1);
 /// Traces that wait to be sent, of some kilobytes each; what ends while so many wait is dropped.
 pub(super) const TRACES: usize = 100;
 /// What the lanes have told of failed tasks and is not in the books yet: each tells once a second, and it takes milliseconds.
 pub(super) const BATCHES: usize = 64;
-/// How often one that Sentry has trouble with is sent: it may be the cause.
-const MAX_TRIES: u32 = 5;
-/// How long Sentry is left alone after a failure; it doubles with each that follows.
-const FIRST_REST: Duration = Duration::from_secs(1);
-/// The longest. Raising it tells later that there were errors while Sentry was away.
-const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Requests at once while there is little time left; one at any other time, so that Sentry's word is heard before the next.
 const AT_ONCE_AT_THE_END: usize = 8;
 /// How often a panic's thread asks for the books before it gives up: others have them for microseconds.
@@ -117,6 +111,7 @@ impl Courier {
         secrets: Secrets,
         trail: Arc<Mutex<Trail>>,
         meters: SentryMeters,
+        pace: Pace,
     ) -> Result<Self, OpenError> {
         let failed = |error: std::io::Error| OpenError {
             key: None,
@@ -148,8 +143,9 @@ impl Courier {
             post,
             limiter: RateLimiter::new(),
             sending: JoinSet::new(),
-            again: VecDeque::new(),
-            rest: Rest::default(),
+            again: Again::default(),
+            pace,
+            rest: Rest::new(pace),
             closing: None,
             meters: meters.clone(),
         };
@@ -220,16 +216,9 @@ impl Courier {
         let by = Instant::now() + within;
         if self.words.send(Word::Close { by, done }).is_ok() {
             // It ends by itself in time; where its thread is gone nobody answers, and nothing is left to wait for.
-            let _ = tokio::time::timeout(within + LOOK_EVERY, ended).await;
+            let _ = tokio::time::timeout(within + END_WITHIN, ended).await;
         }
     }
-}
-
-/// An envelope on its way.
-struct Parcel {
-    body: Bytes,
-    is_trace: bool,
-    tries: u32,
 }
 
 /// What the thread has.
@@ -246,8 +235,8 @@ struct Work {
     way: Way,
     limiter: RateLimiter,
     sending: JoinSet<(Parcel, Posted)>,
-    /// What is sent once more: as many at most as are sent at once.
-    again: VecDeque<Parcel>,
+    again: Again,
+    pace: Pace,
     rest: Rest,
     closing: Option<Closing>,
     meters: SentryMeters,
@@ -260,28 +249,9 @@ struct Closing {
     failed: bool,
 }
 
-/// How long Sentry is left alone after failures.
-#[derive(Default)]
-struct Rest {
-    failures: u32,
-    until: Option<Instant>,
-}
-
-impl Rest {
-    fn failed(&mut self) {
-        let rest = FIRST_REST.saturating_mul(1 << self.failures.min(16)).min(LONGEST_REST);
-        self.failures = self.failures.saturating_add(1);
-        self.until = Some(Instant::now() + rest);
-    }
-
-    fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| until <= Instant::now())
-    }
-}
-
 impl Work {
     async fn run(mut self) {
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(self.pace.look_every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.hear_failures();
@@ -344,7 +314,7 @@ impl Work {
             return None;
         }
         if self.limiter.is_enabled(RateLimitingCategory::Error) {
-            if let Some(parcel) = self.again.pop_front() {
+            if let Some(parcel) = self.again.before_others() {
                 return Some(parcel);
             }
             let order = if self.closing.is_some() {
@@ -358,6 +328,9 @@ impl Work {
                     Some(parcel) => return Some(parcel),
                     None => self.meters.dropped(NotSent::Secret, 1),
                 }
+            }
+            if let Some(parcel) = self.again.after_others() {
+                return Some(parcel);
             }
         }
         while let Ok(trace) = self.traces.try_recv() {
@@ -374,8 +347,10 @@ impl Work {
     }
 
     /// None where a secret would be in it.
-    fn pack(&self, due: Due) -> Option<Parcel> {
-        let trail = lock(&self.trail).until(due.at);
+    fn pack(&self, mut due: Due) -> Option<Parcel> {
+        let mut trail = lock(&self.trail).until(due.at);
+        shorten_report(&self.secrets, &mut due.report);
+        shorten_trail(&self.secrets, &mut trail);
         let event = self.maker.event(&self.config, due, trail)?;
         parcel(self.secrets.clean(&event)?, false)
     }
@@ -391,25 +366,21 @@ impl Work {
     }
 
     fn ended(&mut self, ended: Result<(Parcel, Posted), JoinError>) {
-        let Ok((mut parcel, posted)) = ended else {
+        let Ok((parcel, posted)) = ended else {
             // It panicked, which has been told.
             return self.meters.dropped(NotSent::Failed, 1);
         };
         match posted {
             Posted::Taken(limits) => {
                 limits.apply(&mut self.limiter);
-                self.rest = Rest::default();
+                self.rest.end();
                 self.meters.sent();
                 self.way.taken();
             }
             Posted::Limited(limits) => {
                 limits.apply(&mut self.limiter);
                 self.way.limited();
-                if parcel.is_trace {
-                    self.meters.dropped(NotSent::Limited, 1);
-                } else {
-                    self.again.push_back(parcel);
-                }
+                self.limited(parcel);
             }
             Posted::Refused { status, limits } => {
                 limits.apply(&mut self.limiter);
@@ -420,21 +391,51 @@ impl Work {
                 }
             }
             Posted::Failed(status) => {
-                parcel.tries += 1;
-                if parcel.tries < MAX_TRIES {
-                    self.again.push_back(parcel);
-                } else {
-                    self.meters.dropped(NotSent::Failed, 1);
-                }
                 self.way.failed(status);
+                self.blamed(parcel);
+            }
+            Posted::Lost(why) => {
+                self.way.away(&why);
+                self.blamed(parcel);
+            }
+            Posted::Unavailable(status) => {
+                self.way.failed(status);
+                self.again.behind(parcel);
                 self.failed();
             }
             Posted::Away(why) => {
-                self.again.push_back(parcel);
                 self.way.away(&why);
+                self.again.at_once(parcel);
                 self.failed();
             }
         }
+    }
+
+    /// Sentry asks to be left alone. Where it does not say for how long, or not with what, it has a rest as after a failure: the
+    /// same would be sent at once, again and again.
+    fn limited(&mut self, parcel: Parcel) {
+        let category = if parcel.is_trace {
+            RateLimitingCategory::Transaction
+        } else {
+            RateLimitingCategory::Error
+        };
+        let says = !self.limiter.is_enabled(category);
+        match (parcel.is_trace, says) {
+            (true, _) => self.meters.dropped(NotSent::Limited, 1),
+            (false, true) => self.again.at_once(parcel),
+            (false, false) => self.again.behind(parcel),
+        }
+        if !says {
+            self.failed();
+        }
+    }
+
+    /// It was not taken, and may be the cause.
+    fn blamed(&mut self, parcel: Parcel) {
+        if !self.again.try_behind(parcel) {
+            self.meters.dropped(NotSent::Failed, 1);
+        }
+        self.failed();
     }
 
     fn failed(&mut self) {
@@ -479,11 +480,7 @@ fn parcel(what: impl Into<EnvelopeItem>, is_trace: bool) -> Option<Parcel> {
     let mut body = Vec::new();
     // To memory, which does not fail.
     envelope.to_writer(&mut body).ok()?;
-    Some(Parcel {
-        body: body.into(),
-        is_trace,
-        tries: 0,
-    })
+    Some(Parcel::new(body.into(), is_trace))
 }
 
 /// Never comes where there is no such moment.

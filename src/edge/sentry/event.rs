@@ -109,11 +109,11 @@ fn owned<V>(named: BTreeMap<&'static str, V>) -> Map<String, V> {
         .collect()
 }
 
-/// What Sentry puts into one issue: the same error, of whichever fleet or broker, and of the failures of tasks those of one task
+/// By a report without secrets, what Sentry puts into one issue: the same error, of whichever fleet or broker, and of the failures of tasks those of one task
 /// by one exception.
 fn fingerprint(report: &Report) -> Vec<Cow<'static, str>> {
     let tag = |name: &str| report.tags.get(name).cloned();
-    [Some(report.logger.clone()), Some(report.template.clone())]
+    [Some(report.logger.clone()), Some(report.template())]
         .into_iter()
         .chain(["task", "job", "exception"].map(tag))
         .flatten()

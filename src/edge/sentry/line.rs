@@ -19,6 +19,7 @@ use super::courier::Courier;
 use super::gate::Gate;
 use super::layer::Notices;
 use super::report::{Report, Told};
+use super::rest::Pace;
 use super::trail::Trail;
 use super::{event, lock, panics};
 pub use crate::notifiers::OpenError;
@@ -39,6 +40,7 @@ struct Inner {
     /// To which spans are told.
     client: Arc<Client>,
     meters: SentryMeters,
+    pace: Pace,
 }
 
 /// What is open, if anything is.
@@ -67,6 +69,10 @@ impl Default for Sentry {
 impl Sentry {
     /// A closed one. It starts no thread.
     pub fn new() -> Self {
+        Self::with_pace(Pace::default())
+    }
+
+    pub(super) fn with_pace(pace: Pace) -> Self {
         let (slot, rate) = (Slot::default(), Arc::<AtomicU32>::default());
         let sampled = rate.clone();
         let options = event::options()
@@ -80,6 +86,7 @@ impl Sentry {
             trail: Arc::default(),
             client: Arc::new(Client::with_options(options)),
             meters: SentryMeters::default(),
+            pace,
         }))
     }
 
@@ -122,7 +129,7 @@ impl Sentry {
             None => {
                 self.close(flush).await;
                 let (trail, meters) = (self.0.trail.clone(), self.0.meters.clone());
-                let courier = Courier::start(&config, secrets, trail, meters)?;
+                let courier = Courier::start(&config, secrets, trail, meters, self.0.pace)?;
                 self.0.slot.set(Some(Arc::new(Line { config, courier })));
             }
         }

@@ -6,6 +6,7 @@
 //! own (`courier.rs`) makes an event of it (`event.rs`), cleans that as a whole, and sends it (`post.rs`); what goes wrong there is
 //! said in the log (`way.rs`). Nobody waits for any of it.
 
+mod again;
 mod clean;
 mod config;
 mod courier;
@@ -17,6 +18,7 @@ mod panics;
 mod post;
 mod repeats;
 mod report;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -25,7 +27,7 @@ mod way;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use ::sentry::types::Dsn;
-pub use config::{Config, DEFAULT_RELEASE, DEFAULT_WINDOW, host_name};
+pub use config::{Config, DEFAULT_RELEASE, DEFAULT_WINDOW};
 pub use line::{OpenError, Sentry};
 
 /// A lock that a panic elsewhere does not close.

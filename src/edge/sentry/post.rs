@@ -30,9 +30,13 @@ pub(super) enum Posted {
     Limited(Limits),
     /// It will never be taken, or nothing will be until somebody mends the configuration.
     Refused { status: StatusCode, limits: Limits },
-    /// Sentry has trouble of its own.
+    /// Sentry has trouble of its own, of which what was sent may be the cause.
     Failed(StatusCode),
-    /// Nobody answered.
+    /// Somebody before Sentry says that it is not there, or it says so itself: 502, 503, 504.
+    Unavailable(StatusCode),
+    /// It went, wholly or in part, and nobody answered: it may have been taken, or be the cause.
+    Lost(String),
+    /// Nobody could be reached, so nothing went.
     Away(String),
 }
 
@@ -98,7 +102,8 @@ impl Post {
             .body(body);
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => return Posted::Away(notifiers::http::explain(error)),
+            Err(error) if error.is_connect() => return Posted::Away(notifiers::http::explain(error)),
+            Err(error) => return Posted::Lost(notifiers::http::explain(error)),
         };
         let status = answer.status();
         let limits = Limits {
@@ -116,6 +121,9 @@ impl Post {
         match status {
             StatusCode::TOO_MANY_REQUESTS => Posted::Limited(limits),
             StatusCode::REQUEST_TIMEOUT => Posted::Failed(status),
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Posted::Unavailable(status)
+            }
             status if status.is_success() => Posted::Taken(limits),
             status if status.is_server_error() => Posted::Failed(status),
             status => Posted::Refused { status, limits },

@@ -148,7 +148,7 @@ impl Repeats {
         if self.rows.len() < MAX_ERRORS || self.rows.contains_key(&key) {
             return (key, due);
         }
-        let latest = format!("{}: {}", due.report.logger, due.report.template);
+        let latest = format!("{}: {}", due.report.logger, due.report.subject());
         let mut report = Report::new("headcount", "more kinds of errors than are told apart");
         report.class = due.report.class;
         report.extra.insert("latest", latest.into());

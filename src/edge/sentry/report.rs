@@ -10,10 +10,13 @@ use tracing::field::{Field, Visit};
 
 use crate::bounded::{Bounded, cut};
 
-/// The longest message, and the longest value of a field, in bytes; beyond it is cut.
-const MAX_TEXT: usize = 1_000;
+/// The longest message, and the longest value of a field, in bytes; beyond it is cut, once secrets are out of it (`clean.rs`).
+pub(super) const MAX_TEXT: usize = 1_000;
 /// The longest value of a tag, which is Sentry's own limit, in bytes.
-const MAX_TAG: usize = 200;
+pub(super) const MAX_TAG: usize = 200;
+/// What is held of a longer text beyond that, in bytes: a secret that goes over the limit has to be there as a whole to be known
+/// for one. Longer than an address with a password, or a token; raising it costs so much for each text that is that long.
+pub(super) const MARGIN: usize = 2_000;
 
 /// Fields that become tags: what errors are told apart by, beside their message. Names of the configuration and of code.
 const TAGS: &[&str] = &[
@@ -68,8 +71,8 @@ pub(super) struct Report {
     /// Who says so: the target of what was traced.
     pub(super) logger: String,
     pub(super) message: String,
-    /// What is the same of it each time.
-    pub(super) template: String,
+    /// What is the same of it each time, where that is not what its message begins with.
+    same: Option<String>,
     pub(super) tags: Tags,
     pub(super) extra: BTreeMap<&'static str, Value>,
     /// Of a panic: where it was.
@@ -86,13 +89,12 @@ pub(super) struct Key {
 
 impl Report {
     pub(super) fn new(logger: &str, message: impl Into<String>) -> Self {
-        let message = message.into();
         Self {
             class: Class::Own,
             level: Level::Error,
             logger: logger.to_owned(),
-            template: template(&message),
-            message,
+            message: message.into(),
+            same: None,
             tags: Tags::new(),
             extra: BTreeMap::new(),
             exception: None,
@@ -103,7 +105,7 @@ impl Report {
     pub(super) fn fatal(error: &str) -> Self {
         let mut report = Self::grave("headcount", "Headcount cannot go on");
         report.level = Level::Fatal;
-        report.extra.insert("error", cut(error, MAX_TEXT).into());
+        report.extra.insert("error", hold(error, MAX_TEXT).into());
         report
     }
 
@@ -120,7 +122,7 @@ impl Report {
         };
         let mut report = Self::new("celery.task", message);
         report.class = Class::Watched;
-        report.template = "a watched task failed".to_owned();
+        report.same = Some("a watched task failed".to_owned());
         for (name, value) in [
             ("broker", broker),
             ("fleet", &failure.fleet),
@@ -141,14 +143,31 @@ impl Report {
     pub(super) fn key(&self) -> Key {
         Key {
             logger: self.logger.clone(),
-            template: self.template.clone(),
-            tags: self.tags.clone(),
+            template: cut(&self.template(), MAX_TEXT).to_owned(),
+            tags: self
+                .tags
+                .iter()
+                .map(|(name, value)| (*name, cut(value, MAX_TAG).to_owned()))
+                .collect(),
         }
+    }
+
+    /// What is the same of it each time: of a message, neither its numbers nor a reason.
+    pub(super) fn template(&self) -> String {
+        match &self.same {
+            Some(same) => same.clone(),
+            None => without_numbers(head(&self.message)),
+        }
+    }
+
+    /// What it is, without a reason. Unlike the template it is as it was said, so that secrets are found in it.
+    pub(super) fn subject(&self) -> &str {
+        self.same.as_deref().unwrap_or_else(|| head(&self.message))
     }
 
     pub(super) fn tag(&mut self, name: &'static str, value: &str) {
         if !value.is_empty() {
-            self.tags.insert(name, cut(value, MAX_TAG).to_owned());
+            self.tags.insert(name, hold(value, MAX_TAG).to_owned());
         }
     }
 
@@ -160,12 +179,12 @@ impl Report {
             Some(duty) if duty.kind == vitals::TASK => IN_A_TASK.to_owned(),
             _ => without_values(message).to_owned(),
         };
-        let mut report = Self::grave(PANIC, format!("panic at {place}: {}", cut(&value, MAX_TEXT)));
-        report.template = place.to_owned();
+        let mut report = Self::grave(PANIC, format!("panic at {place}: {}", hold(&value, MAX_TEXT)));
+        report.same = Some(place.to_owned());
         report.tags_of_duty(duty.as_deref());
         report.exception = Some(Exception {
             ty: "panic".to_owned(),
-            value: Some(cut(&value, MAX_TEXT).to_owned()),
+            value: Some(hold(&value, MAX_TEXT).to_owned()),
             mechanism: Some(Mechanism {
                 ty: "panic".to_owned(),
                 handled: Some(false),
@@ -230,7 +249,7 @@ impl Told {
         let private = report.tags.contains_key("task") || report.tags.contains_key("job");
         if private {
             // The text of a task's error may be what it was given, so it stays here; what stands after the colon is such a text.
-            report.message = report.template.clone();
+            report.message = head(&report.message).to_owned();
         }
         for (name, value) in self.fields {
             let said = TAGS.contains(&name) || (private && matches!(value, Value::String(_)) && name != "id");
@@ -283,11 +302,11 @@ impl Visit for Told {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.keep(field, cut(value, MAX_TEXT));
+        self.keep(field, hold(value, MAX_TEXT));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = Bounded::debug(value, MAX_TEXT).text();
+        let text = Bounded::debug(value, MAX_TEXT + MARGIN).text();
         if field.name() == "message" {
             self.message = text;
         } else {
@@ -302,11 +321,9 @@ fn head(message: &str) -> &str {
     line.split(": ").next().unwrap_or_default()
 }
 
-/// What is the same of a message each time: without what follows a colon, which is a reason, and without its numbers.
-fn template(message: &str) -> String {
-    let head = head(message);
-    let mut template = String::with_capacity(head.len());
-    for c in head.chars() {
+fn without_numbers(text: &str) -> String {
+    let mut template = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '0'..='9' if template.ends_with('0') => {}
             '0'..='9' => template.push('0'),
@@ -331,4 +348,9 @@ fn as_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// As much of a text as is needed to send so many bytes of it without secrets.
+fn hold(text: &str, most: usize) -> &str {
+    cut(text, most + MARGIN)
 }

@@ -1,6 +1,8 @@
 //! Sentry from both ends: what is traced, and what comes out at a stand-in.
 
-use std::sync::{Arc, Mutex};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use headcount_actors::meters::sentry::NotSent;
@@ -15,19 +17,25 @@ use serde_json::Value;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
+use super::again::MAX_TRIES;
 use super::config::Config;
 use super::courier::TRACES;
 use super::line::Sentry;
 use super::repeats::{Books, Due, MAX_ERRORS, Order};
 use super::report::{Class, Report};
+use super::rest::Pace;
 use super::way::Way;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(stand_in: &SentryStandIn) -> Config {
+    config_of(&stand_in.dsn())
+}
+
+fn config_of(dsn: &str) -> Config {
     Config {
-        dsn: stand_in.dsn().parse().unwrap(),
+        dsn: dsn.parse().unwrap(),
         environment: "test".to_owned(),
         release: "headcount@1.2.3".to_owned(),
         server_name: "here".to_owned(),
@@ -375,7 +383,8 @@ async fn what_sentry_refuses_is_counted_and_what_it_has_trouble_with_is_sent_aga
     for (mood, refused, messages_sent) in [
         (Mood::Refuse(401), 1, vec![("another", 1)]),
         (Mood::Refuse(413), 1, vec![("another", 1)]),
-        (Mood::Refuse(503), 0, vec![("one", 1), ("another", 1)]),
+        // What met with trouble lets the other go first.
+        (Mood::Refuse(503), 0, vec![("another", 1), ("one", 1)]),
         (Mood::TooMany(1), 0, vec![("one", 1), ("another", 1)]),
     ] {
         let stand_in = SentryStandIn::start();
@@ -393,6 +402,159 @@ async fn what_sentry_refuses_is_counted_and_what_it_has_trouble_with_is_sent_aga
         assert_eq!(meters.count_sent(), messages_sent.len() as u64, "{mood:?}");
         let all: u64 = NotSent::ALL.iter().map(|reason| meters.count_dropped(*reason)).sum();
         assert_eq!(all, refused, "{mood:?}");
+    }
+}
+
+/// A server that answers each request with what it is told to, or ends the connection where that is nothing.
+struct Rude {
+    dsn: String,
+    /// The bodies of the requests as they come.
+    came: mpsc::Receiver<String>,
+}
+
+impl Rude {
+    fn start(mut answer: impl FnMut(&str) -> Option<&'static str> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dsn = format!("http://key@{}/7", listener.local_addr().unwrap());
+        let (tell, came) = mpsc::channel();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let body = body(&stream);
+                if let Some(answer) = answer(&body) {
+                    let head = "connection: close\r\ncontent-length: 0\r\n\r\n";
+                    let _ = write!(stream, "HTTP/1.1 {answer}\r\n{head}");
+                }
+                drop(stream);
+                let _ = tell.send(body);
+            }
+        });
+        Self { dsn, came }
+    }
+
+    /// The next request.
+    fn next(&self) -> String {
+        self.came.recv_timeout(PATIENCE).expect("a request")
+    }
+}
+
+fn body(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        match line.to_ascii_lowercase().split_once("content-length: ") {
+            Some((_, said)) => length = said.trim().parse().unwrap(),
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+/// It rests for next to nothing.
+async fn brisk(rude: &Rude) -> Sentry {
+    let moment = Duration::from_millis(1);
+    paced(rude, moment).await
+}
+
+async fn paced(rude: &Rude, rest: Duration) -> Sentry {
+    let sentry = Sentry::with_pace(Pace {
+        look_every: Duration::from_millis(1),
+        first_rest: rest,
+        longest_rest: rest,
+    });
+    sentry.open(Some(config_of(&rude.dsn)), &[], PATIENCE).await.unwrap();
+    sentry
+}
+
+#[tokio::test]
+async fn a_sentry_that_is_not_there_loses_nothing_however_long() {
+    let away = 3 * MAX_TRIES;
+    for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let mut left = away;
+        let rude = Rude::start(move |_| {
+            let is_back = left == 0;
+            left = left.saturating_sub(1);
+            Some(if is_back { "200 OK" } else { status })
+        });
+        let sentry = brisk(&rude).await;
+        sentry.tell(Report::new("headcount", "one"), 1);
+        for _ in 0..=away {
+            assert!(rude.next().contains("\"one\""));
+        }
+        sentry.close(PATIENCE).await;
+        let meters = sentry.meters();
+        assert_eq!(meters.count_sent(), 1, "{status}");
+        let lost: u64 = NotSent::ALL.iter().map(|reason| meters.count_dropped(*reason)).sum();
+        assert_eq!(lost, 0, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_never_answered_lets_the_others_go_first_and_is_given_up() {
+    for answer in [None, Some("500 Internal Server Error")] {
+        let rude = Rude::start(move |body| {
+            if body.contains("poison") {
+                answer
+            } else {
+                Some("200 OK")
+            }
+        });
+        let sentry = brisk(&rude).await;
+        sentry.tell(Report::new("headcount", "poison"), 1);
+        assert!(rude.next().contains("poison"));
+        let mut tries = 1;
+        for message in ["one", "two"] {
+            sentry.tell(Report::new("headcount", message), 1);
+            while rude.next().contains("poison") {
+                tries += 1;
+                assert!(tries <= MAX_TRIES, "{message} waits");
+            }
+        }
+        while tries < MAX_TRIES {
+            assert!(rude.next().contains("poison"));
+            tries += 1;
+        }
+        // What is on its way is waited for.
+        sentry.close(PATIENCE).await;
+        let meters = sentry.meters();
+        assert_eq!((meters.count_sent(), meters.count_dropped(NotSent::Failed)), (2, 1));
+        assert_eq!(meters.count_dropped(NotSent::Stopped), 0);
+        assert_eq!(rude.came.try_iter().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_sentry_that_asks_to_be_left_alone_for_no_time_is_left_alone_all_the_same() {
+    let at_once = "429 Too Many Requests\r\nretry-after: 0";
+    let with_else = "429 Too Many Requests\r\nx-sentry-rate-limits: 60:attachment:key";
+    for answer in [at_once, with_else] {
+        let rude = Rude::start(move |_| Some(answer));
+        let sentry = paced(&rude, PATIENCE).await;
+        sentry.tell(Report::new("headcount", "one"), 1);
+        rude.next();
+        sentry.close(Duration::from_millis(100)).await;
+        // Once more, because it was closed.
+        assert!(rude.came.try_iter().count() <= 1, "{answer}");
+        assert_eq!(sentry.meters().count_dropped(NotSent::Stopped), 1, "{answer}");
+
+        let mut left = 2 * MAX_TRIES;
+        let rude = Rude::start(move |_| {
+            left = left.saturating_sub(1);
+            Some(if left == 0 { "200 OK" } else { answer })
+        });
+        let sentry = brisk(&rude).await;
+        sentry.tell(Report::new("headcount", "one"), 1);
+        for _ in 0..2 * MAX_TRIES {
+            rude.next();
+        }
+        sentry.close(PATIENCE).await;
+        assert_eq!(sentry.meters().count_sent(), 1, "{answer}");
     }
 }
 

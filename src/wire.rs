@@ -4,6 +4,7 @@ mod jobs;
 mod nodes;
 pub(crate) mod recording;
 pub(crate) mod stats;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +50,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::stop::Stop;
 use crate::config::{Detect, Fleet, Origin, Problems, Settings};
 use crate::telemetry::Telemetry;
 use crate::telemetry::logs::Logs;
@@ -139,22 +141,25 @@ pub async fn run(settings: Settings, origin: Origin, telemetry: &Telemetry) -> R
     ended
 }
 
-/// `stopping` is when it began to stop.
+/// `stopping` is when it began to stop: with the signal, whatever was under way then.
 async fn keep_running(
     mut settings: Settings,
     origin: Origin,
     telemetry: &Telemetry,
     stopping: &mut Option<Instant>,
 ) -> Result<ExitCode, RunError> {
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut stop = Stop::listen()?;
     let mut reload = signal(SignalKind::hangup())?;
     telemetry.configure(&settings).await;
     actix_rt::spawn(telemetry.logs.clone().keep());
     // What ran before, until what replaces it runs.
     let mut before: Option<Settings> = None;
     loop {
-        let mut house = match (House::build(&settings, telemetry).await, before.take()) {
+        // Whoever asked for an end meanwhile would wait for two of them: that of a house which nobody wants any more, too.
+        let Some(built) = stop.unless(House::build(&settings, telemetry)).await else {
+            break;
+        };
+        let mut house = match (built, before.take()) {
             (Ok(house), _) => house,
             (Err(error), Some(old)) => {
                 tracing::error!(%error, "the new configuration cannot be started; the old one stays: mend it, and reload again");
@@ -169,8 +174,7 @@ async fn keep_running(
         let mut reading: Option<Reading> = None;
         let new = loop {
             tokio::select! {
-                _ = stop.recv() => break None,
-                _ = interrupt.recv() => break None,
+                () = stop.asked() => break None,
                 Some(actor) = house.given_up.recv() => {
                     *stopping = Some(Instant::now());
                     house.stop().await;
@@ -189,18 +193,17 @@ async fn keep_running(
                 },
             }
         };
-        if new.is_none() {
-            *stopping = Some(Instant::now());
-        }
         house.stop().await;
-        let Some(new) = new else {
-            tracing::info!("stopped");
-            return Ok(ExitCode::SUCCESS);
+        let Some(new) = new.filter(|_| stop.since().is_none()) else {
+            break;
         };
         tracing::info!("the configuration was read again; starting with the new one");
         before = Some(std::mem::replace(&mut settings, new));
         telemetry.configure(&settings).await;
     }
+    *stopping = stop.since();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A configuration that is being read again.
@@ -272,7 +275,10 @@ impl House {
         // Whatever can be refused is tried before anything runs.
         let listener = http::bind(settings.server.listen)?;
         let listens = listener.local_addr()?;
-        let opened = store::open_all(&settings.store)?;
+        // On a thread of its own: where another has the file it waits for seconds, and a signal is heard meanwhile.
+        let config = settings.store.clone();
+        let opened = actix_rt::task::spawn_blocking(move || store::open_all(&config));
+        let opened = opened.await.map_err(io::Error::other)??;
         let store = opened.store;
         let remembered = store.load().await?;
         let sites = open_brokers(settings)?;

@@ -10,8 +10,20 @@ use headcount_core::time::Wall;
 use super::deliver::superseded;
 use super::job::Job;
 use super::{JobScheduler, LEASE, RETRY, Sending};
-use crate::meters::JobLabel;
+use crate::meters::{JobLabel, Meters};
 use crate::ports::jobs::Claimed;
+
+/// Says and counts slots of a job that are passed over for good.
+fn tell_missed(job: &str, slots: u64, run: usize, meters: &Meters) {
+    tracing::warn!(
+        job,
+        slots,
+        run,
+        "slots of the job were missed and are passed over, as `missed` of the [[job]] says"
+    );
+    let label = JobLabel { job: job.to_owned() };
+    meters.jobs.slots_missed.get_or_create(&label).inc_by(slots);
+}
 
 /// How far the slots of one job were settled.
 struct Settled {
@@ -50,17 +62,6 @@ impl JobScheduler {
 
     /// Claims what is due of a job, one slot after the other: an order that survives a crash between them.
     pub(super) fn settle(&mut self, at: usize, job: Arc<Job>, due: Due, now: Wall, context: &mut Context<Self>) {
-        if due.skipped > 0 {
-            let name = &job.plan.job;
-            tracing::warn!(job = %name, slots = due.skipped, run = due.run.len(), "slots of the job were missed and are passed over, as `missed` of the [[job]] says");
-            let label = JobLabel { job: name.clone() };
-            self.with
-                .meters
-                .jobs
-                .slots_missed
-                .get_or_create(&label)
-                .inc_by(due.skipped);
-        }
         let (store, owner, meters) = (
             self.with.store.clone(),
             self.with.owner.clone(),
@@ -72,9 +73,18 @@ impl JobScheduler {
                 upto: None,
                 failed: false,
             };
+            // Those that are passed over lie before the first that is claimed, and are settled with it, by whoever takes it.
+            let mut passed_over = due.skipped;
             for claim in job.claims(&due, &owner, now, now + LEASE) {
                 let (slot, run) = (claim.run.slot, claim.run.clone());
-                match store.claim(claim).await {
+                let claimed = store.claim(claim).await;
+                if let Ok(claimed) = &claimed {
+                    let passed_over = std::mem::take(&mut passed_over);
+                    if passed_over > 0 && !matches!(claimed, Claimed::Taken) {
+                        tell_missed(&job.plan.job, passed_over, due.run.len(), &meters);
+                    }
+                }
+                match claimed {
                     Ok(Claimed::Won) => {
                         meters.jobs.count(&run);
                         if run.state.is_open() {

@@ -23,7 +23,7 @@ use super::support::{live, pass, secs, skip_to, until};
 use crate::clock::Clock;
 use crate::job_scheduler::{Job, JobScheduler, Scheduling, Way};
 use crate::messages::{Finish, TasksHeard};
-use crate::meters::RunLabel;
+use crate::meters::{JobLabel, RunLabel};
 use crate::node::tasks::Ping;
 use crate::ports::jobs::JobsView;
 use crate::ports::node::{Call, SharedTask, Task};
@@ -460,6 +460,83 @@ fn a_night_without_it_by_each_policy() {
             assert_eq!(last.state, expected);
         });
     }
+}
+
+fn missed(life: &Life) -> u64 {
+    let label = JobLabel {
+        job: "purge".to_owned(),
+    };
+    life.watch.meters.jobs.slots_missed.get_or_create(&label).get()
+}
+
+#[test]
+fn slots_are_missed_once_however_often_the_store_fails() {
+    for policy in [Missed::Skip, Missed::Once] {
+        let lasting: Arc<Lasting> = Arc::default();
+        let door = Door::new(&lasting, "one");
+        let patient = || {
+            let mut patient = job(&door);
+            patient.plan.missed = policy;
+            patient
+        };
+        live(async {
+            let _life = begin(&door, patient(), "one");
+            until("one is sent", || !lasting.sent().is_empty()).await;
+            door.world.stop();
+        });
+        live(async {
+            pass(secs(3_600)).await;
+            door.world.go_on();
+            let before = lasting.runs_of("purge").pop().unwrap().slot;
+            let since = || lasting.runs_of("purge").into_iter().find(|run| run.slot > before);
+            door.fare(|name| if name == "claim" { Fate::Fails } else { Fate::Works });
+            let life = begin(&door, patient(), "one");
+            pass(secs(120)).await;
+            assert_eq!(missed(&life), 0, "nothing is decided before the store has it");
+            door.fare(|_| Fate::Works);
+            until("they are counted", || missed(&life) > 0).await;
+            let first = since().unwrap();
+            let between = u64::try_from(first.slot.since(before).as_secs() / 10).unwrap();
+            // One that is just on time is run, whatever is wanted of those before it.
+            let run = u64::from(first.state != RunState::Skipped);
+            assert_eq!(missed(&life), between - run, "{policy:?}");
+        });
+    }
+}
+
+/// Each of two finds the same slots missed; they are passed over by the one whose claim counts.
+#[test]
+fn slots_are_missed_for_one_of_two() {
+    let lasting: Arc<Lasting> = Arc::default();
+    let doors = [Door::new(&lasting, "one"), Door::new(&lasting, "two")];
+    let patient = |door: &Door| {
+        let mut patient = job(door);
+        patient.plan.missed = Missed::Once;
+        patient
+    };
+    live(async {
+        let _life = begin(&doors[0], patient(&doors[0]), "one");
+        until("one is sent", || !lasting.sent().is_empty()).await;
+        doors[0].world.stop();
+    });
+    live(async {
+        pass(secs(3_600)).await;
+        doors[0].world.go_on();
+        let before = lasting.runs_of("purge").pop().unwrap().slot;
+        // Both have looked before one of them claims.
+        let lives = [(&doors[0], "one"), (&doors[1], "two")].map(|(door, owner)| {
+            door.fare(|name| if name == "claim" { Fate::IsSlow(1) } else { Fate::Works });
+            begin(door, patient(door), owner)
+        });
+        pass(secs(5)).await;
+        let first = lasting
+            .runs_of("purge")
+            .into_iter()
+            .find(|run| run.slot > before)
+            .unwrap();
+        let between = u64::try_from(first.slot.since(before).as_secs() / 10).unwrap();
+        assert_eq!(lives.iter().map(missed).sum::<u64>(), between - 1);
+    });
 }
 
 #[test]

@@ -19,6 +19,9 @@ struct Shown {
     then: Option<String>,
     at_start: String,
     at_start_from: String,
+    /// Missing from a daemon that is older.
+    #[serde(default)]
+    never_finer: String,
 }
 
 /// Shows what a daemon logs, or changes it and shows that.
@@ -56,7 +59,14 @@ fn words(shown: &Shown) -> String {
     } else {
         text.push_str(&format!(" ({})", shown.at_start_from));
     }
-    text + "\n"
+    text.push('\n');
+    if shown.filter.contains("trace") && !shown.never_finer.is_empty() {
+        text.push_str(&format!(
+            "never finer, for what it would print: {}\n",
+            shown.never_finer
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -71,6 +81,7 @@ mod tests {
             then: until.map(|_| "warn".to_owned()),
             at_start: "info".to_owned(),
             at_start_from: "[log] level".to_owned(),
+            never_finer: "lapin=debug".to_owned(),
         };
         assert_eq!(words(&shown("info", None)), "info ([log] level)\n");
         assert_eq!(
@@ -78,5 +89,9 @@ mod tests {
             "debug until the next reload, then info ([log] level)\n"
         );
         assert_eq!(words(&shown("debug", Some("noon"))), "debug until noon, then warn\n");
+        assert_eq!(
+            words(&shown("trace", Some("noon"))),
+            "trace until noon, then warn\nnever finer, for what it would print: lapin=debug\n"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! SIGHUP: a right configuration takes over, a wrong one is refused and the old one stays.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
-use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions};
+use headcount_testkit::{Broker, Headcount, SlackStandIn, Worker, WorkerOptions, wait_until};
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const WITHIN: Duration = Duration::from_secs(30);
@@ -38,4 +39,44 @@ fn a_right_one_takes_over_and_a_wrong_one_does_not() {
     workers.remove(1).sigkill();
     slack.next_text("DOWN tracker", WITHIN);
     assert!(headcount.sigterm().success());
+}
+
+/// Said when a message was not answered for as long as an end may take for it.
+const UNANSWERED: &str = "it may be sent again after the next start";
+const BEGINS_ANEW: &str = "starting with the new one";
+
+#[test]
+fn an_end_that_is_asked_for_during_a_reload_begins_nothing_anew() {
+    let on_time = (0..3).any(|_| {
+        // It takes a message and never answers, which holds up the end of what runs.
+        let channel = TcpListener::bind("127.0.0.1:0").unwrap();
+        let broker = Broker::redis();
+        let worker = Worker::start_all(&broker.url(), &["sms@h1"], &WorkerOptions::default()).remove(0);
+        let port = channel.local_addr().unwrap().port();
+        let config = broker.config(&["sms"])
+            + &format!("[[notify]]\nkind = \"slack\"\nwebhook_url = \"http://127.0.0.1:{port}/services/T/B/x\"\n");
+        let headcount = Headcount::start(HEADCOUNT, &config);
+        headcount.wait_worker("sms@h1", "up", WITHIN);
+        worker.sigkill();
+        let _message = channel.accept().unwrap();
+
+        headcount.process().sighup();
+        // HTTP is the first that ends, and notifiers come late.
+        wait_until("it ends what runs", WITHIN, || {
+            headcount.try_get("/healthz").is_none().then_some(())
+        });
+        headcount.process().sigterm();
+        let late = says(&headcount, UNANSWERED);
+        assert!(headcount.process().wait_exit(WITHIN).success());
+        if !late {
+            assert!(says(&headcount, UNANSWERED), "{}", headcount.process().last_lines());
+            assert!(!says(&headcount, BEGINS_ANEW), "{}", headcount.process().last_lines());
+        }
+        !late
+    });
+    assert!(on_time, "the machine was too slow each time");
+}
+
+fn says(headcount: &Headcount, part: &str) -> bool {
+    headcount.process().stderr().iter().any(|line| line.contains(part))
 }

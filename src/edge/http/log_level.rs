@@ -1,5 +1,6 @@
 //! `/api/v1/log-level`: how much is logged, and of what.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
@@ -14,7 +15,9 @@ use super::views::Time;
 /// The longest time for which a filter may be set. Who wants it for longer wants it in the configuration.
 const MAX_FOR: Span = Span::from_secs(7 * 86_400);
 /// The largest body, in bytes: a filter of the longest and its time.
-pub(super) const MAX_BODY: usize = 4_096;
+const MAX_BODY: usize = 4_096;
+/// A body must be complete by then, as a head must: a slow sender may not hold a connection for ever.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sets what is logged. Implemented by whoever owns the log.
 pub trait LogLevels: Send + Sync {
@@ -44,6 +47,8 @@ pub struct LogLevel {
     pub at_start: String,
     /// Whether that comes from `RUST_LOG`, and not from the configuration.
     pub from_environment: bool,
+    /// What is not written whatever the filter says, because it prints secrets: each target with the finest level that is.
+    pub never_finer: String,
 }
 
 #[derive(Serialize)]
@@ -53,6 +58,7 @@ struct LogLevelView {
     then: Option<String>,
     at_start: String,
     at_start_from: &'static str,
+    never_finer: String,
 }
 
 impl From<LogLevel> for LogLevelView {
@@ -67,6 +73,7 @@ impl From<LogLevel> for LogLevelView {
             } else {
                 "[log] level"
             },
+            never_finer: level.never_finer,
         }
     }
 }
@@ -88,16 +95,23 @@ pub(super) async fn show(shared: web::Data<Shared>) -> HttpResponse {
     answer(shared.log.show())
 }
 
-pub(super) async fn set(
-    shared: web::Data<Shared>,
-    body: Result<web::Bytes, actix_web::Error>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn set(shared: web::Data<Shared>, body: web::Payload) -> Result<HttpResponse, Problem> {
     shared.needs_token("changing what is logged")?;
-    let body = body.map_err(|error| {
+    let body = tokio::time::timeout(BODY_WITHIN, body.to_bytes_limited(MAX_BODY));
+    let body = body.await.map_err(|_| {
+        Problem::late(format_args!(
+            "the body was not complete within {} s",
+            BODY_WITHIN.as_secs()
+        ))
+    })?;
+    let too_long = |error: &dyn fmt::Display| {
         Problem::bad_request(format_args!(
             "the body cannot be read ({error}); {MAX_BODY} bytes are the most"
         ))
-    })?;
+    };
+    let body = body
+        .map_err(|error| too_long(&error))?
+        .map_err(|error| too_long(&error))?;
     let wish: Wish = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request(format_args!(
             "the body is not what is expected here ({error}); send JSON such as \

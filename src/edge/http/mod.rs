@@ -204,7 +204,6 @@ fn routes(app: &mut ServiceConfig) {
             .service(read("/api/v1/stats/tasks", stats::tasks))
             .service(
                 read("/api/v1/log-level", log_level::show)
-                    .app_data(web::PayloadConfig::new(log_level::MAX_BODY))
                     .put(log_level::set)
                     .delete(log_level::reset)
                     .default_service(web::to(|method: Method| async move {

@@ -60,6 +60,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// The client took too long to say what it wants.
+    pub(super) fn late(detail: impl fmt::Display) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
     /// `allow` lists the methods that are possible, such as `GET, HEAD`.
     pub(super) fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
         let possible = match allow.rsplit_once(", ") {

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use actix_web::body;
-use actix_web::dev::{Service, ServiceResponse};
+use actix_web::dev::{Payload, Service, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::{App, test, web};
 use async_trait::async_trait;
@@ -236,6 +237,7 @@ impl LogLevels for FakeLog {
             then: lasts.map(|_| "info".to_owned()),
             at_start: "info".to_owned(),
             from_environment: false,
+            never_finer: "lapin=debug".to_owned(),
         }
     }
 
@@ -293,10 +295,21 @@ impl Answer {
 }
 
 async fn ask(http: Http, request: test::TestRequest) -> Answer {
+    ask_with(http, request, false).await
+}
+
+/// The same, where the body may never come to its end.
+async fn ask_with(http: Http, request: test::TestRequest, unfinished: bool) -> Answer {
     let shared = web::Data::from(Arc::new(Shared::from(http)));
     let app = App::new().wrap(headers()).app_data(shared).configure(routes);
     let app = test::init_service(app.default_service(web::to(problem::no_page))).await;
-    let response: ServiceResponse<_> = match app.call(request.to_request()).await {
+    let mut request = request.to_request();
+    if unfinished {
+        let payload: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<web::Bytes, PayloadError>>>> =
+            Box::pin(futures_util::stream::pending());
+        request = request.replace_payload(Payload::Stream { payload }).0;
+    }
+    let response: ServiceResponse<_> = match app.call(request).await {
         Ok(response) => response.map_into_boxed_body(),
         Err(error) => {
             let response = error.error_response();
@@ -960,6 +973,21 @@ async fn jobs_show_their_next_and_last_runs() {
 }
 
 #[actix_web::test]
+async fn a_body_that_never_ends_is_not_waited_for() {
+    tokio::time::pause();
+    let http = Http {
+        token: Some(SecretString::from("s3cret")),
+        ..usual()
+    };
+    let put = test::TestRequest::put()
+        .uri("/api/v1/log-level")
+        .insert_header(("Authorization", "Bearer s3cret"));
+    let late = ask_with(http, put, true).await;
+    assert_eq!(late.status, StatusCode::REQUEST_TIMEOUT);
+    assert!(late.body.contains("was not complete within"), "{}", late.body);
+}
+
+#[actix_web::test]
 async fn what_is_logged_is_shown_and_changed_with_the_token() {
     const PAGE: &str = "/api/v1/log-level";
     let log: Arc<FakeLog> = Arc::default();
@@ -976,8 +1004,10 @@ async fn what_is_logged_is_shown_and_changed_with_the_token() {
         )
     };
 
-    let usual_level =
-        json!({"filter": "info", "until": null, "then": null, "at_start": "info", "at_start_from": "[log] level"});
+    let usual_level = json!({
+        "filter": "info", "until": null, "then": null, "at_start": "info", "at_start_from": "[log] level",
+        "never_finer": "lapin=debug",
+    });
     assert_eq!(get(http(None), PAGE).await.json(), usual_level);
     let set = put(r#"{"filter": "debug", "for": "10m"}"#).await;
     assert_eq!(set.status, StatusCode::OK, "{}", set.body);

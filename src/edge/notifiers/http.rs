@@ -27,6 +27,10 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// The longest that a channel may ask to be left alone. An alert must not wait for a day because a header says so.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// The shortest. `Retry-After: 0`, or a moment that has passed by a clock that differs, would have what failed tried again hundreds
+/// of times a second; raising it delays an alert behind a server that is back at once.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A client for one address. It follows no redirect: what it carries is meant for that address alone.
 ///
 /// # Errors
@@ -159,7 +163,8 @@ pub(crate) fn explain(error: reqwest::Error) -> String {
     }
 }
 
-/// `Retry-After`: seconds, or a date; nothing where it cannot be read, and never more than [`MAX_RETRY_AFTER`].
+/// `Retry-After`: seconds, or a date; nothing where it cannot be read, never less than [`MIN_RETRY_AFTER`] nor
+/// more than [`MAX_RETRY_AFTER`].
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let now = jiff::Timestamp::now();
     read_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
@@ -172,10 +177,10 @@ fn read_retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-        // A moment that has passed, by a clock that differs: at once.
+        // A moment that has passed, by a clock that differs: as soon as may be.
         Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
     };
-    Some(wanted.min(MAX_RETRY_AFTER))
+    Some(wanted.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -188,11 +193,12 @@ mod tests {
         let secs = |s| Some(Duration::from_secs(s));
         let table = [
             ("30", secs(30)),
-            (" 0 ", secs(0)),
+            (" 0 ", Some(MIN_RETRY_AFTER)),
+            ("1", secs(1)),
             ("999999999", Some(MAX_RETRY_AFTER)),
             ("99999999999999999999999999", Some(MAX_RETRY_AFTER)),
             ("Wed, 21 Oct 2015 07:28:00 GMT", secs(30)),
-            ("Wed, 21 Oct 2015 07:00:00 GMT", secs(0)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(MIN_RETRY_AFTER)),
             ("Thu, 21 Oct 2037 07:28:00 GMT", None), // It is a Wednesday.
             ("Wed, 21 Oct 2037 07:28:00 GMT", Some(MAX_RETRY_AFTER)),
             ("", None),

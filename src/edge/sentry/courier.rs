@@ -376,6 +376,9 @@ impl Work {
                 self.rest.end();
                 self.meters.sent();
                 self.way.taken();
+                if !self.limiter.is_enabled(RateLimitingCategory::Error) {
+                    self.way.limited();
+                }
             }
             Posted::Limited(limits) => {
                 limits.apply(&mut self.limiter);

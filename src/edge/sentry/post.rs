@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use sentry::transports::RateLimiter;
 use url::Url;
 
 use super::config::Config;
+use crate::notifiers::http::retry_after;
 use crate::notifiers::{self, OpenError};
 
 /// What Headcount calls itself there.
@@ -20,6 +21,10 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// The longest answer that is read, in bytes: Sentry's has forty.
 const MAX_ANSWER: usize = 16 * 1024;
+
+/// The longest that Sentry is left alone because it says so, in seconds: a word that is not meant so, such as of the year 9999,
+/// would silence it until the next start. Raising it tells later of what a quota does not hold up any more; an hour costs one request.
+const MAX_LIMIT: f64 = 3_600.0;
 
 /// What a request came to.
 #[derive(Debug)]
@@ -51,13 +56,28 @@ impl Limits {
     pub(super) fn apply(&self, limiter: &mut RateLimiter) {
         let header = |name: &str| self.headers.get(name)?.to_str().ok();
         if let Some(told) = header("x-sentry-rate-limits") {
-            limiter.update_from_sentry_header(told);
-        } else if let Some(told) = header("retry-after") {
-            limiter.update_from_retry_after(told);
+            limiter.update_from_sentry_header(&capped(told));
+        } else if self.headers.contains_key(RETRY_AFTER) {
+            match retry_after(&self.headers) {
+                Some(after) => limiter.update_from_retry_after(&after.as_secs_f64().min(MAX_LIMIT).to_string()),
+                // It cannot be read: as if it did not say for how long.
+                None => limiter.update_from_429(),
+            }
         } else if self.too_many {
             limiter.update_from_429();
         }
     }
+}
+
+/// Sentry's limits, of `SECONDS:CATEGORIES:SCOPE` each, none of them longer than [`MAX_LIMIT`].
+fn capped(told: &str) -> String {
+    let group = |group: &str| {
+        let (seconds, rest) = group.split_once(':')?;
+        let seconds: f64 = seconds.trim().parse().ok()?;
+        Some(format!("{}:{rest}", seconds.clamp(0.0, MAX_LIMIT)))
+    };
+    // One that cannot be read is none.
+    told.split(',').filter_map(group).collect::<Vec<_>>().join(",")
 }
 
 /// The way to one project. Cheap to clone, with the connection.
@@ -127,6 +147,46 @@ impl Post {
             status if status.is_success() => Posted::Taken(limits),
             status if status.is_server_error() => Posted::Failed(status),
             status => Posted::Refused { status, limits },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sentry::transports::RateLimitingCategory;
+
+    use super::*;
+
+    /// For how long errors are not to be sent.
+    fn rest(name: &'static str, value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        let mut limiter = RateLimiter::new();
+        let too_many = false;
+        Limits { headers, too_many }.apply(&mut limiter);
+        limiter.is_disabled(RateLimitingCategory::Error)
+    }
+
+    #[test]
+    fn no_word_of_sentrys_silences_for_ever() {
+        let longest = Duration::from_secs_f64(MAX_LIMIT);
+        let names = ["retry-after", "x-sentry-rate-limits"];
+        for (name, value) in [
+            (names[0], "9e18"),
+            (names[0], "9000000000000000000"),
+            (names[0], "99999999999999999999999999"),
+            (names[0], "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (names[1], "9e18::organization"),
+            (names[1], "inf:error:organization"),
+            (names[1], "60:session:key, 9999999999:error;transaction:organization"),
+        ] {
+            let rest = rest(name, value);
+            assert!(rest.is_some_and(|rest| rest <= longest), "{value}: {rest:?}");
+        }
+        for value in ["NaN:error:x", "-5:error:x", "60:session:x", "soon:error:x", ",:,::"] {
+            assert_eq!(rest(names[1], value), None, "{value}");
         }
     }
 }

@@ -100,7 +100,7 @@ impl Way {
         if !std::mem::replace(&mut self.limited, true) {
             tracing::info!(
                 host = self.host,
-                "Sentry asks to be left alone for a while (HTTP 429): errors are counted, and told then"
+                "Sentry asks to be left alone for a while: errors are counted, and told then"
             );
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 
@@ -13,6 +14,19 @@ const MAX_FILTER: usize = 1_024;
 /// lapin and its like tell every connection's end as an error of theirs; whoever uses them says it better. They stand first,
 /// so a filter that names them overrides this.
 const QUIET: &str = "actix_server=warn,lapin=off,async_rs=off,redis=off";
+
+/// What prints the insides of connections, and the finest level of it that is written, whatever a filter says. lapin's frames have
+/// the password, as numbers, and the arguments of tasks; so has a message that comes back to it. reqwest and those below it come
+/// to requests with their keys, MongoDB's driver to whole commands. The first whose name a target begins with counts for it.
+const NEVER_FINER: [(&str, LevelFilter); 7] = [
+    ("lapin::returned_messages", LevelFilter::ERROR),
+    ("lapin", LevelFilter::DEBUG),
+    ("redis", LevelFilter::DEBUG),
+    ("mongodb", LevelFilter::INFO),
+    ("reqwest", LevelFilter::DEBUG),
+    ("hyper", LevelFilter::DEBUG),
+    ("rustls", LevelFilter::DEBUG),
+];
 
 const LEVELS: &str = "error, warn, info, debug, trace or off";
 
@@ -111,6 +125,21 @@ impl Filter {
         // A regular expression may come over the network: values are compared as they are written.
         builder.with_regex(false).parse_lossy(format!("{QUIET},{}", self.text))
     }
+}
+
+/// [`NEVER_FINER`], as directives.
+pub(super) fn never_finer() -> String {
+    let one = |(target, finest): &(&str, LevelFilter)| format!("{target}={finest}");
+    NEVER_FINER.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// Whether what comes from there may be written at all.
+pub(super) fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    let of = |(target, _): &&(&str, LevelFilter)| metadata.target().starts_with(target);
+    NEVER_FINER
+        .iter()
+        .find(of)
+        .is_none_or(|(_, finest)| metadata.level() <= finest)
 }
 
 fn split(text: &str) -> Result<Vec<&str>, BadFilter> {

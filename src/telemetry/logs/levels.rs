@@ -7,6 +7,7 @@ use headcount_core::time::Wall;
 use headcount_edge::http::LogLevel;
 
 use super::Filter;
+use super::filter::never_finer;
 
 /// The filters that may count.
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl Levels {
             then: self.passing.as_ref().map(|_| self.lasting().to_string()),
             at_start: self.at_start().to_string(),
             from_environment: self.at_start().is_of_environment(),
+            never_finer: never_finer(),
         }
     }
 }

@@ -73,6 +73,37 @@ fn a_filter_counts_from_the_moment_on_which_it_is_set() {
 }
 
 #[test]
+fn nothing_that_prints_secrets_is_written_whatever_the_filter_says() {
+    let asked = [
+        "trace",
+        "lapin=trace",
+        "info,lapin::frames=trace,hyper=trace,reqwest::connect=trace,rustls=trace",
+        "off,[within{}]=trace",
+        "off,[within]=trace,lapin[within]=trace",
+    ];
+    for filter in asked {
+        let lines = logged("info", |logs| {
+            logs.set(filter, None).unwrap();
+            let span = tracing::error_span!(target: "headcount_edge", "within");
+            span.in_scope(|| {
+                tracing::trace!(target: "lapin::frames", "secret");
+                tracing::trace!(target: "lapin", "secret");
+                tracing::warn!(target: "lapin::returned_messages", "secret");
+                tracing::trace!(target: "hyper_util::client", "secret");
+                tracing::trace!(target: "reqwest::connect", "secret");
+                tracing::trace!(target: "rustls::client::hs", "secret");
+            });
+        });
+        assert_eq!(lines, Vec::<String>::new(), "{filter}");
+    }
+    let lines = logged("lapin=trace,hyper=debug", |_| {
+        tracing::debug!(target: "lapin::channels", "create channel");
+        tracing::debug!(target: "hyper::client", "connects");
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[test]
 fn a_storm_leaves_a_few_lines_and_its_count_with_whom_it_is_about() {
     let lines = logged("debug", |logs| {
         for n in 0..1_000 {

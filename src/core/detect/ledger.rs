@@ -33,6 +33,9 @@ const GOODBYE_WAITS: Duration = Duration::from_secs(1_800);
 const MAX_ASKERS: usize = 20_000;
 /// Whose last sign of life came before its goodbye is not counted among the living for so long.
 const FAREWELL_HOLDS: Duration = Duration::from_secs(60);
+/// A worker has subscribed so long after its first word, online: it talks to its peers for 1 s before (measured). Raising it
+/// delays what is learned of workers that answer nothing.
+const SUBSCRIBES_WITHIN: Duration = Duration::from_secs(3);
 /// A worker that was found gone so often stays gone until it is heard again.
 const STICKS_AFTER: u32 = 3;
 
@@ -71,8 +74,19 @@ struct Asker {
 /// One who lives, as far as is known.
 #[derive(Clone, Copy, Debug)]
 struct Member {
+    /// Its first sign of life.
+    began: Mono,
     heard: Mono,
     asked: Mono,
+    /// It has answered, so it has subscribed.
+    answered: bool,
+}
+
+impl Member {
+    /// Whether its connections have been there for a look to see.
+    fn has_subscribed(&self) -> bool {
+        self.answered || self.heard.since(self.began) >= SUBSCRIBES_WITHIN
+    }
 }
 
 /// The ledger of one broker.
@@ -140,10 +154,14 @@ impl ConnectionLedger {
         self.vanished.push_back(group);
     }
 
-    /// Learns how many connections each worker has, when all have given a sign of life since one last came or went.
+    /// Learns how many connections each worker has, when all have given a sign of life since one last came or went. Not
+    /// while one starts: it says that it is online before it subscribes, and may be killed in between.
     fn learn(&mut self) {
         let Some(from) = self.stood_from else { return };
-        let all_here = self.members.values().all(|member| member.heard >= from);
+        let all_here = self
+            .members
+            .values()
+            .all(|member| member.heard >= from && member.has_subscribed());
         if all_here && self.leaving.is_empty() && !self.members.is_empty() {
             self.each = Some((self.open.len() / self.members.len()).min(MOST_PER_WORKER));
         }
@@ -203,7 +221,7 @@ impl ConnectionLedger {
     pub fn presence(&mut self, at: Mono, target: &Target, answered: bool) -> Option<bool> {
         let heard = if answered { Some(at) } else { target.last_heard };
         if let Some(heard) = heard {
-            self.count(at, target, heard);
+            self.count(at, target, heard, answered);
         }
         // Who answers is connected, whatever the looks say.
         if answered {
@@ -249,7 +267,7 @@ impl ConnectionLedger {
     }
 
     /// Keeps who lives: whoever was heard of within its patience, until its loss is settled, or it says goodbye.
-    fn count(&mut self, at: Mono, target: &Target, heard: Mono) {
+    fn count(&mut self, at: Mono, target: &Target, heard: Mono, answered: bool) {
         let lives = at < heard + target.patience;
         let leaves = self.leaving.contains_key(&target.hostname)
             || self
@@ -259,8 +277,14 @@ impl ConnectionLedger {
         if let Some(member) = self.members.get_mut(&target.hostname) {
             member.asked = at;
             member.heard = member.heard.max(heard);
+            member.answered |= answered;
         } else if lives && !leaves && self.members.len() < MAX_ASKERS {
-            let member = Member { heard, asked: at };
+            let member = Member {
+                began: heard,
+                heard,
+                asked: at,
+                answered,
+            };
             self.members.insert(target.hostname.clone(), member);
         }
         // Otherwise at the next look: here it would be done for each of many at once.
@@ -274,7 +298,7 @@ impl ConnectionLedger {
         let mine = |group: &&Group| group.unclaimed() > 0 && group.explains(asker.heard, asker.patience);
         let groups: Vec<&Group> = self.vanished.iter().filter(mine).collect();
         if groups.is_empty() {
-            return (!self.open.is_empty()).then_some(true);
+            return (!self.open.is_empty() && self.has_seen_all()).then_some(true);
         }
         // Where no number has been learned, or some workers have none, what has gone may be anybody's.
         let each = self.each.filter(|each| *each > 0)?;
@@ -289,6 +313,16 @@ impl ConnectionLedger {
         let elsewhere = others.iter().filter(|silent| silent.open).count();
         let charged = vanished.min(lost.saturating_sub(elsewhere));
         (rivals.len() <= charged).then_some(false)
+    }
+
+    /// Whether those that are open, and those that have vanished and are nobody's yet, are enough for all who live. If not,
+    /// somebody has none that a look could have seen: one that was killed while it started, before it subscribed.
+    fn has_seen_all(&self) -> bool {
+        let Some(each) = self.each.filter(|each| *each > 0) else {
+            return true;
+        };
+        let unclaimed: usize = self.vanished.iter().map(|group| group.unclaimed() / each).sum();
+        self.members.len() <= self.open.len() / each + unclaimed
     }
 
     /// A loss that was found often enough claims what vanished with it, and is no rival of others any more.
@@ -529,6 +563,29 @@ mod tests {
         }
         ledger.look(at(400_000), [3, 4, 5, 6, 8, 9]);
         assert_eq!(ledger.presence(at(400_000), &target("a", 399_900), false), Some(true));
+    }
+
+    #[test]
+    fn who_was_killed_before_it_subscribed_is_not_seen_to_be_connected() {
+        let mut ledger = three(&[1, 2, 3, 4, 5, 6], &[3, 4, 5, 6]);
+        for _ in 0..STICKS_AFTER {
+            assert_eq!(silent(&mut ledger, 14_000, "a"), Some(false));
+        }
+        // It is started again, says that it is online, and is killed at once.
+        let online = target("a", 30_000);
+        for second in 30..150 {
+            ledger.look(at(second * 1_000), [3, 4, 5, 6]);
+            for lives in ["b", "c"] {
+                ledger.presence(at(second * 1_000), &target(lives, second * 1_000), true);
+            }
+            let present = ledger.presence(at(second * 1_000), &online, false);
+            assert!(second < 33 || present.is_none(), "{second}: {present:?}");
+        }
+        // One that subscribed is.
+        ledger.look(at(150_000), [3, 4, 5, 6, 7, 8]);
+        ledger.presence(at(150_000), &target("a", 150_000), false);
+        ledger.look(at(155_000), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(ledger.presence(at(155_000), &target("a", 150_000), false), Some(true));
     }
 
     #[test]

@@ -631,3 +631,37 @@ fn who_beat_steadily_and_never_answered_is_no_busy_solo_pool() {
         assert_eq!(line.worker().state, WorkerState::Down, "{at_work}");
     }
 }
+
+/// Redis shows connections at first, and cannot tell whose have vanished once it was killed: that is no word for it, and its
+/// silence is not excused as that of a solo pool whose connection stands.
+#[test]
+fn who_was_killed_before_it_ever_answered_is_down_after_a_minute_if_nobody_saw_its_connection_stand() {
+    for stands in [false, true] {
+        let mut line = Line::new();
+        line.answers = false;
+        line.run(7_000, Line::beat);
+        // Its last look comes between a beat and the next.
+        let probes = line.probes;
+        while line.probes == probes || line.ms.is_multiple_of(2_000) {
+            line.run(250, Line::beat);
+        }
+        assert_eq!(line.worker().signals.presence.ok, Some(true), "before a beat is due");
+        line.present = stands.then_some(true);
+        line.quiet(10_000);
+        assert_eq!(line.worker().state, WorkerState::Suspect);
+        assert_eq!(line.worker().signals.presence.ok, stands.then_some(true));
+        line.quiet(60_000);
+        let state = line.worker().state;
+        let expected = if stands {
+            WorkerState::Suspect
+        } else {
+            WorkerState::Down
+        };
+        assert_eq!(
+            state, expected,
+            "one whose connection stands may be a solo pool at work"
+        );
+        line.quiet(600_000);
+        assert_eq!(line.worker().state, WorkerState::Down, "but not for ever");
+    }
+}

@@ -154,10 +154,11 @@ impl Worker {
         })
     }
 
-    /// Whether the broker has said since its last sign of life that its connection stands. An answer is a sign of life,
-    /// and says nothing of what came after it.
+    /// Whether the broker has said of its silence that its connection stands through it. What was said before its sign of
+    /// life was overdue says nothing of that: it may have been killed a moment later, and nothing have been known since.
     pub(in crate::detect) fn is_present(&self) -> bool {
-        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen > self.life)
+        let overdue = self.life + self.rhythm.patience();
+        self.gone.is_none() && self.presence.is_some_and(|presence| presence.seen > overdue)
     }
 
     /// Whether nothing but task events has ever been heard of it.

@@ -269,7 +269,7 @@ impl Actor for HealthAggregator {
         context.run_interval(JUDGE_EVERY, Self::tick);
         context.run_interval(RETIRE_EVERY, |actor, _| {
             let status = actor.with.view.borrow().clone();
-            actor.with.series.retire(&status);
+            actor.with.series.know(&status);
         });
     }
 }

@@ -42,7 +42,7 @@ use headcount_core::detect::{
     BrokerState, Expected, FleetHistory, FleetMemory, FleetSpec, Minimum, Rules, Sight, WorkerMemory,
 };
 use headcount_core::status::{BrokerStatus, Status};
-use headcount_edge::http::{self, BindError, Http};
+use headcount_edge::http::{self, About, BindError, Http};
 use headcount_edge::otlp::{Exporting, Metrics};
 use headcount_edge::secrets::Secrets;
 use headcount_edge::{brokers, notifiers, store};
@@ -391,7 +391,7 @@ impl House {
             log: Arc::new(telemetry.logs.clone()),
             labels: settings.metrics.labels.clone(),
             token: settings.server.token.clone(),
-            version: env!("CARGO_PKG_VERSION"),
+            about: about(telemetry),
             #[cfg(feature = "fault-points")]
             provoke: plan.faults.provoker(),
         };
@@ -510,20 +510,28 @@ async fn end(arbiters: Vec<Arbiter>) {
     }
 }
 
+/// What series tell of the program itself.
+fn about(telemetry: &Telemetry) -> About {
+    About {
+        version: env!("CARGO_PKG_VERSION"),
+        started: telemetry.started,
+    }
+}
+
 impl Plan<'_> {
     /// Begins to send what the program tells of itself, if it is to.
     fn exporting(&self, telemetry: &Telemetry, view: &StatusView) -> Result<Option<Exporting>, RunError> {
         let Some(config) = &self.settings.otlp else {
             return Ok(None);
         };
-        let version = env!("CARGO_PKG_VERSION");
+        let about = about(telemetry);
         let shown = &self.settings.metrics;
         let metrics = Metrics {
-            scrape: Box::new(http::exposition(&self.meters, view, &shown.labels, version)),
+            scrape: Box::new(http::exposition(&self.meters, view, &shown.labels, about)),
             combinations: shown.limits.series,
             lasting: &Meters::LASTING,
         };
-        let who = (version, jobs::OWNER.clone());
+        let who = (about.version, jobs::OWNER.clone());
         let secrets = Secrets::new(&self.settings.secrets);
         let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, metrics, secrets);
         exporting.map(Some).map_err(RunError::Otlp)

@@ -1,9 +1,9 @@
 //! The book of series that all lanes add to, and that a scrape reads.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use headcount_core::stats::series::{Book, Limits};
+use headcount_core::stats::series::{Book, Known, Limits};
 use headcount_core::status::Status;
 
 use crate::clock::Clock;
@@ -44,22 +44,35 @@ impl SharedSeries {
         }
     }
 
-    /// Ends the series of those who are no longer in the status model, unless somebody reads just now: then the next call does.
-    pub(crate) fn retire(&self, status: &Status) {
+    /// Takes who is in the status model, and ends the series of those who are there no longer, unless somebody reads just now: then
+    /// the next call does.
+    pub(crate) fn know(&self, status: &Status) {
         if let Some(mut book) = self.if_free() {
-            book.retire(Clock.mono(), &known(status));
+            book.know(Clock.mono(), &known(status));
         }
     }
 
     /// The book, for a scrape, without those who are no longer in the status model.
     pub fn read(&self, status: &Status) -> Option<MutexGuard<'_, Book>> {
         let mut book = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        book.retire(Clock.mono(), &known(status));
+        book.know(Clock.mono(), &known(status));
         Some(book)
     }
 }
 
-/// Everybody in the status model.
-fn known(status: &Status) -> BTreeSet<&str> {
-    status.workers.iter().map(|worker| worker.hostname.as_str()).collect()
+/// Everybody in the status model. One name on two brokers is two workers, which must agree on their queue.
+fn known(status: &Status) -> Known<'_> {
+    let mut known = Known::new();
+    for worker in &status.workers {
+        let only = match worker.queues.as_slice() {
+            [queue, more @ ..] if more.iter().all(|another| another == queue) => Some(queue.as_str()),
+            _ => None,
+        };
+        match known.entry(worker.hostname.as_str()) {
+            Entry::Vacant(room) => drop(room.insert(only)),
+            Entry::Occupied(mut twin) if *twin.get() != only => drop(twin.insert(None)),
+            Entry::Occupied(_) => {}
+        }
+    }
+    known
 }

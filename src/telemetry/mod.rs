@@ -3,7 +3,7 @@
 
 pub mod logs;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use headcount_edge::otlp::Otlp;
 use headcount_edge::sentry::Sentry;
@@ -18,6 +18,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
 /// What can be changed of it while the program runs.
 pub struct Telemetry {
+    /// When the program was started: it is the first thing that it does.
+    pub started: SystemTime,
     /// The log.
     pub logs: Logs,
     /// Traces and logs on their way to an OTLP collector.
@@ -27,6 +29,7 @@ pub struct Telemetry {
 
 /// Installs the subscriber; `level` is how much is logged where neither `RUST_LOG` nor the configuration says it.
 pub fn install(level: &str) -> Telemetry {
+    let started = SystemTime::now();
     let otlp = Otlp::default();
     let (layer, logs) = logs::layer(level, &otlp);
     let sentry = Sentry::new();
@@ -38,7 +41,12 @@ pub fn install(level: &str) -> Telemetry {
         .with(otlp.layer(Some(logs.limit())))
         .init();
     logs.tell_wrong_environment();
-    Telemetry { logs, otlp, sentry }
+    Telemetry {
+        started,
+        logs,
+        otlp,
+        sentry,
+    }
 }
 
 impl Telemetry {

@@ -54,23 +54,23 @@ pub const LABELS: &[&str] = &[
     "worker",
 ];
 
+/// What series tell of the program itself.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Its version, for `headcount_build_info`.
+    pub version: &'static str,
+    /// When it was started, for `process_start_time_seconds`: the same wherever that is told, and also after SIGHUP.
+    pub started: SystemTime,
+}
+
 /// Everything that a scrape shows.
-pub(super) fn registry(
-    meters: &Meters,
-    view: &StatusView,
-    labels: &[(String, String)],
-    version: &'static str,
-) -> Registry {
+pub(super) fn registry(meters: &Meters, view: &StatusView, labels: &[(String, String)], about: About) -> Registry {
     let labels = labels.iter().cloned();
     let mut registry = Registry::with_labels(labels.map(|(name, value)| (name.into(), value.into())));
     meters.register(&mut registry);
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64());
     registry.register_collector(Box::new(StatusCollector {
         view: view.clone(),
-        version,
-        started,
+        about,
     }));
     registry.register_collector(Box::new(SeriesCollector {
         view: view.clone(),
@@ -84,9 +84,9 @@ pub fn exposition(
     meters: &Meters,
     view: &StatusView,
     labels: &[(String, String)],
-    version: &'static str,
+    about: About,
 ) -> impl Fn() -> Result<String, fmt::Error> + Send + 'static {
-    let registry = registry(meters, view, labels, version);
+    let registry = registry(meters, view, labels, about);
     move || {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -110,8 +110,7 @@ pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> R
 /// down keeps its series at 0 for as long as it is expected.
 struct StatusCollector {
     view: StatusView,
-    version: &'static str,
-    started: f64,
+    about: About,
 }
 
 impl fmt::Debug for StatusCollector {
@@ -124,7 +123,7 @@ impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let status = self.view.borrow().clone();
         let out = &mut encoder;
-        program(out, self.version, self.started)?;
+        program(out, self.about)?;
         brokers(out, &status)?;
         incidents(out, &status)?;
         fleets(out, &status)?;
@@ -152,13 +151,17 @@ fn gauge<'a>(out: &'a mut DescriptorEncoder<'_>, name: &'a str, help: &str) -> R
     out.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)
 }
 
-fn program(out: &mut DescriptorEncoder<'_>, version: &str, started: f64) -> fmt::Result {
+fn program(out: &mut DescriptorEncoder<'_>, about: About) -> fmt::Result {
     gauges(
         out,
         "headcount_build_info",
         "The program's version",
-        [([("version", version)], 1)],
+        [([("version", about.version)], 1)],
     )?;
+    let started = about
+        .started
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64());
     gauge(
         out,
         "process_start_time_seconds",

@@ -34,7 +34,7 @@ use thiserror::Error;
 
 pub use self::jobs::Jobs;
 pub use self::log_level::{LogLevel, LogLevels};
-pub use self::metrics::LABELS;
+pub use self::metrics::{About, LABELS};
 use self::problem::Problem;
 
 /// Everything that the HTTP server reads.
@@ -55,8 +55,8 @@ pub struct Http {
     pub labels: Vec<(String, String)>,
     /// What a client must present as `Authorization: Bearer …`; none lets everybody read.
     pub token: Option<SecretString>,
-    /// The program's version, for `headcount_build_info`.
-    pub version: &'static str,
+    /// What series tell of the program itself.
+    pub about: About,
     /// Tests only: makes an actor panic.
     #[cfg(feature = "fault-points")]
     pub provoke: faults::Provoke,
@@ -77,7 +77,7 @@ struct Shared {
 
 impl From<Http> for Shared {
     fn from(http: Http) -> Self {
-        let registry = metrics::registry(&http.meters, &http.view, &http.labels, http.version);
+        let registry = metrics::registry(&http.meters, &http.view, &http.labels, http.about);
         Self {
             view: http.view,
             vitals: http.vitals,

@@ -1,6 +1,7 @@
 //! The pages against a fabricated status and a fake store.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::body;
 use actix_web::dev::{Payload, Service, ServiceResponse};
@@ -27,7 +28,7 @@ use headcount_core::time::{Mono, Wall};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{Http, LogLevel, LogLevels, Shared, headers, problem, routes};
+use super::{About, Http, LogLevel, LogLevels, Shared, headers, problem, routes};
 
 /// 2026-01-31T12:00:00Z.
 const NOON: Wall = Wall::from_micros(1_769_860_800_000_000);
@@ -268,7 +269,10 @@ pub(super) fn http(status: Status, store: SharedStore) -> Http {
         log: Arc::new(FakeLog::default()),
         labels: Vec::new(),
         token: None,
-        version: "1.2.3",
+        about: About {
+            version: "1.2.3",
+            started: UNIX_EPOCH + Duration::from_millis(1_769_860_000_500),
+        },
         #[cfg(feature = "fault-points")]
         provoke: Arc::new(|_| false),
     }
@@ -643,6 +647,7 @@ async fn metrics_show_the_status_and_the_counters() {
         "headcount_probe_seconds_bucket{le=\"+Inf\",fleet=\"sms\"} 1",
         "headcount_probe_failures_total{fleet=\"sms\"} 1",
         "headcount_task_counts_lost_total 0",
+        "process_start_time_seconds 1769860000.5",
         "headcount_incidents_open{kind=\"fleet\"} 1",
         "headcount_incidents_open{kind=\"worker\"} 0",
         "headcount_incidents_open{kind=\"broker\"} 0",

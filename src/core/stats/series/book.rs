@@ -1,6 +1,6 @@
 //! The book of all series: what has been counted since Headcount started, by worker, task and queue.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
@@ -185,11 +185,16 @@ impl SourceSeries {
     }
 }
 
+/// The workers of the status model by name, each with the queue that it consumes if that is known to be exactly one.
+pub type Known<'a> = BTreeMap<&'a str, Option<&'a str>>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Book {
     limits: Limits,
     sources: BTreeMap<CompactString, SourceSeries>,
+    /// The one queue that a worker consumes: what it receives can come from no other.
+    only_queues: BTreeMap<CompactString, CompactString>,
     tasks: Uses,
     queues: Uses,
     exceptions: Uses,
@@ -218,15 +223,25 @@ impl Book {
         self.folded.get(label as usize).copied().unwrap_or_default()
     }
 
-    /// Ends the series of workers that have been gone for long from those that are known, and of those that nobody knows and
-    /// that say nothing.
-    pub fn retire(&mut self, now: Mono, known: &BTreeSet<&str>) {
+    /// Takes who is in the status model. Ends the series of workers that have been gone for long from there, and of those that
+    /// nobody knows and that say nothing; and remembers who consumes one queue alone.
+    pub fn know(&mut self, now: Mono, known: &Known<'_>) {
+        self.only_queues
+            .retain(|name, _| known.get(name.as_str()).is_some_and(Option::is_some));
+        for (name, queue) in known {
+            if let Some(queue) = queue
+                && self.only_queues.get(*name).is_none_or(|before| before != queue)
+            {
+                self.only_queues
+                    .insert(name.to_compact_string(), queue.to_compact_string());
+            }
+        }
         let mut retired = Vec::new();
         for (name, source) in &mut self.sources {
             if name == OTHER {
                 continue;
             }
-            if known.contains(name.as_str()) {
+            if known.contains_key(name.as_str()) {
                 (source.known, source.missing) = (true, None);
             } else if source.known && !source.is_producer {
                 let since = *source.missing.get_or_insert(now);
@@ -331,7 +346,9 @@ impl Book {
     /// Under which labels a row counts.
     fn place(&mut self, labels: Labels<'_>, events: u64) -> [CompactString; 3] {
         let mut hostname = labels.hostname;
-        let (mut task, mut queue) = (or(labels.task, UNKNOWN_TASK), or(labels.queue, UNKNOWN_QUEUE));
+        let only = self.only_queues.get(hostname).filter(|_| !labels.is_producer).cloned();
+        let unknown = only.as_deref().unwrap_or(UNKNOWN_QUEUE);
+        let (mut task, mut queue) = (or(labels.task, UNKNOWN_TASK), or(labels.queue, unknown));
         if !self.sources.contains_key(hostname) && self.sources.len() >= self.limits.workers {
             self.fold(Label::Hostname, events);
             hostname = OTHER;

@@ -11,13 +11,14 @@ mod gather;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Cell, Label, Limits, RETIRED_AFTER, SourceSeries, TaskSeries, UNSEEN_FOR};
+pub use book::{Book, Cell, Known, Label, Limits, RETIRED_AFTER, SourceSeries, TaskSeries, UNSEEN_FOR};
 pub use buckets::{Bounds, Buckets, QUEUE_WAIT, RUNTIME};
 pub(super) use gather::{Gather, Heard, Source};
 
 /// What stands for everything beyond the most values of a label.
 pub const OTHER: &str = super::tally::OTHER;
-/// The queue of a task whose `task-sent` was not heard: Celery's default one, as celery-exporter has it.
+/// The queue of a task whose `task-sent` was not heard, at a worker of which it is not known that it consumes one queue alone:
+/// Celery's default one, as celery-exporter has it.
 pub const UNKNOWN_QUEUE: &str = "celery";
 /// The name of a task of which neither `task-received` nor `task-sent` was heard, as celery-exporter has it.
 pub const UNKNOWN_TASK: &str = "None";

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -122,6 +121,46 @@ fn a_task_counts_under_its_name_queue_worker_and_exception() {
     let sent = line.cell("web1", "sms.send", "sms").unwrap();
     assert_eq!(counts(sent), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(!sent.is_at_worker() && done.is_at_worker());
+}
+
+/// `task-received` carries no queue, and `task-sent`, which does, may come later.
+#[test]
+fn what_a_worker_of_one_queue_receives_is_of_that_queue() {
+    let mut line = Line::new(Limits::default());
+    let known = |one| Known::from([("sms@h1", one), ("both@h1", None), ("web1", Some("sms"))]);
+    let received = |line: &mut Line, uuid: &str, hostname: &str| {
+        line.task(Received, hostname, uuid, Some("t"), 2.0);
+    };
+    line.book.know(line.now, &known(Some("sms")));
+    received(&mut line, "a", "sms@h1");
+    received(&mut line, "b", "both@h1");
+    // A host of producers is nobody's worker, whatever it is called.
+    line.event(TaskEvent {
+        hostname: "gen17@web1",
+        ..TaskEvent::sample(Sent, "c", Some("t"))
+    });
+    line.event(TaskEvent {
+        exception: Some("ValueError"),
+        hostname: "sms@h1",
+        ..TaskEvent::sample(Failed, "a", None)
+    });
+    line.hand_over();
+    let cell = line.cell("sms@h1", "t", "sms").unwrap();
+    assert_eq!(
+        (cell.of(Received), cell.failures().next()),
+        (1, Some(("ValueError", 1)))
+    );
+    assert!(line.cell("both@h1", "t", UNKNOWN_QUEUE).is_some() && line.cell("web1", "t", UNKNOWN_QUEUE).is_some());
+    // What is heard of it goes before what is thought.
+    line.event(sent("d", "t", "other", 1.0));
+    received(&mut line, "d", "sms@h1");
+    // And once it consumes others too, it may be of any of them.
+    line.hand_over();
+    line.book.know(line.now, &known(None));
+    received(&mut line, "e", "sms@h1");
+    line.hand_over();
+    let of = |queue| line.cell("sms@h1", "t", queue).map(|cell| cell.of(Received));
+    assert_eq!(["sms", "other", UNKNOWN_QUEUE].map(of), [Some(1); 3]);
 }
 
 #[test]
@@ -294,8 +333,8 @@ fn series_of_a_worker_end_when_it_is_no_longer_known() {
     let mut line = Line::new(Limits::default());
     let after = |line: &mut Line, passed: Duration, known: &[&str]| {
         line.now = line.now + passed;
-        let known: BTreeSet<&str> = known.iter().copied().collect();
-        line.book.retire(line.now, &known);
+        let known: Known<'_> = known.iter().map(|name| (*name, None)).collect();
+        line.book.know(line.now, &known);
         line.names().join(" ")
     };
     line.event(sent("a", "t", "q", 1.0));

@@ -22,7 +22,7 @@ use headcount_edge::http::{LogLevel, LogLevels};
 use headcount_edge::otlp::{Limit, Otlp};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Subscriber};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, reload};
@@ -110,7 +110,9 @@ where
         wrong,
     };
     // Beside the filter and not in it: a directive for a part of a crate, or for all within a span, counts more than one for the crate.
-    let filter = filter.and(filter_fn(filter::may_be_written));
+    // Its hint is the other's: without one nobody would know that nothing finer is wanted.
+    let never = filter_fn(filter::may_be_written).with_max_level_hint(LevelFilter::TRACE);
+    let filter = filter.and(never);
     (LogLayer { shared, sinks }.with_filter(filter).boxed(), logs)
 }
 

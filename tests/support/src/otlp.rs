@@ -140,6 +140,9 @@ impl OtlpStandIn {
     }
 }
 
+/// What gzip begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 async fn take(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>) -> HttpResponse {
     let header = |(name, value): (
         &actix_web::http::header::HeaderName,
@@ -149,9 +152,11 @@ async fn take(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>)
         (name.as_str().to_owned(), value)
     };
     let headers: Vec<_> = request.headers().iter().map(header).collect();
-    let packed = headers
-        .iter()
-        .any(|(name, value)| name == "content-encoding" && value == "gzip");
+    // Not by the header alone: actix-web has unpacked it already where something turns on its feature `compress-gzip`.
+    let packed = body.starts_with(&GZIP_MAGIC)
+        && headers
+            .iter()
+            .any(|(name, value)| name == "content-encoding" && value == "gzip");
     let mut plain = Vec::new();
     let readable = if packed {
         flate2::read::GzDecoder::new(body.as_ref())

@@ -153,11 +153,9 @@ async fn take(request: HttpRequest, payload: web::Payload, shared: web::Data<Sha
         (name.as_str().to_owned(), value)
     };
     let headers: Vec<_> = request.headers().iter().map(header).collect();
-    // Not by the header alone: actix-web has unpacked it already where something turns on its feature `compress-gzip`.
-    let packed = body.starts_with(&GZIP_MAGIC)
-        && headers
-            .iter()
-            .any(|(name, value)| name == "content-encoding" && value == "gzip");
+    let packed = headers
+        .iter()
+        .any(|(name, value)| name == "content-encoding" && value == "gzip");
     let mut plain = Vec::new();
     let readable = if packed {
         flate2::read::GzDecoder::new(body.as_ref())

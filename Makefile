@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-elastic test-collector simulate soak matrix bench bench-stats lint fmt
+.PHONY: help install demo test test-elastic test-collector simulate soak matrix bench bench-cost bench-stats lint fmt
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ matrix: install ## real faults, ten times each on both brokers, into docs/detect
 
 bench: install ## the event lane against real servers (a release build)
 	cargo bench --bench event_lane
+
+bench-cost: install ## what metrics, Sentry, OTLP and scrapes cost of the event lane: the table of docs/performance.md (ROUNDS=3 of each)
+	cargo bench --bench event_lane -- --cost $(or $(ROUNDS),3)
 
 bench-stats: install ## pipelines against the others with a real MongoDB: the table of docs/performance.md (a release build, then five to twelve minutes; DOCUMENTS=1000000: fewer)
 	cargo bench --bench stats_pipeline -- --documents $(or $(DOCUMENTS),10000000)

@@ -10,7 +10,12 @@ use proc_macro2::{TokenStream, TokenTree};
 
 const PAGE: &str = include_str!("../docs/metrics.md");
 /// Where metrics are named.
-const SOURCES: &[&str] = &["actors/meters.rs", "actors/meters", "src/edge/http/metrics.rs", "src/edge/http/metrics"];
+const SOURCES: &[&str] = &[
+    "actors/meters.rs",
+    "actors/meters",
+    "src/edge/http/metrics.rs",
+    "src/edge/http/metrics",
+];
 
 /// A name as it is registered: the library appends `_total` to a counter's.
 fn family(name: &str) -> Option<String> {

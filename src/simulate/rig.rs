@@ -410,7 +410,7 @@ impl Watched {
     }
 }
 
-/// A fleet that nobody configured (as in the root's `wire.rs`).
+/// A fleet that nobody configured (as in the root's `wire/plan.rs`).
 fn discovered(spec: &RigSpec, name: CompactString) -> FleetSpec {
     FleetSpec {
         name,

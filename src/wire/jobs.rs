@@ -15,7 +15,8 @@ use rustix::system::uname;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{MAILBOX, Plan, RunError};
+use super::error::RunError;
+use super::plan::{MAILBOX, Plan};
 use crate::config;
 
 /// What tells this process from any other that uses the same store, so that what it claimed is its own also after a

@@ -22,7 +22,8 @@ use jiff::tz::TimeZone;
 use rustix::system::uname;
 use serde_json::{Map, Value, json};
 
-use super::{MAILBOX, Plan, RunError};
+use super::error::RunError;
+use super::plan::{MAILBOX, Plan};
 use crate::config::{self, ResultBackend, Settings};
 
 /// A node that runs: its thread, and how it is told to leave.

@@ -24,7 +24,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BrokerSite, Faults, Plan, STOP_WITHIN, TaskEars, end};
+use super::faults::Faults;
+use super::house::{STOP_WITHIN, end};
+use super::plan::{Plan, TaskEars};
+use super::sites::BrokerSite;
 use crate::config::Settings;
 use crate::record::{RecordingBroker, Tape, TraceFile, WriteError, Writing};
 

@@ -16,7 +16,9 @@ use headcount_actors::vitals::Vitals;
 use headcount_edge::stats::{self, Config};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Faults, MAILBOX, late};
+use super::faults::Faults;
+use super::house::late;
+use super::plan::MAILBOX;
 
 /// All that works on pipelines: readers on a thread of their own each, because they compute, and each pipeline's publisher.
 pub(crate) struct Crew {
@@ -141,7 +143,7 @@ impl Shift {
     pub(crate) async fn end(self) {
         // However long that takes: whoever calls has asked for the work, and waits for it.
         drop(self.crew.finish(Duration::MAX).await);
-        super::end(self.crew.arbiters).await;
+        super::house::end(self.crew.arbiters).await;
     }
 }
 

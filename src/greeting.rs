@@ -128,12 +128,13 @@ fn fleet_line(fleet: &FleetStatus, status: &Status) -> String {
         .map(|worker| worker.hostname.as_str())
         .collect();
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    let more = match names.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
+    let who = match names.len().saturating_sub(SHOWN) {
+        _ if names.is_empty() => String::new(),
+        0 => format!(" ({shown})"),
+        more => format!(" ({shown} and {more} more)"),
     };
     format!(
-        "    fleet {}: {}, {} of {} up ({shown}{more})\n",
+        "    fleet {}: {}, {} of {} up{who}\n",
         fleet.name, fleet.state, fleet.up, fleet.expected
     )
 }
@@ -183,5 +184,32 @@ mod tests {
             ..Status::default()
         };
         assert!(text(&status).contains("no worker heard yet"));
+    }
+
+    #[test]
+    fn a_fleet_without_workers_names_none() {
+        let fleet = FleetStatus {
+            name: "sms".into(),
+            broker: "main".into(),
+            state: FleetState::Down,
+            expected: 1,
+            minimum: 1,
+            up: 0,
+            suspect: 0,
+            down: 0,
+            stalled: 0,
+            since: Wall::default(),
+            queues: Vec::new(),
+        };
+        let status = Status {
+            brokers: vec![broker(BrokerState::Heard, None)],
+            fleets: vec![fleet],
+            ..Status::default()
+        };
+        assert!(
+            text(&status).contains("fleet sms: down, 0 of 1 up\n"),
+            "{}",
+            text(&status)
+        );
     }
 }

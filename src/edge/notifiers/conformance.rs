@@ -64,7 +64,8 @@ pub(super) async fn fails_well(notifier: &dyn Notifier, server: &StandIn, secret
     // Left alone for as long as it asks, within reason.
     for (header, after) in [
         (Some("Retry-After: 30"), Some(30)),
-        (Some("retry-after: 0"), Some(0)),
+        // At once would be asked at once again, for ever.
+        (Some("retry-after: 0"), Some(1)),
         (Some("Retry-After: 999999999999"), Some(15 * 60)),
         (Some("Retry-After: garbage"), None),
         (None, None),

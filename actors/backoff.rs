@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headcount_core::doubling::doubled;
 use headcount_core::hash::fnv1a;
 
 /// The first wait.
@@ -51,7 +52,7 @@ impl Backoff {
     }
 
     fn next(&mut self, longest: Duration) -> Duration {
-        let doubled = FIRST.saturating_mul(1 << self.failures.min(16)).min(longest);
+        let doubled = doubled(FIRST, self.failures, longest);
         self.failures = self.failures.saturating_add(1);
         // Up to a fifth more, so that many of them do not come back in step (splitmix64, for its evenness).
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use headcount_core::alert::{IncidentId, Notice, Turn};
+use headcount_core::doubling::doubled;
 use headcount_core::span::Span;
 use headcount_core::time::{Mono, Wall};
 use headcount_core::trace::incident as story;
@@ -196,7 +197,7 @@ impl SlackNotifier {
                 self.refused.extend(refused.into_iter().map(|id| (id, until)));
             }
             Round::Later(asked) => {
-                let own = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+                let own = doubled(FIRST_WAIT, self.failures, LONGEST_WAIT);
                 self.failures = self.failures.saturating_add(1);
                 let wait = asked.unwrap_or(own);
                 self.rest(now + wait);

@@ -17,6 +17,7 @@ use actix::dev::ContextFut;
 use actix::dev::channel::channel;
 use actix::{Actor, Addr, ArbiterHandle, Context, Supervised};
 use compact_str::CompactString;
+use headcount_core::doubling::doubled;
 use headcount_core::span::Span;
 use headcount_core::time::Mono;
 use tokio::sync::mpsc;
@@ -172,9 +173,7 @@ where
             self.watch.give_up(actor, reason);
             return false;
         }
-        let rest = FIRST_REST
-            .saturating_mul(1 << (self.panics - 1).min(16))
-            .min(LONGEST_REST);
+        let rest = doubled(FIRST_REST, self.panics - 1, LONGEST_REST);
         // Where it was and why has been told when it happened (`edge/sentry/panics.rs`).
         tracing::warn!(%actor, reason, rest = %Span::about(rest), "the actor starts anew from the store after its panic, as soon as it has rested");
         self.watch.vitals.note(&actor, Vital::Restarting, false);

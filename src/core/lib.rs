@@ -14,6 +14,7 @@
 pub mod alert;
 pub mod celery;
 pub mod detect;
+pub mod doubling;
 pub mod glob;
 pub mod hash;
 pub mod node;

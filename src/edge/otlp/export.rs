@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headcount_actors::meters::otlp::{OtlpMeters, Signal};
+use headcount_core::doubling::doubled;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -388,7 +389,7 @@ struct Pause(u32);
 
 impl Pause {
     fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let own = FIRST_WAIT.saturating_mul(1 << self.0.min(10)).min(LONGEST_WAIT);
+        let own = doubled(FIRST_WAIT, self.0, LONGEST_WAIT);
         self.0 = self.0.saturating_add(1);
         asked.unwrap_or(own)
     }

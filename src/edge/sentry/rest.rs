@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headcount_core::doubling::doubled;
 use tokio::time::Instant;
 
 /// How often it is looked which windows are over, and whether Sentry may be asked again.
@@ -47,9 +48,9 @@ impl Rest {
     }
 
     pub(super) fn failed(&mut self) {
-        let doubled = self.pace.first_rest.saturating_mul(1 << self.failures.min(16));
+        let rest = doubled(self.pace.first_rest, self.failures, self.pace.longest_rest);
         self.failures = self.failures.saturating_add(1);
-        self.until = Some(Instant::now() + doubled.min(self.pace.longest_rest));
+        self.until = Some(Instant::now() + rest);
     }
 
     /// It works.

@@ -22,7 +22,7 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes: Sentry's has forty.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// The longest that Sentry is left alone because it says so, in seconds: a word that is not meant so, such as of the year 9999,
+/// The longest that Sentry is left alone because its own header says so, in seconds: a word that is not meant so, such as of the year 9999,
 /// would silence it until the next start. Raising it tells later of what a quota does not hold up any more; an hour costs one request.
 const MAX_LIMIT: f64 = 3_600.0;
 
@@ -59,7 +59,7 @@ impl Limits {
             limiter.update_from_sentry_header(&capped(told));
         } else if self.headers.contains_key(RETRY_AFTER) {
             match retry_after(&self.headers) {
-                Some(after) => limiter.update_from_retry_after(&after.as_secs_f64().min(MAX_LIMIT).to_string()),
+                Some(after) => limiter.update_from_retry_after(&after.as_secs_f64().to_string()),
                 // It cannot be read: as if it did not say for how long.
                 None => limiter.update_from_429(),
             }

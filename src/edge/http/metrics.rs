@@ -87,11 +87,7 @@ pub fn exposition(
     about: About,
 ) -> impl Fn() -> Result<String, fmt::Error> + Send + 'static {
     let registry = registry(meters, view, labels, about);
-    move || {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
-        Ok(text)
-    }
+    move || page::open_metrics(&registry)
 }
 
 pub(super) async fn scrape(shared: web::Data<Shared>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -66,9 +66,15 @@ impl Pages {
     }
 }
 
-fn render(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
+/// All of it in OpenMetrics, in which the library writes.
+pub(super) fn open_metrics(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry)?;
+    Ok(text)
+}
+
+fn render(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
+    let text = open_metrics(registry)?;
     Ok(match format {
         Format::OpenMetrics => text,
         Format::PrometheusText => text::to_prometheus(&text),

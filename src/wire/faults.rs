@@ -1,19 +1,42 @@
 //! Fault points: in an ordinary build they hold nothing and do nothing; in a build for tests an actor can be made to panic.
 
+use actix::{Addr, ArbiterHandle, Supervised};
+use headcount_actors::supervise::{Post, Supervision};
+
 #[cfg(not(feature = "fault-points"))]
-pub(super) use none::Faults;
+pub(super) use none::{Faults, Provoked};
 #[cfg(feature = "fault-points")]
-pub(super) use points::Faults;
+pub(super) use points::{Faults, Provoked};
+
+impl Faults {
+    /// Starts a supervised actor, of which the last of its kind can be reached here.
+    pub(super) fn start<A: Provoked + Supervised>(
+        &self,
+        supervision: &Supervision,
+        arbiter: &ArbiterHandle,
+        post: Post,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> Addr<A> {
+        let kind = post.kind;
+        let addr = supervision.start(arbiter, post, make);
+        self.add(kind, &addr);
+        addr
+    }
+}
 
 #[cfg(not(feature = "fault-points"))]
 mod none {
-    use actix::{Actor, Addr};
+    use actix::{Actor, Addr, Context};
+
+    /// An actor that nobody makes panic.
+    pub(in crate::wire) trait Provoked: Actor<Context = Context<Self>> {}
+    impl<A: Actor<Context = Context<A>>> Provoked for A {}
 
     #[derive(Clone, Default)]
     pub(in crate::wire) struct Faults {}
 
     impl Faults {
-        pub(in crate::wire) fn add<A: Actor>(&self, _kind: &'static str, _addr: &Addr<A>) {}
+        pub(super) fn add<A: Provoked>(&self, _kind: &'static str, _addr: &Addr<A>) {}
     }
 }
 
@@ -26,15 +49,16 @@ mod points {
     use headcount_actors::messages::Provoke;
     use headcount_edge::http;
 
+    /// An actor that can be made to panic.
+    pub(in crate::wire) trait Provoked: Actor<Context = Context<Self>> + Handler<Provoke> {}
+    impl<A: Actor<Context = Context<A>> + Handler<Provoke>> Provoked for A {}
+
     /// Where each kind of actor can be reached; the last one of a kind.
     #[derive(Clone, Default)]
     pub(in crate::wire) struct Faults(Arc<Mutex<BTreeMap<&'static str, Recipient<Provoke>>>>);
 
     impl Faults {
-        pub(in crate::wire) fn add<A>(&self, kind: &'static str, addr: &Addr<A>)
-        where
-            A: Actor<Context = Context<A>> + Handler<Provoke>,
-        {
+        pub(super) fn add<A: Provoked>(&self, kind: &'static str, addr: &Addr<A>) {
             let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             points.insert(kind, addr.clone().recipient());
         }

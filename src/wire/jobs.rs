@@ -9,14 +9,13 @@ use headcount_actors::job_scheduler::{Job, JobScheduler, Scheduling, Way};
 use headcount_actors::messages::{Finish, TasksHeard};
 use headcount_actors::ports::jobs::{JobStatus, SharedJobStore, SharedSender};
 use headcount_actors::ports::node::SharedTask;
-use headcount_actors::supervise::Post;
 use headcount_edge::brokers;
-use rustix::system::uname;
+use headcount_edge::host::host_name;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::error::RunError;
-use super::plan::{MAILBOX, Plan};
+use super::plan::Plan;
 use crate::config;
 
 /// What tells this process from any other that uses the same store, so that what it claimed is its own also after a
@@ -54,16 +53,10 @@ impl Plan<'_> {
             origin: origin(),
             tracer: self.tracer.clone(),
         };
-        let post = Post {
-            kind: "JobScheduler",
-            of: None,
-            mailbox: MAILBOX,
-        };
         let thread = Arbiter::new();
-        let addr = self
-            .supervision
-            .start(&thread.handle(), post, move || JobScheduler::new(scheduling));
-        self.faults.add("JobScheduler", &addr);
+        let addr = self.start(&thread.handle(), "JobScheduler", None, move || {
+            JobScheduler::new(scheduling)
+        });
         Ok(Some(Scheduler {
             thread,
             heard: addr.clone().recipient(),
@@ -122,5 +115,5 @@ fn wired(job: &config::Job, senders: &BTreeMap<String, SharedSender>, own: &[Sha
 
 /// Who sends the tasks, in the form that Celery's own producers use: `gen42@host1`.
 fn origin() -> String {
-    format!("gen{}@{}", std::process::id(), uname().nodename().to_string_lossy())
+    format!("gen{}@{}", std::process::id(), host_name())
 }

@@ -16,6 +16,7 @@ use headcount_actors::ports::{SharedBroker, StatusView};
 use headcount_actors::supervise::Post;
 use headcount_core::celery::broker_url::BrokerUrl;
 use headcount_core::node::{About, NodeSpec};
+use headcount_edge::host::host_name;
 use headcount_edge::{brokers, results, stats as pipelines};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -150,7 +151,7 @@ pub(super) fn hostname(node: &config::Node) -> String {
     if node.name.contains('@') {
         node.name.clone()
     } else {
-        format!("{}@{}", node.name, uname().nodename().to_string_lossy())
+        format!("{}@{}", node.name, host_name())
     }
 }
 

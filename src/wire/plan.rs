@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use actix::{Addr, Recipient};
+use actix::{Addr, Recipient, Supervised};
 use actix_rt::ArbiterHandle;
 use compact_str::CompactString;
 use headcount_actors::broker_listener::{BrokerListener, Listening};
@@ -27,7 +27,7 @@ use headcount_edge::secrets::Secrets;
 use tokio::sync::watch;
 
 use super::error::RunError;
-use super::faults::Faults;
+use super::faults::{Faults, Provoked};
 use super::house::about;
 use super::jobs;
 use super::sites::{BrokerSite, addresses};
@@ -58,6 +58,22 @@ pub(super) struct TaskEars {
 }
 
 impl Plan<'_> {
+    /// Starts an actor under supervision; `of` is which one of its kind.
+    pub(super) fn start<A: Provoked + Supervised>(
+        &self,
+        arbiter: &ArbiterHandle,
+        kind: &'static str,
+        of: Option<CompactString>,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> Addr<A> {
+        let post = Post {
+            kind,
+            of,
+            mailbox: MAILBOX,
+        };
+        self.faults.start(&self.supervision, arbiter, post, make)
+    }
+
     /// Begins to send what the program tells of itself, if it is to.
     pub(super) fn exporting(&self, telemetry: &Telemetry, view: &StatusView) -> Result<Option<Exporting>, RunError> {
         let Some(config) = &self.settings.otlp else {
@@ -85,15 +101,9 @@ impl Plan<'_> {
             meters: self.meters.clone(),
             tracer: self.tracer.clone(),
         };
-        let post = Post {
-            kind: "SlackNotifier",
-            of: Some(name.clone()),
-            mailbox: MAILBOX,
-        };
-        let addr = self
-            .supervision
-            .start(arbiter, post, move || SlackNotifier::new(notifying));
-        self.faults.add("SlackNotifier", &addr);
+        let addr = self.start(arbiter, "SlackNotifier", Some(name.clone()), move || {
+            SlackNotifier::new(notifying)
+        });
         let addressee = Addressee {
             name,
             has_threads,
@@ -115,16 +125,7 @@ impl Plan<'_> {
             public_url,
             tracer: self.tracer.clone(),
         };
-        let post = Post {
-            kind: "Debouncer",
-            of: None,
-            mailbox: MAILBOX,
-        };
-        let addr = self
-            .supervision
-            .start(arbiter, post, move || Debouncer::new(debouncing));
-        self.faults.add("Debouncer", &addr);
-        addr
+        self.start(arbiter, "Debouncer", None, move || Debouncer::new(debouncing))
     }
 
     pub(super) fn aggregator(
@@ -146,30 +147,16 @@ impl Plan<'_> {
             tracer: self.tracer.clone(),
             series: self.meters.series.clone(),
         };
-        let post = Post {
-            kind: "HealthAggregator",
-            of: None,
-            mailbox: MAILBOX,
-        };
-        let addr = self
-            .supervision
-            .start(arbiter, post, move || HealthAggregator::new(aggregating));
-        self.faults.add("HealthAggregator", &addr);
-        addr
+        self.start(arbiter, "HealthAggregator", None, move || {
+            HealthAggregator::new(aggregating)
+        })
     }
 
     pub(super) fn stats(&self, arbiter: &ArbiterHandle) -> Addr<StatsProcessor> {
         let (store, meters) = (self.store.clone(), self.meters.clone());
-        let post = Post {
-            kind: "StatsProcessor",
-            of: None,
-            mailbox: MAILBOX,
-        };
-        let addr = self
-            .supervision
-            .start(arbiter, post, move || StatsProcessor::new(store, meters));
-        self.faults.add("StatsProcessor", &addr);
-        addr
+        self.start(arbiter, "StatsProcessor", None, move || {
+            StatsProcessor::new(store, meters)
+        })
     }
 
     /// The directory of fleets: it starts the prober of each configured fleet now, and of others as they are heard of.
@@ -207,7 +194,7 @@ impl Plan<'_> {
             if remembered.workers.is_empty() {
                 remembered = FleetMemory::default();
             }
-            let addr = supervision.start(&arbiter, post, move || {
+            faults.start(&supervision, &arbiter, post, move || {
                 let probing = Probing {
                     spec,
                     broker: site.broker,
@@ -220,9 +207,7 @@ impl Plan<'_> {
                     tracer,
                 };
                 FleetProber::new(probing, remembered)
-            });
-            faults.add("FleetProber", &addr);
-            addr
+            })
         });
         let detect = self.settings.detect;
         let discovered: Discovered = Arc::new(move |broker: &str, name: CompactString| FleetSpec {
@@ -264,14 +249,8 @@ impl Plan<'_> {
             meters: self.meters.clone(),
             was_down,
         };
-        let post = Post {
-            kind: "BrokerListener",
-            of: Some(name),
-            mailbox: MAILBOX,
-        };
-        let addr = self
-            .supervision
-            .start(arbiter, post, move || BrokerListener::new(listening));
-        self.faults.add("BrokerListener", &addr);
+        self.start(arbiter, "BrokerListener", Some(name), move || {
+            BrokerListener::new(listening)
+        });
     }
 }

@@ -78,15 +78,13 @@ impl Crew {
                 };
                 let post = post("StatsReader", of);
                 let (with, arbiter) = (with(reader), Arbiter::new());
-                let reader = supervision.start(&arbiter.handle(), post, move || StatsReader::new(with));
-                faults.add("StatsReader", &reader);
+                let reader = faults.start(supervision, &arbiter.handle(), post, move || StatsReader::new(with));
                 workers.push((name.clone(), reader.recipient()));
                 arbiters.push(arbiter);
             }
             let post = post("StatsPublisher", name.clone());
             let (with, arbiter) = (with(publisher), Arbiter::new());
-            let publisher = supervision.start(&arbiter.handle(), post, move || StatsPublisher::new(with));
-            faults.add("StatsPublisher", &publisher);
+            let publisher = faults.start(supervision, &arbiter.handle(), post, move || StatsPublisher::new(with));
             workers.push((name, publisher.recipient()));
             arbiters.push(arbiter);
         }

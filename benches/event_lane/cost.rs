@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, OtlpStandIn, Redis, SentryStandIn};
+use headcount_testkit::{Broker, Headcount, OtlpStandIn, Redis, SentryStandIn, wait_until};
 
 use crate::generator::{Events, Order, Until};
 use crate::run::Generator;
@@ -173,15 +173,10 @@ fn config(url: &str, sentry: &SentryStandIn, collector: &OtlpStandIn, all: bool)
 
 /// Waits until the daemon has counted as many events as were sent, and no more.
 fn received(headcount: &Headcount, sent: u64) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let counted = headcount.metric("headcount_events_received_total", "").unwrap_or(0.0) as u64;
-        if counted == sent {
-            return;
-        }
-        assert!(Instant::now() < until, "{counted} of {sent} events");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    wait_until("each event to be counted", PATIENCE, || {
+        let counted = headcount.metric("headcount_events_received_total", "")?;
+        (counted as u64 == sent).then_some(())
+    });
 }
 
 /// A scraper that asks every two seconds, the first time at once.

@@ -243,19 +243,34 @@ proptest! {
         solo in any::<bool>(),
         happenings in prop::collection::vec(prop_oneof![9 => happening_at_work(), 1 => Just(Happening::Restart)], 1..30),
     ) {
-        let mut world = World::new(spec(Expected::Auto, None), 4);
-        if solo {
-            world.start("sms@h4", Pool::Solo);
-        }
-        world.run(20_000);
-        for happening in &happenings {
-            match happening {
-                Happening::Wait(ms) => world.run_beside_one_awake(*ms),
-                other => happens(&mut world, other),
-            }
-        }
-        world.run_beside_one_awake(120_000);
+        sleeps_through_nothing(solo, &happenings);
     }
+}
+
+/// Four workers of a pool of processes, and a solo one if wanted, live through it, beside a fleet that never rests.
+fn sleeps_through_nothing(solo: bool, happenings: &[Happening]) {
+    let mut world = World::new(spec(Expected::Auto, None), 4);
+    if solo {
+        world.start("sms@h4", Pool::Solo);
+    }
+    world.run(20_000);
+    for happening in happenings {
+        match happening {
+            Happening::Wait(ms) => world.run_beside_one_awake(*ms),
+            other => happens(&mut world, other),
+        }
+    }
+    world.run_beside_one_awake(120_000);
+}
+
+/// One whose connection has gone while its silence was judged has crashed: at once, and not a step later than one who does
+/// not rest would say.
+#[test]
+fn a_better_diagnosis_is_not_slept_through() {
+    use Happening::{Restart, Set, Shown, Wait};
+    let (frozen, dead) = (1, 2);
+    sleeps_through_nothing(true, &[Set(4, frozen), Restart, Wait(9_000), Shown(4, false)]);
+    sleeps_through_nothing(true, &[Restart, Set(4, frozen), Wait(8_250), Set(4, dead)]);
 }
 
 /// What a worker, a broker or a clock may send in its worst hour.

@@ -97,7 +97,9 @@ impl Worker {
         if waits_for_pings && (asked_lately || silent <= deadline.max(rules.unasked_after(doubt))) {
             return None;
         }
-        Some(if self.is_present() {
+        Some(if self.is_gone(t, rules) {
+            Diagnosis::Crashed
+        } else if self.is_present() {
             Diagnosis::Frozen
         } else {
             Diagnosis::Unreachable
@@ -110,6 +112,11 @@ impl Worker {
             return Some(left + rules::GOODBYE_BELIEVED_AFTER);
         }
         match self.stage {
+            // It may be about to have crashed.
+            Stage::Down {
+                diagnosis: Diagnosis::Frozen | Diagnosis::Unreachable,
+                signs: 0,
+            } if self.gone.is_some() => None,
             Stage::Down { .. } | Stage::Offline { .. } => Some(t + rules::JUDGED_EVERY),
             _ if self.gone.is_some() => None,
             Stage::Starting | Stage::Up => Some(self.life + self.rhythm.patience()),

@@ -93,10 +93,11 @@ impl Falls {
 
 #[cfg(test)]
 mod tests {
-    use headcount_core::detect::{Diagnosis, Finding, FleetState, FleetVerdict};
-    use headcount_core::status::{FleetStatus, Signals, WorkerStatus};
+    use headcount_core::detect::{Finding, FleetState, FleetVerdict};
+    use headcount_core::status::{FleetStatus, WorkerStatus};
 
     use super::*;
+    use crate::tests::support::reports;
 
     fn at(second: i64) -> Wall {
         Wall::from_micros(second * 1_000_000)
@@ -104,17 +105,8 @@ mod tests {
 
     fn report(state: WorkerState, since: i64) -> FleetReport {
         let worker = WorkerStatus {
-            hostname: "sms@h1".into(),
-            fleet: "sms".into(),
-            state,
-            diagnosis: (state == WorkerState::Down).then_some(Diagnosis::Crashed),
             since: at(since),
-            signals: Signals::default(),
-            active: None,
-            processed: None,
-            software: None,
-            queues: Vec::new(),
-            slots: None,
+            ..reports::worker("sms@h1", "sms", state)
         };
         let fleet = FleetStatus {
             name: "sms".into(),

@@ -143,7 +143,7 @@ fn fleet_line(fleet: &FleetStatus, status: &Status) -> String {
 const SHOWN: usize = 4;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use headcount_core::time::Wall;
 
@@ -152,9 +152,9 @@ mod tests {
         lines.into_iter().map(|line| line.text).collect()
     }
 
-    fn broker(state: BrokerState, error: Option<&str>) -> BrokerStatus {
+    pub(crate) fn broker(name: &str, state: BrokerState, error: Option<&str>) -> BrokerStatus {
         BrokerStatus {
-            name: "main".into(),
+            name: name.into(),
             address: "redis://127.0.0.1:6379/0".to_owned(),
             state,
             blocked: false,
@@ -164,10 +164,27 @@ mod tests {
         }
     }
 
+    /// A fleet of one, who is not there.
+    pub(crate) fn fleet(name: &str, broker: &str, state: FleetState) -> FleetStatus {
+        FleetStatus {
+            name: name.into(),
+            broker: broker.into(),
+            state,
+            expected: 1,
+            minimum: 1,
+            up: 0,
+            suspect: 0,
+            down: 0,
+            stalled: 0,
+            since: Wall::default(),
+            queues: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_broker_that_is_not_heard_is_said_with_its_reason() {
         let status = Status {
-            brokers: vec![broker(BrokerState::Connecting, Some("refused: wrong password"))],
+            brokers: vec![broker("main", BrokerState::Connecting, Some("refused: wrong password"))],
             ..Status::default()
         };
         let text = text(&status);
@@ -180,7 +197,7 @@ mod tests {
     #[test]
     fn a_broker_without_workers_is_said() {
         let status = Status {
-            brokers: vec![broker(BrokerState::Heard, None)],
+            brokers: vec![broker("main", BrokerState::Heard, None)],
             ..Status::default()
         };
         assert!(text(&status).contains("no worker heard yet"));
@@ -188,22 +205,9 @@ mod tests {
 
     #[test]
     fn a_fleet_without_workers_names_none() {
-        let fleet = FleetStatus {
-            name: "sms".into(),
-            broker: "main".into(),
-            state: FleetState::Down,
-            expected: 1,
-            minimum: 1,
-            up: 0,
-            suspect: 0,
-            down: 0,
-            stalled: 0,
-            since: Wall::default(),
-            queues: Vec::new(),
-        };
         let status = Status {
-            brokers: vec![broker(BrokerState::Heard, None)],
-            fleets: vec![fleet],
+            brokers: vec![broker("main", BrokerState::Heard, None)],
+            fleets: vec![fleet("sms", "main", FleetState::Down)],
             ..Status::default()
         };
         assert!(

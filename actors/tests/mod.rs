@@ -1,6 +1,6 @@
 //! The actors against ports that fail on demand, in a time that a test owns.
 
-mod support;
+pub(crate) mod support;
 
 mod aggregator;
 mod discovery;

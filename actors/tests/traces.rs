@@ -56,6 +56,29 @@ impl Recorder {
     }
 }
 
+/// What outlives a house.
+struct Site {
+    store: Arc<FakeStore>,
+    channel: Arc<Channel>,
+    recorder: Arc<Recorder>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let world = Arc::new(World::default());
+        Self {
+            store: FakeStore::new(&world),
+            channel: Channel::new(&world, "slack", false),
+            recorder: Arc::default(),
+        }
+    }
+
+    fn house(&self) -> House {
+        let tracer: SharedTracer = self.recorder.clone();
+        House::traced(&self.store, std::slice::from_ref(&self.channel), &tracer)
+    }
+}
+
 /// A fleet whose first worker was last seen nine seconds ago, suspected five seconds later and found down now.
 fn fallen(now: Wall) -> FleetReported {
     let check = |ago| Check {
@@ -78,15 +101,13 @@ fn fallen(now: Wall) -> FleetReported {
 
 #[test]
 fn an_alert_is_one_trace_over_a_restart() {
-    let world = Arc::new(World::default());
-    let (store, channel) = (FakeStore::new(&world), Channel::new(&world, "slack", false));
-    let recorder = Arc::new(Recorder::default());
-    let tracer: SharedTracer = recorder.clone();
+    let site = Site::new();
+    let (channel, recorder) = (&site.channel, &site.recorder);
     let mut answers = [Answer::Later(None)].into_iter();
     channel.answer(move |_, _| answers.next().unwrap_or(Answer::Accepts));
     let life = |missing: bool, turns: &[Turn]| {
         live(async {
-            let house = House::traced(&store, std::slice::from_ref(&channel), &tracer);
+            let house = site.house();
             let first = Clock.now().wall;
             until("what is told", || {
                 let _ = house
@@ -139,12 +160,10 @@ fn an_alert_is_one_trace_over_a_restart() {
 
 #[test]
 fn workers_of_one_name_on_two_brokers_fall_each_in_its_own_way() {
-    let world = Arc::new(World::default());
-    let (store, channel) = (FakeStore::new(&world), Channel::new(&world, "slack", false));
-    let recorder = Arc::new(Recorder::default());
-    let tracer: SharedTracer = recorder.clone();
+    let site = Site::new();
+    let (channel, recorder) = (&site.channel, &site.recorder);
     live(async {
-        let house = House::traced(&store, std::slice::from_ref(&channel), &tracer);
+        let house = site.house();
         let now = Clock.now().wall;
         let here = fallen(now);
         let mut there = fallen(now - secs(10));
@@ -169,12 +188,10 @@ fn workers_of_one_name_on_two_brokers_fall_each_in_its_own_way() {
 
 #[test]
 fn what_was_over_before_it_was_told_has_a_root_too() {
-    let world = Arc::new(World::default());
-    let (store, channel) = (FakeStore::new(&world), Channel::new(&world, "slack", false));
-    let recorder = Arc::new(Recorder::default());
-    let tracer: SharedTracer = recorder.clone();
+    let site = Site::new();
+    let (channel, recorder) = (&site.channel, &site.recorder);
     live(async {
-        let house = House::traced(&store, std::slice::from_ref(&channel), &tracer);
+        let house = site.house();
         let _ = house
             .aggregator
             .try_send(reports::broker("main", BrokerState::Heard, false));

@@ -5,7 +5,7 @@ pub(super) mod house;
 pub(super) mod jobs;
 pub(super) mod notifier;
 pub(super) mod recorder;
-pub(super) mod reports;
+pub(crate) mod reports;
 pub(super) mod site;
 pub(super) mod store;
 

@@ -75,7 +75,7 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
 }
 
 /// A worker of which nothing more is known.
-pub(in crate::tests) fn worker(hostname: &str, fleet: &str, state: WorkerState) -> WorkerStatus {
+pub(crate) fn worker(hostname: &str, fleet: &str, state: WorkerState) -> WorkerStatus {
     WorkerStatus {
         hostname: hostname.into(),
         fleet: fleet.into(),

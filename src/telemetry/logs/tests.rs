@@ -212,30 +212,14 @@ fn what_comes_behind_does_not_make_the_program_believe_that_somebody_listens() {
 #[test]
 fn no_line_of_the_greeting_is_held_back_however_many_fleets_there_are() {
     use headcount_core::detect::{BrokerState, FleetState};
-    use headcount_core::status::{BrokerStatus, FleetStatus, Status};
-    use headcount_core::time::Wall;
+    use headcount_core::status::Status;
 
-    let broker = |n: usize| BrokerStatus {
-        name: format!("broker{n}").into(),
-        address: "redis://127.0.0.1:6379/0".to_owned(),
-        state: BrokerState::Heard,
-        blocked: false,
-        since: Wall::default(),
-        error: None,
-        retry_at: None,
-    };
-    let fleet = |n: usize| FleetStatus {
-        name: format!("fleet{n}").into(),
-        broker: format!("broker{}", n % 12).into(),
-        state: FleetState::Unknown,
-        expected: 1,
-        minimum: 1,
-        up: 0,
-        suspect: 0,
-        down: 0,
-        stalled: 0,
-        since: Wall::default(),
-        queues: Vec::new(),
+    use crate::greeting::tests as greeting;
+
+    let broker = |n: usize| greeting::broker(&format!("broker{n}"), BrokerState::Heard, None);
+    let fleet = |n: usize| {
+        let broker = format!("broker{}", n % 12);
+        greeting::fleet(&format!("fleet{n}"), &broker, FleetState::Unknown)
     };
     // The second time more than the limit tells apart: those that are too many are counted, and what frames them is said.
     for (fleets, all) in [(30, true), (storm::MAX_ROWS + 100, false)] {

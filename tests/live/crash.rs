@@ -11,6 +11,8 @@ const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than what is promised, so that a late message shows how late it is.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For so long a worker that has never answered may have a solo pool at work.
+const UNANSWERED: Duration = Duration::from_secs(60);
 /// What the product promises, with default settings.
 const TOLD_WITHIN: Duration = Duration::from_secs(12);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
@@ -62,6 +64,32 @@ fn on_redis_beside_others_and_without_gossip() {
         let down = headcount.wait_worker(name, "down", PATIENCE);
         println!("{name}: {} after {:?}", down["diagnosis"], killed[0].elapsed());
         assert_eq!(down["diagnosis"], "crashed", "{down}");
+    }
+    assert!(headcount.sigterm().success());
+}
+
+/// Started again under its name before it is down, and killed again between its word that it is online and its subscription: nobody
+/// has seen a connection of it, and it is not taken for a solo pool at work whose connection stands.
+#[test]
+fn killed_while_it_starts_on_redis() {
+    let broker = Broker::redis();
+    let names = ["sms@host1", "sms@host2", "sms@host3"];
+    let mut workers = Worker::start_all(&broker.url(), &names, &WorkerOptions::default());
+    let headcount = Headcount::start(HEADCOUNT, &broker.config(&["sms"]));
+    for name in names {
+        headcount.wait_worker(name, "up", UP_WITHIN);
+    }
+    workers[1].sigkill();
+    // Its connections have been seen to be gone by then, and are not settled to have been its own.
+    headcount.wait_worker("sms@host2", "suspect", PATIENCE);
+    workers[1].relaunch();
+    // It says online just before, and subscribes a second later.
+    workers[1].process().wait_line("mingle: searching", UP_WITHIN);
+    let killed = workers[1].sigkill();
+    let down = headcount.wait_worker("sms@host2", "down", UNANSWERED + PATIENCE);
+    println!("redis: {} after {:?}", down["diagnosis"], killed.elapsed());
+    for name in ["sms@host1", "sms@host3"] {
+        assert_eq!(headcount.worker(name).unwrap()["state"], "up");
     }
     assert!(headcount.sigterm().success());
 }

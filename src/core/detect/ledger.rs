@@ -74,7 +74,7 @@ struct Asker {
 /// One who lives, as far as is known.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    /// Its first sign of life.
+    /// When its process was first heard.
     began: Mono,
     heard: Mono,
     asked: Mono,
@@ -275,12 +275,20 @@ impl ConnectionLedger {
                 .get(&target.hostname)
                 .is_some_and(|said| heard <= *said + SLACK);
         if let Some(member) = self.members.get_mut(&target.hostname) {
+            let before = *member;
             member.asked = at;
             member.heard = member.heard.max(heard);
             member.answered |= answered;
+            if target.process_from > before.began {
+                // Another process, which has no connection yet; those of the one before have gone.
+                (member.began, member.answered) = (target.process_from, answered);
+                if before.has_subscribed() {
+                    self.claim(before.heard, target.patience);
+                }
+            }
         } else if lives && !leaves && self.members.len() < MAX_ASKERS {
             let member = Member {
-                began: heard,
+                began: target.process_from,
                 heard,
                 asked: at,
                 answered,
@@ -328,11 +336,16 @@ impl ConnectionLedger {
     /// A loss that was found often enough claims what vanished with it, and is no rival of others any more.
     fn settle(&mut self, hostname: &CompactString, asker: &Asker) {
         self.members.remove(hostname);
+        self.claim(asker.heard, asker.patience);
+    }
+
+    /// What vanished when one was silent that was last heard then is its own, and nobody else's.
+    fn claim(&mut self, heard: Mono, patience: Duration) {
         let share = self.share();
         let own = self
             .vanished
             .iter_mut()
-            .find(|group| group.unclaimed() >= share && group.explains(asker.heard, asker.patience));
+            .find(|group| group.unclaimed() >= share && group.explains(heard, patience));
         if let Some(own) = own {
             own.claimed += share;
         }
@@ -351,6 +364,7 @@ mod tests {
         Target {
             hostname: name.into(),
             last_heard: Some(at(heard)),
+            process_from: at(0),
             patience: Duration::from_secs(3),
         }
     }
@@ -571,8 +585,28 @@ mod tests {
         for _ in 0..STICKS_AFTER {
             assert_eq!(silent(&mut ledger, 14_000, "a"), Some(false));
         }
-        // It is started again, says that it is online, and is killed at once.
-        let online = target("a", 30_000);
+        says_online_and_is_killed(&mut ledger);
+        // One that subscribed is.
+        ledger.look(at(150_000), [3, 4, 5, 6, 7, 8]);
+        ledger.presence(at(150_000), &target("a", 150_000), false);
+        ledger.look(at(155_000), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(ledger.presence(at(155_000), &target("a", 150_000), false), Some(true));
+    }
+
+    /// It is started again before it is known to have crashed: what vanished was the process before.
+    #[test]
+    fn who_was_killed_before_it_subscribed_is_not_shown_by_what_its_process_before_lost() {
+        let mut ledger = three(&[1, 2, 3, 4, 5, 6], &[3, 4, 5, 6]);
+        assert_eq!(silent(&mut ledger, 14_000, "a"), Some(false));
+        says_online_and_is_killed(&mut ledger);
+    }
+
+    /// One of two that are left is seen to come again, but not to be connected.
+    fn says_online_and_is_killed(ledger: &mut ConnectionLedger) {
+        let online = Target {
+            process_from: at(30_000),
+            ..target("a", 30_000)
+        };
         for second in 30..150 {
             ledger.look(at(second * 1_000), [3, 4, 5, 6]);
             for lives in ["b", "c"] {
@@ -581,11 +615,6 @@ mod tests {
             let present = ledger.presence(at(second * 1_000), &online, false);
             assert!(second < 33 || present.is_none(), "{second}: {present:?}");
         }
-        // One that subscribed is.
-        ledger.look(at(150_000), [3, 4, 5, 6, 7, 8]);
-        ledger.presence(at(150_000), &target("a", 150_000), false);
-        ledger.look(at(155_000), [3, 4, 5, 6, 7, 8]);
-        assert_eq!(ledger.presence(at(155_000), &target("a", 150_000), false), Some(true));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Target {
     pub hostname: CompactString,
     /// When it last gave a sign of life, if it did since Headcount started.
     pub last_heard: Option<Mono>,
+    /// When its process was first heard, or Headcount began to look for it.
+    pub process_from: Mono,
     /// After so long without the next one it is suspected.
     pub patience: Duration,
 }
@@ -83,8 +85,10 @@ pub struct Worker {
     stage: Stage,
     since: Wall,
     first_seen: Seen,
-    /// When its process was first heard.
+    /// When its process was first heard, …
     process_seen: Seen,
+    /// … by the clock of the broker's looks at connections.
+    process_from: Mono,
     /// The moment that silence is counted from: the last sign of life, or when Headcount began to look.
     life: Seen,
     /// A goodbye that is not believed yet.
@@ -132,6 +136,7 @@ impl Worker {
             since: now.wall,
             first_seen: t,
             process_seen: t,
+            process_from: now.mono,
             life: t,
             leaving: None,
             rhythm: Rhythm::default(),
@@ -274,6 +279,7 @@ impl Worker {
         Target {
             hostname: self.hostname.clone(),
             last_heard: self.last_heard,
+            process_from: self.process_from,
             patience: self.rhythm.patience(),
         }
     }

@@ -29,7 +29,7 @@ impl Worker {
         let other = matches!((self.pid, sighting.pid), (Some(old), Some(new)) if old != new);
         let restarted = (other || sighting.anew) && !sighting.shared;
         if restarted {
-            self.restarted(t);
+            self.restarted(t, now);
         }
         if sighting.pid.is_some() {
             self.pid = sighting.pid;
@@ -101,8 +101,8 @@ impl Worker {
     }
 
     /// Another process took its place: what the old one had need not be there.
-    fn restarted(&mut self, t: Seen) {
-        self.process_seen = t;
+    fn restarted(&mut self, t: Seen, now: Now) {
+        (self.process_seen, self.process_from) = (t, now.mono);
         self.pool = None;
         self.work.restart(t);
         self.gone = None;

@@ -7,13 +7,16 @@ use std::time::Duration;
 use headcount_actors::ports::StatusView;
 use headcount_core::detect::{BrokerState, FleetState};
 use headcount_core::status::{BrokerStatus, FleetStatus, Status};
+use tokio::task::JoinHandle;
 
 /// How long it waits for everything to be known before it says what is.
 const WAIT_AT_MOST: Duration = Duration::from_secs(13);
 
-/// Says once what has been found, as soon as that is known, on standard error.
-pub(crate) fn spawn(view: StatusView, listen: SocketAddr) {
-    actix_rt::spawn(async move {
+/// Says once what has been found, as soon as that is known, on standard error. Dropped before, it says nothing: what watched has
+/// been stopped.
+#[must_use]
+pub(crate) fn spawn(view: StatusView, listen: SocketAddr) -> Greeting {
+    Greeting(actix_rt::spawn(async move {
         let status = settled(view).await;
         let lines = lines(&status, listen);
         if std::io::stderr().is_terminal() {
@@ -24,7 +27,16 @@ pub(crate) fn spawn(view: StatusView, listen: SocketAddr) {
             // Elsewhere the log is JSON, and every line of it has to be.
             lines.iter().for_each(Line::log);
         }
-    });
+    }))
+}
+
+/// What is being waited for to be said.
+pub(crate) struct Greeting(JoinHandle<()>);
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The status once every broker is heard and every fleet has been judged, or when the wait is over.

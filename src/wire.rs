@@ -74,7 +74,7 @@ async fn keep_running(
             }
             (Err(error), None) => return Err(error),
         };
-        greeting::spawn(house.view.clone(), house.listens);
+        let greeting = greeting::spawn(house.view.clone(), house.listens);
         // Read beside the signals: a file that never answers must not keep Headcount from stopping.
         let mut reading: Option<Reading> = None;
         let new = loop {
@@ -98,6 +98,7 @@ async fn keep_running(
                 },
             }
         };
+        drop(greeting);
         house.stop().await;
         let Some(new) = new.filter(|_| stop.since().is_none()) else {
             break;

@@ -1,10 +1,13 @@
 //! `headcount check`.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use headcount_actors::ports::{Inspect, StoreError};
-use headcount_edge::{brokers, results, stats, store};
+use headcount_edge::{brokers, http, results, stats, store};
+use rustix::fs::{Access, access};
 use tokio::time::timeout;
 
 use crate::cli::Check;
@@ -39,6 +42,11 @@ pub async fn run(args: Check) -> Outcome {
     let reached = try_brokers(&settings).await?
         & try_results(&settings).await?
         & say("store", &settings.store.url, try_store(&settings.store).await)?
+        & say(
+            "listen",
+            &settings.server.listen.to_string(),
+            try_listening(settings.server.listen),
+        )?
         & try_pipelines(&settings).await?
         & tells::try_all(&settings).await?;
     Ok(if reached {
@@ -131,10 +139,15 @@ async fn try_store(config: &store::Config) -> Result<String, String> {
                 .parent()
                 .filter(|folder| !folder.as_os_str().is_empty())
                 .unwrap_or(".".as_ref());
-            if folder.is_dir() {
-                Ok("not there yet; the daemon will make it".to_owned())
-            } else {
+            if !folder.is_dir() {
                 Err(format!("there is no folder {}", folder.display()))
+            } else if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+                Err(format!(
+                    "nothing can be made in the folder {} by this user",
+                    folder.display()
+                ))
+            } else {
+                Ok("not there yet; the daemon will make it".to_owned())
             }
         }
         _ => match tokio::task::spawn_blocking(move || store::open(&config)).await {
@@ -144,6 +157,17 @@ async fn try_store(config: &store::Config) -> Result<String, String> {
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         },
+    }
+}
+
+/// Takes the address for a moment. Whoever checks before a reload has a daemon there.
+fn try_listening(address: SocketAddr) -> Result<String, String> {
+    match http::bind(address) {
+        Ok(_) => Ok("free".to_owned()),
+        Err(taken) if taken.cause.kind() == ErrorKind::AddrInUse => {
+            Ok("taken: by this daemon, if it runs; if not, it cannot start".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 

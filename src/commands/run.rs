@@ -1,11 +1,13 @@
 //! `headcount run`.
 
+use std::process::ExitCode;
+
 use crate::cli::Run;
 use crate::config::Origin;
 use crate::telemetry::Telemetry;
 use crate::wire;
 
-use super::{CommandError, Outcome, refuse};
+use super::{CommandError, FAILED, Outcome, refuse};
 
 /// Reads the settings and runs the daemon.
 ///
@@ -20,7 +22,13 @@ pub async fn run(args: Run, telemetry: &Telemetry) -> Outcome {
         Ok(settings) => settings,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    wire::run(settings, origin, telemetry)
-        .await
-        .map_err(|why| CommandError::Failed(why.to_string()))
+    match wire::run(settings, origin, telemetry).await {
+        Ok(code) => Ok(code),
+        Err(why) if telemetry.logs.is_for_people() => Err(CommandError::Failed(why.to_string())),
+        // Who reads the log by a program finds the last word in it as well.
+        Err(why) => {
+            tracing::error!(%why, "Headcount cannot go on, and ends: mend what it says, and start it again");
+            Ok(ExitCode::from(FAILED))
+        }
+    }
 }

@@ -44,10 +44,12 @@ impl SentryTable {
                 None
             }
             Some("") => None,
-            Some(text) => match text.parse::<sentry::Dsn>() {
+            Some(text) => match sentry::dsn(text) {
                 Ok(dsn) => Some(dsn),
-                Err(_) => {
-                    spot.expected("dsn", "a DSN such as \"https://KEY@o1.ingest.sentry.io/7\"", &text);
+                Err(why) => {
+                    // It says what is lacking, and nothing of what there is.
+                    let message = format!("expected a DSN such as \"https://KEY@o1.ingest.sentry.io/7\": {why}");
+                    spot.say("dsn", message);
                     None
                 }
             },

@@ -5,6 +5,15 @@ use url::Url;
 
 use crate::notifiers::http::{client_with, explain};
 
+/// A server as the log names it: its port too, where that is given.
+pub(crate) fn host(of: &Url) -> String {
+    let host = of.host_str().unwrap_or_default();
+    match of.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 /// Looks whether an HTTP server is there: by name, connection and certificate, as what is sent later will go. It is asked for
 /// nothing but `HEAD /`, without anything of the address but scheme, host and port; any answer will do.
 ///

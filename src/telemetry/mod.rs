@@ -55,8 +55,17 @@ impl Telemetry {
     pub async fn configure(&self, settings: &Settings) {
         self.logs.configure(&settings.log.level, settings.log.format);
         let sentry = settings.sentry.clone();
-        if let Err(error) = self.sentry.open(sentry, &settings.secrets, FLUSH_WITHIN).await {
-            tracing::warn!(%error, "errors cannot be sent to Sentry, and are only logged");
+        match (
+            self.sentry.open(sentry, &settings.secrets, FLUSH_WITHIN).await,
+            &settings.sentry,
+        ) {
+            (Ok(()), Some(sentry)) => tracing::info!(
+                host = sentry.host(),
+                environment = sentry.environment,
+                "errors are told to Sentry"
+            ),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::warn!(%error, "errors cannot be sent to Sentry, and are only logged"),
         }
     }
 

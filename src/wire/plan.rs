@@ -89,7 +89,9 @@ impl Plan<'_> {
         let who = (about.version, jobs::OWNER.clone());
         let secrets = Secrets::new(&self.settings.secrets);
         let exporting = telemetry.otlp.open(config, who, &self.meters.otlp, metrics, secrets);
-        exporting.map(Some).map_err(RunError::Otlp)
+        let exporting = exporting.map_err(RunError::Otlp)?;
+        tracing::info!(host = config.host(), "Headcount tells the OTLP collector of itself");
+        Ok(Some(exporting))
     }
 
     pub(super) fn notifier(&self, arbiter: &ArbiterHandle, channel: SharedNotifier) -> (Addressee, Recipient<Finish>) {

@@ -310,7 +310,7 @@ fn each_mistake_has_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[sentry]\ndsn = \"https://o1.ingest.sentry.io/7\"",
-            "5:7: sentry.dsn: expected a DSN such as \"https://KEY@o1.ingest.sentry.io/7\", found a string",
+            "5:7: sentry.dsn: expected a DSN such as \"https://KEY@o1.ingest.sentry.io/7\": there is no key before the @",
         ),
         (
             "[sentry]\nenvironment = \"staging\"",

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::notifiers::http::is_loopback;
+use crate::reach;
 
 /// Headers that the exporter sets itself, or that make no sense for one address.
 const OWN: [&str; 6] = [
@@ -101,6 +102,11 @@ impl Config {
         let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url
+    }
+
+    /// The collector's host, as the log names it: with its port where that is given.
+    pub fn host(&self) -> String {
+        reach::host(&self.endpoint)
     }
 
     /// The headers; one that cannot be sent was refused when the configuration was read.

@@ -95,7 +95,8 @@ impl Otlp {
             drops: drops(signal),
             sent: OtlpMeters::of(&meters.sent, signal),
             signal,
-            host: config.endpoint.host_str().unwrap_or_default().to_owned(),
+            host: config.host(),
+            unsent: 0,
             failing: None,
         };
         let lines = Signal::ALL.map(line);
@@ -180,6 +181,8 @@ struct Line {
     sent: prometheus_client::metrics::counter::Counter<u64, std::sync::atomic::AtomicU64>,
     signal: Signal,
     host: String,
+    /// What has been taken to be sent, and has not come to anything: the batch under way, and at the end those that were in vain.
+    unsent: usize,
     /// What it last failed with; said once, and once more when it works again.
     failing: Option<String>,
 }
@@ -231,10 +234,16 @@ impl Job {
         };
         tokio::select! {
             () = flushed => {}
-            () = late => tracing::warn!("what was left for the OTLP collector could not be sent in time, and is lost"),
+            () = late => {}
         }
-        waiting.spans.clear();
-        waiting.logs.clear();
+        let unsent = traces.unsent + logs.unsent + waiting.spans.clear() + waiting.logs.clear();
+        if unsent > 0 {
+            tracing::warn!(
+                host = traces.host,
+                unsent,
+                "what was left for the OTLP collector could not be sent, and is lost"
+            );
+        }
         // If another exporter has it already, that has done the same.
         if let Ok(mut kept) = measures.kept.try_lock() {
             kept.iter_mut().for_each(Points::forget_passing);
@@ -400,23 +409,30 @@ impl Line {
     async fn insist(&mut self, body: Bytes, count: usize, stopped: &mut watch::Receiver<bool>) -> bool {
         let (mut pause, mut spent) = (Pause::default(), Duration::ZERO);
         let mut stopping = *stopped.borrow();
+        self.unsent += count;
         loop {
             let asked = match self.send(body.clone(), count).await {
-                Sent::Settled => return stopping,
+                Sent::Settled => break,
                 Sent::Denied => {
                     self.drops.add(count);
-                    return stopping;
+                    break;
                 }
                 Sent::Later(asked) => asked,
             };
             let wait = pause.next(asked);
             spent += wait;
-            if stopping || spent > GIVE_UP_AFTER {
+            if stopping {
                 self.drops.add(count);
                 return stopping;
             }
+            if spent > GIVE_UP_AFTER {
+                self.drops.add(count);
+                break;
+            }
             stopping = rest(wait, stopped).await;
         }
+        self.unsent -= count;
+        stopping
     }
 
     /// Sends something once.

@@ -88,14 +88,15 @@ impl<T: Weighs> Queue<T> {
         batch
     }
 
-    /// Drops all that waits, and counts it.
-    pub(super) fn clear(&self) {
+    /// Drops all that waits, counts it, and says how much that was.
+    pub(super) fn clear(&self) -> usize {
         let mut held = self.held();
         let left = held.items.len();
         held.items.clear();
         held.bytes = 0;
         drop(held);
         self.drops.add(left);
+        left
     }
 
     fn held(&self) -> MutexGuard<'_, Held<T>> {

@@ -4,8 +4,10 @@ use std::fmt;
 
 use headcount_core::glob::Glob;
 use headcount_core::span::Span;
-use sentry::types::Dsn;
+use sentry::types::{Dsn, ParseDsnError};
 use url::Url;
+
+use crate::reach;
 
 /// The release that is told where the configuration names none.
 pub const DEFAULT_RELEASE: &str = concat!("headcount@", env!("CARGO_PKG_VERSION"));
@@ -32,12 +34,32 @@ pub struct Config {
     pub task_failures: Vec<Glob>,
 }
 
+/// A project's address.
+///
+/// # Errors
+/// What is wrong with it, without naming any of it: it may hold a key.
+pub fn dsn(text: &str) -> Result<Dsn, &'static str> {
+    text.parse().map_err(|why| match why {
+        ParseDsnError::InvalidUrl => "this is no address",
+        ParseDsnError::InvalidScheme => "this begins with neither https:// nor http://",
+        ParseDsnError::NoUsername => "there is no key before the @",
+        ParseDsnError::NoProjectId | ParseDsnError::InvalidProjectId(_) => {
+            "it does not end with the number of a project"
+        }
+    })
+}
+
 impl Config {
     /// Where it goes, for people: without the key.
     pub fn address(&self) -> String {
         let dsn = &self.dsn;
         let (scheme, host, port) = (dsn.scheme(), dsn.host(), dsn.port());
         format!("{scheme}://{host}:{port}{}{}", dsn.path(), dsn.project_id())
+    }
+
+    /// The server, as the log names it.
+    pub fn host(&self) -> String {
+        self.server().as_ref().map(reach::host).unwrap_or_default()
     }
 
     /// The server, for who looks whether it is there.

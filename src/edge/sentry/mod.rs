@@ -27,7 +27,7 @@ mod way;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use ::sentry::types::Dsn;
-pub use config::{Config, DEFAULT_RELEASE, DEFAULT_WINDOW};
+pub use config::{Config, DEFAULT_RELEASE, DEFAULT_WINDOW, dsn};
 pub use line::{OpenError, Sentry};
 
 /// A lock that a panic elsewhere does not close.

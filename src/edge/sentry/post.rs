@@ -11,6 +11,7 @@ use url::Url;
 use super::config::Config;
 use crate::notifiers::http::retry_after;
 use crate::notifiers::{self, OpenError};
+use crate::reach;
 
 /// What Headcount calls itself there.
 const AGENT: &str = concat!("headcount/", env!("CARGO_PKG_VERSION"));
@@ -105,11 +106,7 @@ impl Post {
 
     /// Where it goes, without the key.
     pub(super) fn host(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+        reach::host(&self.url)
     }
 
     /// Sends an envelope once.

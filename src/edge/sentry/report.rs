@@ -103,7 +103,10 @@ impl Report {
 
     /// The daemon cannot start, or cannot go on.
     pub(super) fn fatal(error: &str) -> Self {
-        let mut report = Self::grave("headcount", "Headcount cannot go on");
+        // Of what follows a colon, such as an address or a path, nothing makes it another error.
+        let what = head(hold(error, MAX_TEXT));
+        let mut report = Self::grave("headcount", format!("Headcount cannot go on: {what}"));
+        report.same = Some(without_numbers(&report.message));
         report.level = Level::Fatal;
         report.extra.insert("error", hold(error, MAX_TEXT).into());
         report

@@ -132,6 +132,11 @@ impl Logs {
         self.change(|levels| levels.configure(level.clone()));
     }
 
+    /// Whether it is written as text, for somebody who reads it as it comes.
+    pub fn is_for_people(&self) -> bool {
+        self.shared.sink().0 == Output::of(Format::Text)
+    }
+
     /// Looks after the log once a second, for ever.
     pub async fn keep(self) {
         let mut ticks = tokio::time::interval(TICK);

@@ -165,6 +165,7 @@ impl BrokerListener {
             address: self.with.broker.address(),
             state: self.detector.state(),
             blocked: self.session.is_blocked(),
+            refused: self.session.is_refused(),
             since: self.since,
             error,
             retry_at,
@@ -269,12 +270,17 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
             SessionEnd::NotOpened(_) => backoff.after_failure(),
             SessionEnd::Broke(_) => backoff.after_session(stood),
         };
+        let refused = matches!(end, SessionEnd::NotOpened(BrokerError::Refused(_)));
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
             broker = broker.name(), address = broker.address(), %error, retry_in = %Span::about(rest),
             "the broker cannot be heard, trying again: does it run, can it be reached from here, is its user right?"
         );
-        session.ended(error.to_string(), Clock.mono() + rest);
+        if refused {
+            session.refused(error.to_string(), Clock.mono() + rest);
+        } else {
+            session.ended(error.to_string(), Clock.mono() + rest);
+        }
         tokio::time::sleep(rest).await;
     }
 }

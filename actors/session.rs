@@ -33,6 +33,16 @@ impl SharedSession {
         self.get().ended(error, Some(retry_at));
     }
 
+    /// The broker was reached, and refused a session.
+    pub fn refused(&self, error: String, retry_at: Mono) {
+        self.get().refused(error, Some(retry_at));
+    }
+
+    /// Whether the broker refuses Headcount.
+    pub fn is_refused(&self) -> bool {
+        self.get().is_refused()
+    }
+
     /// Whether the broker blocks publishers.
     pub fn is_blocked(&self) -> bool {
         self.get().is_blocked()

@@ -170,6 +170,7 @@ pub(crate) mod tests {
             address: "redis://127.0.0.1:6379/0".to_owned(),
             state,
             blocked: false,
+            refused: false,
             since: Wall::default(),
             error: error.map(str::to_owned),
             retry_at: None,

@@ -165,6 +165,23 @@ fn a_broker_that_blocks_publishers_is_lost_though_the_session_stands() {
 }
 
 #[test]
+fn a_broker_that_refuses_is_there_and_says_so_until_it_is_gone() {
+    live(async {
+        let broker = FakeBroker::new(&THREE);
+        let site = heard(&broker).await;
+        let refused = || site.reported().is_some_and(|(status, _)| status.refused);
+        {
+            let mut state = broker.state();
+            state.breaks = true;
+            state.closed = Some(BrokerError::Refused("wrong password".to_owned()));
+        }
+        until("refused", refused).await;
+        broker.state().closed = Some(BrokerError::Connect("nobody listens".to_owned()));
+        until("gone", || !refused()).await;
+    });
+}
+
+#[test]
 fn sessions_that_end_are_opened_again_with_growing_rests() {
     live(async {
         let broker = FakeBroker::new(&THREE);

@@ -33,6 +33,8 @@ pub struct BrokerStatus {
     pub state: BrokerState,
     /// Whether it is not heard because it blocks publishers: it is reachable all the same.
     pub blocked: bool,
+    /// Whether it is not heard because it refuses Headcount's user, password or permissions: it is reachable all the same.
+    pub refused: bool,
     /// Since when.
     pub since: Wall,
     /// Why it is not heard, in words for a person; none while it is.

@@ -330,6 +330,7 @@ impl Rig {
                 address: self.spec.address.clone(),
                 state,
                 blocked: self.session.is_blocked(),
+                refused: self.session.is_refused(),
                 since: self.broker_since,
                 error: why,
                 retry_at: None,

@@ -42,6 +42,7 @@ pub(super) fn first_status(sites: &BTreeMap<CompactString, BrokerSite>) -> Statu
         address: site.broker.address(),
         state: BrokerState::Connecting,
         blocked: false,
+        refused: false,
         since: now,
         error: Some("connecting".to_owned()),
         retry_at: None,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use headcount_testkit::{Headcount, RabbitMq, Redis, Worker, WorkerOptions, run_once, wait_until};
+use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +50,37 @@ fn a_wrong_configuration_names_file_line_key_and_what_was_expected() {
             }
         }
     }
+}
+
+/// Whoever reads the log by a program reads the last word, too.
+#[test]
+fn a_daemon_that_cannot_start_says_why_in_the_form_of_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let path = dir.path().join("taken.toml");
+    let text = format!(
+        "{}[server]\nlisten = \"{address}\"\n",
+        broker_alone("redis://127.0.0.1:9/0")
+    );
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    let output = run_once(HEADCOUNT, &["run", "--config", &path], PATIENCE);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(&said))
+        .collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last["level"], "ERROR", "{last}");
+    let why = last["why"].as_str().unwrap_or_default();
+    assert!(why.contains(&format!("cannot listen on {address}")), "{last}");
+
+    // Where it is looked for before, it is found: no daemon of this configuration runs.
+    let check = run_once(HEADCOUNT, &["check", &path, "--connect"], PATIENCE);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains(&format!("listen {address}: taken")), "{said}");
 }
 
 /// The smallest configuration.

@@ -337,6 +337,18 @@ fn a_collector_that_is_of_no_use_costs_nothing_but_its_own_data() {
     );
 }
 
+/// With nobody there each batch fails at once, also the last.
+#[test]
+fn what_is_left_for_a_collector_that_is_away_is_told_at_the_end() {
+    let broker = Broker::redis();
+    let nobody = "[otlp]\nendpoint = \"http://127.0.0.1:9\"\nlogs = \"info\"\n";
+    let headcount = Headcount::start(HEADCOUNT, &(broker.config(&["sms"]) + nobody));
+    assert!(headcount.sigterm().success());
+    let log = headcount.process().stderr().join("\n");
+    assert!(log.contains("what was left for the OTLP collector"), "{log}");
+    assert!(log.contains("\"host\":\"127.0.0.1:9\""), "{log}");
+}
+
 /// What `headcount log-level` has to present.
 const TOKEN: &str = "what-the-log-is-changed-with";
 

@@ -235,7 +235,10 @@ fn a_daemon_that_cannot_start() {
     };
     assert_eq!(
         (title(event), &event["level"]),
-        ("Headcount cannot go on", &"fatal".into())
+        (
+            format!("Headcount cannot go on: cannot listen on {address}").as_str(),
+            &"fatal".into()
+        )
     );
     let why = event["extra"]["error"].as_str().unwrap();
     assert!(why.contains(&address.to_string()), "{why}");

@@ -109,6 +109,7 @@ pub(in crate::tests) fn broker(name: &str, state: BrokerState, down: bool) -> Br
             address: "amqp://127.0.0.1//".to_owned(),
             state,
             blocked: false,
+            refused: false,
             since: Wall::from_micros(0),
             error: (!heard).then(|| "connection lost".to_owned()),
             retry_at: None,

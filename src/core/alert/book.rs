@@ -122,6 +122,7 @@ impl IncidentBook {
         let scene = Scene {
             fleets,
             blocked: broker.blocked,
+            refused: broker.refused,
             ..Scene::default()
         };
         let severity = down.then_some(Severity::BrokerDown);
@@ -320,6 +321,7 @@ mod tests {
             address: "redis://h".to_owned(),
             state,
             blocked: false,
+            refused: false,
             since: at(5),
             error: None,
             retry_at: None,

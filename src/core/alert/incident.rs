@@ -147,6 +147,9 @@ pub struct Scene {
     /// Of a broker: it stands, and blocks publishers.
     #[serde(default)]
     pub blocked: bool,
+    /// Of a broker: it stands, and refuses Headcount.
+    #[serde(default)]
+    pub refused: bool,
     /// What the lost have in common.
     #[serde(default)]
     pub shared: Option<Shared>,
@@ -164,7 +167,7 @@ impl Scene {
         (self.up, self.expected, self.minimum) == (other.up, other.expected, other.minimum)
             && same_missing(&self.missing, &other.missing)
             && self.fleets == other.fleets
-            && self.blocked == other.blocked
+            && (self.blocked, self.refused) == (other.blocked, other.refused)
             && self.shared == other.shared
             && self.covers == other.covers
     }

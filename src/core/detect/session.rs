@@ -22,6 +22,7 @@ pub struct Session {
     open: bool,
     canary: Option<Mono>,
     blocked: bool,
+    refused: bool,
     error: Option<String>,
     retry_at: Option<Mono>,
 }
@@ -69,6 +70,17 @@ impl Session {
             retry_at,
             ..Session::default()
         };
+    }
+
+    /// The broker was reached, and refused a session.
+    pub fn refused(&mut self, error: String, retry_at: Option<Mono>) {
+        self.ended(error, retry_at);
+        self.refused = true;
+    }
+
+    /// Whether the broker refuses Headcount: it stands, and nothing is heard.
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether the broker blocks publishers: it stands, and nothing is heard.
@@ -158,5 +170,9 @@ mod tests {
             retry_at: Some(at(9_000)),
         };
         assert_eq!(session.hearing(at(2_701)), deaf);
+        session.refused("wrong password".to_owned(), None);
+        assert!(session.is_refused());
+        session.ended("gone".to_owned(), None);
+        assert!(!session.is_refused(), "it is only gone now");
     }
 }

@@ -121,6 +121,7 @@ fn status() -> Status {
         address: "127.0.0.1:5672".into(),
         state,
         blocked: false,
+        refused: false,
         since: NOON,
         error: error.map(str::to_owned),
         retry_at: error.map(|_| NOON + secs(4)),

@@ -68,6 +68,8 @@ fn trouble(notice: &Notice) -> String {
         let lost_for = Span(notice.at.since(lost_at(incident)));
         let mut says = if incident.scene.blocked {
             format!("blocks publishers (its memory or disk is short), nothing heard for {lost_for}")
+        } else if incident.scene.refused {
+            format!("refuses Headcount (user, password or permissions), nothing heard for {lost_for}")
         } else {
             format!("unreachable for {lost_for}")
         };

@@ -303,6 +303,12 @@ fn a_broker() {
         opened(broker.clone()),
         "BROKER DOWN main: blocks publishers (its memory or disk is short), nothing heard for 12 s; fleet sms unknown"
     );
+    broker.scene.blocked = false;
+    broker.scene.refused = true;
+    assert_eq!(
+        opened(broker.clone()),
+        "BROKER DOWN main: refuses Headcount (user, password or permissions), nothing heard for 12 s; fleet sms unknown"
+    );
     broker.resolved_at = Some(NOW);
     assert_eq!(
         text(Turn::Recovered, broker),

@@ -16,7 +16,7 @@ install: ## install what is missing: Debian packages (as root), and a pinned Cel
 	@scripts/install.sh
 
 demo: install ## real fleets, a kill, what Slack is told, and the return; until Ctrl-C (ONCE=1: ends by itself)
-	@echo "demo: building Headcount and the demo (a debug build, which takes half the time of a release; 2 to 4 min the first time)"
+	@echo "demo: building Headcount and the demo (a debug build, which takes half the time of a release; 5 to 10 min the first time on two cores)"
 	@cargo build --bin headcount --example demo
 	@ONCE=$(ONCE) exec cargo run --quiet --example demo
 

@@ -194,7 +194,14 @@ impl BrokerListener {
             actor.discovering = false;
             let with = &actor.with;
             match replies {
-                Ok(replies) => discovery::pass_on(replies, with.broker.name(), &with.roster, &with.directory),
+                Ok(replies) => {
+                    tracing::debug!(
+                        broker = with.broker.name(),
+                        answered = replies.len(),
+                        "all workers were asked whether they live"
+                    );
+                    discovery::pass_on(replies, with.broker.name(), &with.roster, &with.directory);
+                }
                 Err(error) => tracing::debug!(broker = with.broker.name(), %error, "its workers cannot all be asked"),
             }
         }));
@@ -263,6 +270,11 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
     let mut backoff = Backoff::for_brokers(broker.name());
     loop {
         let began = Clock.mono();
+        tracing::debug!(
+            broker = broker.name(),
+            address = broker.address(),
+            "opening a session of events"
+        );
         let end = broker.listen(&mut lane).await;
         let stood = Clock.mono().since(began);
         let rest = match &end {

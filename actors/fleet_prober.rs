@@ -246,7 +246,7 @@ impl FleetProber {
         let at = Clock.mono();
         let traced = self.with.tracer.is_open();
         let seconds = self.with.meters.probe_seconds.get_or_create(&self.label()).clone();
-        let mut results = Vec::with_capacity(probes.len());
+        let mut results: Vec<(CompactString, Probed)> = Vec::with_capacity(probes.len());
         let hidden = self.with.broker.hides_presence().is_some();
         {
             let mut ledger = self.with.ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +288,20 @@ impl FleetProber {
                 ));
             }
         }
+        self.log_round(targets.len(), &results, at.since(began.mono));
         self.step(Input::Probed(&results), context);
+    }
+
+    /// What a round of pings came to. Workers that beat on time are not pinged, so there are rounds only where it matters.
+    fn log_round(&self, asked: usize, results: &[(CompactString, Probed)], took: Duration) {
+        let count = |is: fn(&Probed) -> bool| results.iter().filter(|(_, probed)| is(probed)).count();
+        tracing::debug!(
+            fleet = %self.with.spec.name, asked, ?took,
+            answered = count(|probed| probed.answer.is_some()),
+            connected = count(|probed| probed.present == Some(true)),
+            gone = count(|probed| probed.present == Some(false)),
+            "a round of pings is over"
+        );
     }
 
     fn learn(&mut self, hostnames: Vec<CompactString>, context: &mut Context<Self>) {
@@ -296,12 +309,17 @@ impl FleetProber {
             return;
         }
         self.learning = true;
+        let asked = hostnames.len();
         let broker = self.with.broker.clone();
         let asking = async move { within(inspection::TIMEOUT, inspection::learn(&broker, &hostnames)).await };
-        context.spawn(asking.into_actor(self).map(|learned, actor, context| {
+        context.spawn(asking.into_actor(self).map(move |learned, actor, context| {
             actor.learning = false;
             match learned {
                 Ok((learned, means)) => {
+                    tracing::debug!(
+                        fleet = %actor.with.spec.name, asked, replies = learned.len(),
+                        "workers were asked for their pools and queues"
+                    );
                     actor.step(Input::Learned(&learned), context);
                     actor.step(Input::Means(&means), context);
                 }
@@ -315,12 +333,17 @@ impl FleetProber {
             return;
         }
         self.looking_at_work = true;
+        let asked = hostnames.len();
         let broker = self.with.broker.clone();
         let asking = async move { within(inspection::TIMEOUT, inspection::look_at_work(&broker, &hostnames)).await };
-        context.spawn(asking.into_actor(self).map(|looked, actor, context| {
+        context.spawn(asking.into_actor(self).map(move |looked, actor, context| {
             actor.looking_at_work = false;
             match looked {
                 Ok(seen) => {
+                    tracing::debug!(
+                        fleet = %actor.with.spec.name, asked, replies = seen.looks.len(), takers = seen.takers,
+                        "workers were asked about their work"
+                    );
                     // What the looks are judged by comes before them.
                     actor.step(Input::Means(&seen.means), context);
                     actor.step(Input::Takers(seen.takers), context);

@@ -279,6 +279,10 @@ const MAX_LOAD: usize = 10_000;
 impl Lane for EventLane {
     fn opened(&mut self) {
         self.session.opened();
+        tracing::debug!(
+            broker = %self.broker, session = self.session.number(),
+            "the session of events stands: the broker counts as heard once a message to itself is back"
+        );
     }
 
     fn message(&mut self, message: RawMessage<'_>) {

@@ -280,7 +280,7 @@ async fn pay_all(with: &Notifying, shared: &Shared, debts: Vec<Debt>, mut restin
                     NotifyError::Refused { .. } => tracing::error!(
                         notifier, %incident, %error, text,
                         "the channel refuses a message, and nobody has been told: trying again each minute; mend what `error` \
-                         says, and try it with `headcount notify test`"
+                         says, and try it with `headcount notify test --config FILE`"
                     ),
                 }
                 if let NotifyError::Later { after: Some(after), .. } = &error {

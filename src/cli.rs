@@ -51,7 +51,8 @@ go to standard output. A password on the command line can be seen by other users
 `--broker file:PATH` take it from elsewhere. Where the broker cannot be reached, the address of a Flower can \
 stand in its place: --broker http://flower.example.org:5555
 
-SIGTERM and SIGINT stop it; SIGHUP makes it read the configuration again. RUST_LOG=debug shows more.")]
+SIGTERM and SIGINT stop it; SIGHUP makes it read the configuration again. RUST_LOG=info,headcount_actors=debug shows \
+more: which parts there are, docs/observability.md says.")]
     Run(Run),
     /// Say what is wrong with a configuration
     #[command(after_help = "\
@@ -494,7 +495,7 @@ Example:
   headcount notify test --config headcount.toml
 
 Says for each notifier whether it took the message. Exit code: 0 all did, 1 one did not, 2 wrong \
-configuration. Without --config there is one notifier, standard output.")]
+configuration. Without --config only standard output is tried, and none of a daemon's notifiers.")]
     Test(NotifyTest),
 }
 

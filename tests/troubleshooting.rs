@@ -100,6 +100,90 @@ fn in_the_document() -> BTreeSet<Said> {
     PAGE.lines().filter_map(row).collect()
 }
 
+/// Every source file but tests: its path below the root, and its text with the lines of a literal joined.
+fn sources() -> Vec<(String, String)> {
+    fn read(root: &Path, dir: &Path, all: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let is = |name: &str| path.file_name().is_some_and(|own| own == name);
+            if path.is_dir() && !is("tests") {
+                read(root, &path, all);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is("tests.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let lines = text.split("\\\n").map(str::trim_start).collect::<String>();
+                let below = path.strip_prefix(root).unwrap().display().to_string();
+                all.push((below, lines));
+            }
+        }
+    }
+    let (root, mut all) = (Path::new(env!("CARGO_MANIFEST_DIR")), Vec::new());
+    read(root, &root.join("src"), &mut all);
+    read(root, &root.join("actors"), &mut all);
+    all
+}
+
+#[test]
+fn each_end_of_run_in_the_document_is_in_the_source() {
+    let sources = sources();
+    let rows: Vec<&str> = PAGE
+        .lines()
+        .filter_map(|line| line.strip_prefix("| 1 | `").or_else(|| line.strip_prefix("| 2 | `")))
+        .filter_map(|rest| Some(rest.split_once("` | ")?.0))
+        .collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        for part in row.split('…').map(|part| part.trim_matches([' ', ':', '(', ')'])) {
+            assert!(
+                sources.iter().any(|(_, text)| text.contains(part)),
+                "no source says {part:?} of {row:?}"
+            );
+        }
+    }
+}
+
+/// The target of a file's lines, such as `headcount_actors::lane`.
+fn target(file: &str) -> Option<String> {
+    let path = file.strip_suffix(".rs")?;
+    let (krate, path) = match path.strip_prefix("actors/") {
+        Some(path) => ("headcount_actors", path),
+        None => ("headcount_edge", path.strip_prefix("src/edge/")?),
+    };
+    let path = path.strip_suffix("/mod").unwrap_or(path).replace('/', "::");
+    Some(format!("{krate}::{path}"))
+}
+
+#[test]
+fn the_parts_that_say_something_at_debug_are_in_the_document() {
+    const ROWS: &str = include_str!("../docs/observability.md");
+    let named: BTreeSet<&str> = ROWS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `headcount_")?.split_once("` |"))
+        .map(|(name, _)| name)
+        .collect();
+    let says: BTreeSet<String> = sources()
+        .iter()
+        .filter(|(_, text)| text.contains("tracing::debug!("))
+        .filter_map(|(file, _)| target(file))
+        .collect();
+    let below = |target: &str, name: &str| {
+        target
+            .strip_prefix("headcount_")
+            .is_some_and(|own| own.starts_with(name))
+    };
+    for target in &says {
+        assert!(
+            named.iter().any(|name| below(target, name)),
+            "docs/observability.md does not name {target}"
+        );
+    }
+    for name in &named {
+        assert!(
+            says.iter().any(|target| below(target, name)),
+            "headcount_{name} says nothing at debug"
+        );
+    }
+}
+
 #[test]
 fn each_error_is_in_the_document_and_each_quote_in_the_source() {
     let (source, document) = (in_the_source(), in_the_document());

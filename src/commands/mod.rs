@@ -70,6 +70,10 @@ fn to_stdout(text: &str) -> io::Result<()> {
 /// Tells all that is wrong with a configuration.
 fn refuse(problems: &Problems) -> ExitCode {
     to_stderr(problems);
+    // Of a file that was not read nobody knows how many there are.
+    if problems.is_unread() {
+        return ExitCode::from(WRONG);
+    }
     to_stderr(&format_args!(
         "headcount: the configuration has {}",
         count(problems.list.len(), "mistake")

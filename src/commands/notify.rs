@@ -10,10 +10,15 @@ use headcount_core::time::Wall;
 use crate::cli::NotifyTest;
 use crate::config;
 
-use super::{FAILED, Outcome, refuse, to_stdout};
+use super::{FAILED, Outcome, refuse, to_stderr, to_stdout};
 
 /// How long a notifier gets; the daemon would try again, a person waits.
 const WITHIN: Duration = Duration::from_secs(20);
+
+/// Said where no configuration is given: whoever is woken by a channel that fails must not take a line on standard output for
+/// an answer about it.
+const NOT_THE_REAL_ONES: &str = "headcount: no configuration was given, so that only standard output is tried, and none of the \
+    daemon's notifiers; for those: headcount notify test --config FILE, with the file that the daemon runs with";
 
 /// Sends one test message through each notifier.
 ///
@@ -22,7 +27,10 @@ const WITHIN: Duration = Duration::from_secs(20);
 pub async fn run(args: NotifyTest) -> Outcome {
     let (notifiers, link) = match args.config.as_deref().map(config::load).transpose() {
         Ok(Some(settings)) => (settings.notifiers, settings.server.public_url),
-        Ok(None) => (config::default_notifiers(), None),
+        Ok(None) => {
+            to_stderr(&NOT_THE_REAL_ONES);
+            (config::default_notifiers(), None)
+        }
         Err(problems) => return Ok(refuse(&problems)),
     };
     let notice = test_notice(link);

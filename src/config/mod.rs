@@ -142,7 +142,7 @@ fn read_file(path: &Path) -> Result<String, Problems> {
         Ok(_) => return Ok(text),
     };
     let whole = Problem {
-        place: Place::Whole,
+        place: Place::Unread,
         key: String::new(),
         message: why,
     };

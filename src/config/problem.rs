@@ -112,6 +112,8 @@ pub enum Place {
     Argument(String),
     /// The file as a whole.
     Whole,
+    /// The file as a whole, which could not be read.
+    Unread,
 }
 
 /// A quoted line.
@@ -129,6 +131,13 @@ pub struct Problems {
     pub file: Option<PathBuf>,
     /// All of them, in the order of the file.
     pub list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Whether the file could not be read at all, so that nothing is known of what is in it.
+    pub fn is_unread(&self) -> bool {
+        self.list.iter().any(|problem| problem.place == Place::Unread)
+    }
 }
 
 impl fmt::Display for Problems {
@@ -152,7 +161,7 @@ impl Problem {
             Place::File { line, column, .. } => write!(f, "{file}:{line}:{column}: ")?,
             Place::Environment(name) => write!(f, "environment variable {name}: ")?,
             Place::Argument(name) => write!(f, "{name}: ")?,
-            Place::Whole => write!(f, "{file}: ")?,
+            Place::Whole | Place::Unread => write!(f, "{file}: ")?,
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;

@@ -217,8 +217,17 @@ fn a_test_message_goes_through_each_notifier() {
         slack.webhook_config(),
         slack.token_config()
     );
+    // At night somebody copies the command without the file: what it says is no answer about the channels.
+    let (code, said) = with_config(&text, &["notify", "test"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("only standard output is tried") && said.contains("headcount notify test --config FILE"),
+        "{said}"
+    );
+
     let (code, said) = with_config(&text, &["notify", "test", "--config", "FILE"]);
     assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("only standard output"), "{said}");
     assert!(said.contains("ok      hook") && said.contains("ok      bot"), "{said}");
     let texts = slack.texts();
     assert_eq!(texts.len(), 2, "{texts:?}");

@@ -119,6 +119,13 @@ fn wrong_use_is_two() {
     exits(2, &["run", "--no-such-flag"]);
     exits(2, &["no-such-command"]);
     exits(2, &["status", "--url", "127.0.0.1:8787"]);
+    // What could not be read has no number of mistakes.
+    let (_, why) = text(&run_once(HEADCOUNT, &["check", "/nowhere.toml"], PATIENCE));
+    assert_eq!(
+        why,
+        "/nowhere.toml: cannot read the file: No such file or directory (os error 2)\n"
+    );
+    exits(2, &["check", "/nowhere.toml"]);
     // A Nagios plugin that is called wrongly says that it does not know.
     for (args, said) in [
         (

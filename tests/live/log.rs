@@ -115,10 +115,19 @@ fn what_is_logged_changes_while_it_runs() {
     assert_eq!(ask(&[]).1, "info ([log] level)\n");
 
     // The configuration, read again.
-    headcount.reconfigure(&(config.clone() + "[log]\nlevel = \"headcount_edge=debug\"\n"));
+    headcount.reconfigure(&(config.clone() + "[log]\nlevel = \"headcount_actors=debug,headcount_edge=debug\"\n"));
     headcount.process().wait("the new filter", WITHIN, || {
-        (ask(&[]).1 == "info,headcount_edge=debug ([log] level)\n").then_some(())
+        (ask(&[]).1 == "info,headcount_actors=debug,headcount_edge=debug ([log] level)\n").then_some(())
     });
+    // What docs/observability.md says that a filter shows is there, of a broker in which nothing is wrong.
+    for said in [
+        "opening a session of events",
+        "the session of events stands",
+        "the connection for questions stands",
+        "all workers were asked whether they live",
+    ] {
+        headcount.process().wait_line(said, WITHIN);
+    }
 
     // A storm of what that says itself: the first are there, and the rest is counted.
     for _ in 0..STORM {

@@ -16,7 +16,13 @@ use super::{CONNECT_WITHIN, late, say};
 /// The result cannot be written.
 pub(super) async fn try_all(settings: &Settings) -> Result<bool, CommandError> {
     let notifiers = settings.notifiers.iter().map(async |notifier| match notifier.server() {
-        Some(server) => http(&server, "nothing was posted; `headcount notify test` does").await,
+        Some(server) => {
+            http(
+                &server,
+                "nothing was posted; `headcount notify test --config FILE` does",
+            )
+            .await
+        }
         None => Ok("nowhere to connect to".to_owned()),
     });
     let sentry = async {

@@ -108,8 +108,9 @@ impl FleetDetector {
         let short = count.expected.saturating_sub(count.up);
         let short = (short > 0).then(|| {
             let since = Moment(self.since);
+            let are = if short == 1 { "is" } else { "are" };
             format!(
-                "{short} of {} workers are missing, {} since {since}",
+                "{short} of {} workers {are} missing, {} since {since}",
                 count.expected, self.state
             )
         });

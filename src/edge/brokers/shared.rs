@@ -91,6 +91,22 @@ impl<T: Stands> Shared<T> {
     }
 }
 
+/// Opens the connection by which workers and the broker are asked, and says what came of it: one line for all who wait for it.
+pub(super) async fn told<T>(
+    broker: &str,
+    opening: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let opened = opening.await;
+    match &opened {
+        Ok(_) => tracing::debug!(broker, "the connection for questions stands"),
+        Err(error) => tracing::debug!(
+            broker, %error, rests = ?FAILED_FOR,
+            "the connection for questions cannot be opened: whoever asks after this rest tries it again"
+        ),
+    }
+    opened
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};

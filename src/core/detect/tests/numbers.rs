@@ -93,6 +93,16 @@ fn scaling_by_half_and_back_is_quiet() {
 }
 
 #[test]
+fn one_that_is_missing_is_no_plural() {
+    for (there, says) in [(2, "1 of 3 workers is missing"), (1, "2 of 3 workers are missing")] {
+        let mut world = World::new(spec(Expected::Count(3), None), there);
+        world.run(120_000);
+        let evidence = world.verdict().evidence;
+        assert!(evidence.iter().any(|one| one.says.starts_with(says)), "{evidence:?}");
+    }
+}
+
+#[test]
 fn half_of_it_lost_at_once_is_told_at_once() {
     let mut pods = Pods::new(8);
     pods.churn(8);

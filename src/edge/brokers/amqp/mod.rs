@@ -27,7 +27,7 @@ use headcount_core::celery::broker_url;
 use headcount_core::celery::wire_names::WireSettings;
 
 use super::OpenError;
-use super::shared::Shared;
+use super::shared::{self, Shared};
 use connect::Address;
 use control::Control;
 use mailbox::Mailboxes;
@@ -60,7 +60,7 @@ impl Amqp {
     }
 
     async fn control(&self) -> Result<Arc<Control>, BrokerError> {
-        self.control.get(Control::open(self)).await
+        self.control.get(shared::told(&self.name, Control::open(self))).await
     }
 }
 

@@ -28,7 +28,7 @@ use headcount_actors::ports::{Broker, BrokerError, Connection, Inspect, Lane, Pr
 use headcount_core::celery::wire_names::WireSettings;
 use tokio::sync::watch;
 
-use super::shared::Shared;
+use super::shared::{self, Shared};
 pub(super) use connect::Address;
 use control::{Control, ReplyList};
 pub(super) use send::Sender;
@@ -66,7 +66,7 @@ impl Redis {
     }
 
     async fn control(&self) -> Result<Arc<Control>, BrokerError> {
-        self.control.get(Control::open(self)).await
+        self.control.get(shared::told(&self.name, Control::open(self))).await
     }
 
     async fn publish(&self, channel: &str, body: String) -> Result<(), BrokerError> {

@@ -6,6 +6,7 @@ pub mod otlp;
 pub mod sentry;
 pub mod series;
 pub mod stats;
+pub mod store;
 
 use std::sync::atomic::AtomicU64;
 
@@ -84,7 +85,7 @@ const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 /// A histogram of probe latencies.
 pub type ProbeSeconds = Family<FleetLabel, Histogram, fn() -> Histogram>;
 
-/// All counters and histograms that actors write. Gauges of workers, fleets and incidents are not here: they are
+/// All that actors count and measure themselves. Gauges of workers, fleets and incidents are not here: they are
 /// read from the status model when somebody scrapes, so a retired worker's series ends by itself.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -112,6 +113,8 @@ pub struct Meters {
     pub node: NodeMeters,
     /// Those of pipelines.
     pub stats: stats::StatsMeters,
+    /// `headcount_store_…`.
+    pub store: store::StoreMeters,
     /// What lanes count of workers' tasks. Not registered: a scrape shows them beside the status model.
     pub series: SharedSeries,
     /// `headcount_otlp_…`.
@@ -135,6 +138,7 @@ impl Default for Meters {
             jobs: JobMeters::default(),
             node: NodeMeters::default(),
             stats: stats::StatsMeters::default(),
+            store: store::StoreMeters::default(),
             series: SharedSeries::default(),
             otlp: otlp::OtlpMeters::default(),
             sentry: sentry::SentryMeters::default(),
@@ -195,6 +199,7 @@ impl Meters {
         self.jobs.register(registry);
         self.node.register(registry);
         self.stats.register(registry);
+        self.store.register(registry);
         self.otlp.register(registry);
         self.register_lasting(registry);
     }

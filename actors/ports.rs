@@ -430,6 +430,22 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// A store that fails, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreTrouble {
+    /// Since when.
+    pub since: Wall,
+    /// What it said last.
+    pub error: String,
+    /// What does not happen until it works, each in words for a person.
+    pub meanwhile: Vec<&'static str>,
+    /// Whether messages to people are among that.
+    pub alerts_wait: bool,
+}
+
+/// How the store stands: none while it works.
+pub type StoreView = tokio::sync::watch::Receiver<Option<StoreTrouble>>;
+
 /// Ports are shared between actors.
 pub type SharedBroker = Arc<dyn Broker>;
 /// See [`SharedBroker`].

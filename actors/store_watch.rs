@@ -1,7 +1,8 @@
 //! The store as actors see it: each call goes through, and what fails is told here, in one place and for all of them.
 //!
 //! Whoever calls knows what a failure means for its own work, and tries again; none of them knows whether the store fails for
-//! others too, and for how long it has. What is said of it, `trouble.rs` decides. What nobody tries again is passed through:
+//! others too, and for how long it has. What is said of it, `trouble.rs` decides; what metrics, `/healthz` and `headcount status` show
+//! of it is set here as well. What nobody tries again is passed through:
 //! a client that reads over HTTP is told itself, and so is whoever starts the program.
 
 mod trouble;
@@ -15,12 +16,15 @@ use headcount_core::detect::{FleetHistory, WorkerMemory};
 use headcount_core::schedule::{News, Run};
 use headcount_core::span::Span;
 use headcount_core::stats::task::TaskRollup;
-use headcount_core::time::Wall;
+use headcount_core::time::{Now, Wall};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::meters::store::StoreMeters;
 use crate::ports::jobs::{Claim, Claimed, JobStore, SharedJobStore};
 use crate::ports::{
     Debt, DebtId, IncidentQuery, Kept, Owed, Receipt, Remembered, RollupQuery, SharedStore, Store, StoreError,
+    StoreTrouble, StoreView,
 };
 use crate::vitals;
 #[cfg(test)]
@@ -35,19 +39,28 @@ pub struct StoreWatch {
     /// Where the store is, for people.
     place: String,
     trouble: Mutex<Trouble>,
+    meters: StoreMeters,
+    shown: watch::Sender<Option<StoreTrouble>>,
     #[cfg(test)]
     pub(crate) said: Mutex<Vec<(Said, Option<&'static str>)>>,
 }
 
 impl StoreWatch {
     /// A watch over the store at `place`, which is for people and holds no secret.
-    pub fn new(place: impl Into<String>) -> Arc<Self> {
+    pub fn new(place: impl Into<String>, meters: StoreMeters) -> Arc<Self> {
         Arc::new(Self {
             place: place.into(),
             trouble: Mutex::default(),
+            meters,
+            shown: watch::Sender::default(),
             #[cfg(test)]
             said: Mutex::default(),
         })
+    }
+
+    /// How the store stands, at any time.
+    pub fn view(&self) -> StoreView {
+        self.shown.subscribe()
     }
 
     /// The store, watched.
@@ -68,14 +81,16 @@ impl StoreWatch {
 
     /// Notes how a call ended; `of` is the fleet, the notifier or the job that it was for, if it was for one.
     fn note<T>(&self, call: Call, of: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        let now = Clock.mono();
+        let now = Clock.now();
         let said = {
             // A panic cannot leave it half changed in a way that matters: at worst something is said once more.
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            match &result {
-                Ok(_) => trouble.worked(now, call, of),
-                Err(_) => trouble.failed(now, call, of),
-            }
+            let said = match &result {
+                Ok(_) => trouble.worked(now.mono, call, of),
+                Err(_) => trouble.failed(now.mono, call, of),
+            };
+            self.show(now, &trouble, result.as_ref().err());
+            said
         };
         if let Err(error) = &result {
             tracing::debug!(%error, ?call, of, "a call of the store failed");
@@ -86,6 +101,26 @@ impl StoreWatch {
             self.say(&said, result.as_ref().err());
         }
         result
+    }
+
+    /// Shows how the store stands. Who calls holds the lock, so that what is newer is not overwritten.
+    fn show(&self, now: Now, trouble: &Trouble, error: Option<&StoreError>) {
+        let since = trouble.since();
+        self.meters.failing.set(u64::from(since.is_some()));
+        self.meters.failures.inc_by(u64::from(error.is_some()));
+        if since.is_none() && self.shown.borrow().is_none() {
+            return;
+        }
+        let harms = trouble.harms();
+        self.shown.send_modify(|shown| {
+            let before = shown.take().map(|shown| shown.error);
+            *shown = since.map(|since| StoreTrouble {
+                since: now.wall_at(since),
+                error: error.map(ToString::to_string).or(before).unwrap_or_default(),
+                meanwhile: harms.iter().map(|harm| harm.in_words()).collect(),
+                alerts_wait: harms.iter().any(|harm| harm.holds_alerts()),
+            });
+        });
     }
 
     fn say(&self, said: &Said, error: Option<&StoreError>) {

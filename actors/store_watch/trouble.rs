@@ -88,8 +88,13 @@ impl Call {
 }
 
 impl Harm {
+    /// Whether people are not told of something that they would be told of.
+    pub(super) fn holds_alerts(self) -> bool {
+        matches!(self, Harm::Unjudged | Harm::Untold | Harm::Unsent)
+    }
+
     /// For people, after "the store fails: ".
-    pub(super) fn in_words(self) -> &'static str {
+    pub(crate) fn in_words(self) -> &'static str {
         match self {
             Harm::Unjudged => "a fleet is not judged until it works",
             Harm::Untold => "nothing new is told to people until it works",
@@ -154,8 +159,7 @@ impl Trouble {
         let said = self.said.is_some_and(|said| now.since(said) < SAID_AGAIN);
         (lasts && !said).then(|| {
             self.said = Some(now);
-            let harms: BTreeSet<Harm> = self.failing.keys().map(|(call, _)| call.harm()).collect();
-            Said::Lasts(now.since(self.since), harms.into_iter().collect())
+            Said::Lasts(now.since(self.since), self.harms().into_iter().collect())
         })
     }
 
@@ -168,6 +172,16 @@ impl Trouble {
         self.failing.remove(&(call, of.into()));
         self.drop_given_up(now);
         self.failing.is_empty().then_some(Said::Over(lasted))
+    }
+
+    /// Since when something fails; none where nothing does.
+    pub(super) fn since(&self) -> Option<Mono> {
+        (!self.failing.is_empty()).then_some(self.since)
+    }
+
+    /// What does not happen meanwhile.
+    pub(super) fn harms(&self) -> BTreeSet<Harm> {
+        self.failing.keys().map(|(call, _)| call.harm()).collect()
     }
 
     fn drop_given_up(&mut self, now: Mono) {
@@ -201,10 +215,12 @@ mod tests {
             Some(Said::Begins(Harm::Untold)),
             "another harm"
         );
+        assert_eq!((trouble.since(), trouble.harms().len()), (Some(at(0)), 2));
         assert_eq!(trouble.worked(at(4), Call::SaveWorkers, "sms"), None, "not for all");
         assert_eq!(trouble.worked(at(4), Call::SaveWorkers, "mail"), None);
         let over = Some(Said::Over(Duration::from_secs(5)));
         assert_eq!(trouble.worked(at(5), Call::SaveIncidents, ""), over);
+        assert_eq!((trouble.since(), trouble.harms().len()), (None, 0));
         assert_eq!(trouble.worked(at(6), Call::SaveIncidents, ""), None, "once");
     }
 

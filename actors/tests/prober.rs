@@ -230,6 +230,17 @@ fn a_store_that_goes_on_failing_is_one_error_for_all_fleets() {
         let said = || site.store_watch.said.lock().unwrap().clone();
         until("it is said that it fails", || !said().is_empty()).await;
         assert_eq!(said(), [(Said::Begins(Harm::Unlearned), None)]);
+        let (view, began) = (
+            site.store_watch.view(),
+            site.store_watch.view().borrow().clone().unwrap(),
+        );
+        assert_eq!(
+            (began.error.as_str(), began.alerts_wait),
+            ("the store failed: as the test says", false)
+        );
+        assert_eq!(began.meanwhile, [Harm::Unlearned.in_words()]);
+        let meters = &site.watch.meters.store;
+        assert_eq!(meters.failing.get(), 1);
         pass(PATIENCE.saturating_sub(secs(5))).await;
         assert_eq!(said().len(), 1, "not yet: {:?}", said());
         until("it is said that it goes on", || said().len() > 1).await;
@@ -240,7 +251,11 @@ fn a_store_that_goes_on_failing_is_one_error_for_all_fleets() {
             .filter(|call| **call == "save_workers")
             .count();
         assert!(failed > 30, "of three fleets: {failed}");
+        assert!(meters.failures.get() >= failed as u64, "{}", meters.failures.get());
+        assert_eq!(view.borrow().as_ref().map(|still| still.since), Some(began.since));
+        assert_eq!(meters.failing.get(), 1);
         pass(secs(300)).await;
+        assert_eq!((meters.failing.get(), view.borrow().clone()), (0, None));
         let said = said();
         let [_, (Said::Lasts(lasted, harms), None), (Said::Over(whole), None)] = &said[..] else {
             panic!("{said:?}");

@@ -53,17 +53,19 @@ fn frame(text: &str, json: bool) -> String {
 
 async fn show(client: &Client, as_json: bool) -> Result<String, CommandError> {
     if as_json {
-        let (fleets, workers, incidents, ready): (Value, Value, Value, Value) = client.all().await?;
+        let (fleets, workers, incidents, ready, health): (Value, Value, Value, Value, Value) = client.all().await?;
+        let (brokers, store) = (ready.get("brokers"), health.get("store"));
         let all =
-            json!({"fleets": fleets, "workers": workers, "incidents": incidents, "brokers": ready.get("brokers")});
+            json!({"fleets": fleets, "workers": workers, "incidents": incidents, "brokers": brokers, "store": store});
         return Ok(super::json(&all));
     }
-    let (fleets, workers, incidents, ready) = client.all().await?;
+    let (fleets, workers, incidents, ready, health) = client.all().await?;
     let picture = Picture {
         fleets,
         workers,
         incidents,
         ready,
+        health,
     };
     Ok(picture.render(&client.url, jiff::Timestamp::now(), super::table::colours()))
 }
@@ -95,18 +97,20 @@ impl Client {
         Ok(Self { http, url, token })
     }
 
-    async fn all<F, W, I, R>(&self) -> Result<(F, W, I, R), CommandError>
+    async fn all<F, W, I, R, H>(&self) -> Result<(F, W, I, R, H), CommandError>
     where
         F: DeserializeOwned,
         W: DeserializeOwned,
         I: DeserializeOwned,
         R: DeserializeOwned,
+        H: DeserializeOwned,
     {
         Ok((
             self.get("/api/v1/fleets").await?,
             self.get("/api/v1/workers").await?,
             self.get("/api/v1/incidents?state=open&limit=1000").await?,
             self.get("/readyz").await?,
+            self.get("/healthz").await?,
         ))
     }
 
@@ -158,9 +162,9 @@ impl Client {
             ))
         })?;
         let status = response.status();
-        // Not ready is an answer, and the one that says why.
-        let not_ready = page == "/readyz" && status == StatusCode::SERVICE_UNAVAILABLE;
-        if !status.is_success() && !not_ready {
+        // Not ready, or not well, is an answer, and the one that says why.
+        let says_why = matches!(page, "/readyz" | "/healthz") && status == StatusCode::SERVICE_UNAVAILABLE;
+        if !status.is_success() && !says_why {
             if status == StatusCode::UNAUTHORIZED {
                 let why = match self.token {
                     None => "the daemon wants its token: give --token, or set HEADCOUNT_TOKEN",

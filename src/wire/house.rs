@@ -90,9 +90,6 @@ impl House {
             );
         }
 
-        // What fails from now on is tried again.
-        let watch = StoreWatch::new(opened.address);
-        let (store, job_store) = (watch.store(store), watch.jobs(opened.jobs));
         let vitals = Vitals::default();
         let meters = Meters {
             log_suppressed: telemetry.logs.suppressed(),
@@ -104,6 +101,9 @@ impl House {
             },
             ..Meters::default()
         };
+        // What fails from now on is tried again.
+        let store_watch = StoreWatch::new(opened.address, meters.store.clone());
+        let (store, job_store) = (store_watch.store(store), store_watch.jobs(opened.jobs));
         let (supervision, given_up) = Supervision::new(vitals.clone(), meters.clone());
         let plan = Plan {
             settings,
@@ -177,6 +177,7 @@ impl House {
             view: view.clone(),
             vitals,
             store: plan.store.clone(),
+            store_view: store_watch.view(),
             jobs: http::Jobs {
                 view: jobs_view,
                 store: job_store,

@@ -19,12 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOAD: &str = "5";
 
 /// What is rightly empty, by a part of the query, and why.
-const EMPTY: [(&str, &str); 14] = [
+const EMPTY: [(&str, &str); 16] = [
     ("headcount_actor_restarts_total", "no actor has panicked"),
     ("headcount_probe_failures_total", "all probes could be made"),
     ("headcount_task_counts_lost_total", "the store works"),
     ("headcount_metrics_series_folded_total", "there are few labels"),
     ("headcount_events_lost_total[15m]", "none was lost"),
+    (
+        "headcount_fleet_state{state=\"down\"} == 1",
+        "each fleet has its minimum",
+    ),
+    ("headcount_store_failing", "the store works"),
     ("headcount_broker_up == 0", "the broker is heard"),
     ("absent(headcount_build_info)", "it is there"),
     ("up{job=\"headcount\"} == 0", "it answers"),

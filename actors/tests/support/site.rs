@@ -47,7 +47,7 @@ impl Site {
     /// With a store of its own, and a prober in whose mailbox so many messages can wait.
     pub(in crate::tests) fn with(broker: &Arc<FakeBroker>, store: Arc<FakeStore>, mailbox: usize) -> Self {
         let watch = Watch::new();
-        let store_watch = StoreWatch::new("a test");
+        let store_watch = StoreWatch::new("a test", watch.meters.store.clone());
         let (to_fleets, fleets) = Recorder::start();
         let (to_brokers, brokers) = Recorder::start();
         let (to_stats, _) = Recorder::<TasksCounted>::start();

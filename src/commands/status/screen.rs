@@ -15,6 +15,7 @@ pub(super) struct Picture {
     pub(super) workers: Vec<Worker>,
     pub(super) incidents: Vec<Incident>,
     pub(super) ready: Ready,
+    pub(super) health: Health,
 }
 
 /// From `/api/v1/fleets`.
@@ -92,9 +93,29 @@ struct Broker {
     retry_at: Option<Timestamp>,
 }
 
+/// From `/healthz`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Health {
+    /// None where the daemon is of an earlier version.
+    store: Option<Store>,
+}
+
+/// The store; `since` is there only while it fails.
+#[derive(Debug, Deserialize)]
+struct Store {
+    state: String,
+    since: Option<Timestamp>,
+    error: Option<String>,
+    meanwhile: Vec<String>,
+    alerts_wait: bool,
+}
+
 impl Picture {
     pub(super) fn render(&self, url: &str, now: Timestamp, colours: bool) -> String {
-        let mut parts = vec![self.headline(url, colours)];
+        let mut parts = vec![self.headline(url, now, colours)];
+        if let Some((store, since)) = self.failing_store() {
+            parts.push(store.render(since, now).render(colours));
+        }
         if !self.incidents.is_empty() {
             parts.push(self.incidents(now).render(colours));
         }
@@ -110,8 +131,14 @@ impl Picture {
         parts.join("\n")
     }
 
+    /// The store, where it fails, and since when.
+    fn failing_store(&self) -> Option<(&Store, Timestamp)> {
+        let store = self.health.store.as_ref()?;
+        Some((store, store.since?))
+    }
+
     /// What matters, in one line.
-    fn headline(&self, url: &str, colours: bool) -> String {
+    fn headline(&self, url: &str, now: Timestamp, colours: bool) -> String {
         let bad = self.fleets.iter().filter(|fleet| fleet.state != "healthy").count();
         let unheard = self
             .ready
@@ -120,14 +147,15 @@ impl Picture {
             .filter(|broker| broker.state != "heard")
             .count();
         let open = self.incidents.len();
-        let (says, tone) = if self.ready.brokers.is_empty() {
+        let store = self.failing_store();
+        let (says, tone) = if self.ready.brokers.is_empty() && store.is_none() {
             (
                 "the daemon has only just started, and knows nothing yet".to_owned(),
                 Tone::Warning,
             )
-        } else if self.fleets.is_empty() && unheard == 0 {
+        } else if self.fleets.is_empty() && unheard == 0 && store.is_none() {
             ("no fleet has been seen yet".to_owned(), Tone::Warning)
-        } else if (bad, unheard, open) == (0, 0, 0) {
+        } else if (bad, unheard, open) == (0, 0, 0) && store.is_none() {
             (
                 format!(
                     "all is well: {}, {}",
@@ -138,6 +166,7 @@ impl Picture {
             )
         } else {
             let parts = [
+                store.map(|(store, since)| store.headline(since, now)),
                 (open > 0).then(|| format!("{} open", count(open, "incident"))),
                 (bad > 0).then(|| format!("{bad} of {} not healthy", count(self.fleets.len(), "fleet"))),
                 (unheard > 0).then(|| format!("{} not heard", count(unheard, "broker"))),
@@ -216,6 +245,29 @@ impl Picture {
                 number(worker.processed).into(),
             ]);
         }
+        columns
+    }
+}
+
+impl Store {
+    fn headline(&self, since: Timestamp, now: Timestamp) -> String {
+        // Who only cannot delete what is old is told of still; but what an alert needs may be the next that fails.
+        let wait = if self.alerts_wait { "wait" } else { "may wait" };
+        format!(
+            "the store has failed for {} (alerts {wait} until it works)",
+            ago(since, now)
+        )
+    }
+
+    fn render(&self, since: Timestamp, now: Timestamp) -> Columns {
+        let mut columns = Columns::new(&["STORE", "FOR", "SINCE", "WHY", "MEANWHILE"]);
+        columns.row(vec![
+            Cell::new(&self.state, Tone::Bad),
+            ago(since, now).into(),
+            format!("{since:.0}").into(),
+            self.error.as_deref().unwrap_or("-").into(),
+            self.meanwhile.join("; ").into(),
+        ]);
         columns
     }
 }
@@ -303,6 +355,7 @@ mod tests {
             } else {
                 vec![]
             },
+            health: serde_json::from_value(json!({"status": "ok", "actors": []})).unwrap(),
             ready: read(
                 json!({"status": "x", "brokers": [{"name": "main", "address": "redis://h", "state": broker,
                 "since": SINCE, "error": (broker != "heard").then_some("cannot connect"), "retry_at": null}]}),
@@ -336,6 +389,39 @@ mod tests {
             deaf.contains("1 broker not heard") && deaf.contains("cannot connect"),
             "{deaf}"
         );
+    }
+
+    #[test]
+    fn a_store_that_fails_is_said_first_and_that_alerts_wait_for_it() {
+        let mut failing = picture("healthy", "up", "heard");
+        let health = |alerts_wait: bool| {
+            json!({"status": "ok", "actors": [], "store": {"state": "failing", "since": SINCE, "error": "disk full",
+                "meanwhile": ["nothing new is told", "counts are kept"], "alerts_wait": alerts_wait}})
+        };
+        failing.health = serde_json::from_value(health(true)).unwrap();
+        let text = shown(&failing);
+        let first = "the store has failed for 2 min 10 s (alerts wait until it works)";
+        assert!(text.starts_with(&format!("{first}  (http://h)\n")), "{text}");
+        for words in [
+            "2026-01-31T12:00:00Z",
+            "disk full",
+            "nothing new is told; counts are kept",
+        ] {
+            assert!(text.contains(words), "{words} is not in\n{text}");
+        }
+        failing.health = serde_json::from_value(health(false)).unwrap();
+        assert!(shown(&failing).contains("(alerts may wait until it works)"));
+        failing.fleets.clear();
+        assert!(shown(&failing).starts_with("the store has failed for"));
+        failing.ready.brokers.clear();
+        assert!(shown(&failing).starts_with("the store has failed for"));
+
+        let well = json!({"status": "ok", "actors": [], "store": {"state": "ok", "since": null, "error": null,
+            "meanwhile": [], "alerts_wait": false}});
+        let mut working = picture("healthy", "up", "heard");
+        working.health = serde_json::from_value(well).unwrap();
+        assert!(shown(&working).starts_with("all is well"));
+        assert!(!shown(&working).contains("STORE"));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use headcount_core::detect::BrokerState;
 use super::Shared;
 use super::views::{HealthView, ReadyView};
 
-/// 200 while all of the program's own actors live; 503 as well when none has reported yet.
+/// 200 while all of the program's own actors live; 503 as well when none has reported yet. A store that fails is told, and does not
+/// make it 503: whoever restarted the program for that would not have a store that works.
 pub(super) async fn healthz(shared: web::Data<Shared>) -> HttpResponse {
     let report = shared.vitals.report();
     let well = !report.is_empty() && report.iter().all(|actor| actor.vital == Vital::Running);
+    let store = shared.store_view.borrow().clone();
     let body = HealthView {
         status: if well { "ok" } else { "failing" },
         detail: match (well, report.is_empty()) {
@@ -21,6 +23,7 @@ pub(super) async fn healthz(shared: web::Data<Shared>) -> HttpResponse {
                  the program ends, to be started again; the log says why, at level ERROR",
             ),
         },
+        store: store.as_ref().into(),
         actors: report.iter().map(Into::into).collect(),
     };
     answer(well).json(body)

@@ -14,8 +14,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use headcount_actors::meters::Meters;
 use headcount_actors::ports::StatusView;
 use headcount_core::alert::Kind;
-use headcount_core::detect::{BrokerState, WorkerState};
-use headcount_core::status::{Status, WorkerStatus};
+use headcount_core::detect::{BrokerState, FleetState, WorkerState};
+use headcount_core::status::{FleetStatus, Status, WorkerStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -218,7 +218,23 @@ fn fleets(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let series = counts
         .iter()
         .map(|((fleet, state), n)| ([("fleet", *fleet), ("state", state.as_str())], *n));
-    gauges(out, "headcount_fleet_workers", "Workers of a fleet, by state", series)
+    gauges(out, "headcount_fleet_workers", "Workers of a fleet, by state", series)?;
+    let each = |number: fn(&FleetStatus) -> u32| {
+        let fleets = status.fleets.iter();
+        fleets.map(move |fleet| ([("fleet", fleet.name.as_str())], u64::from(number(fleet))))
+    };
+    let help = "How many workers of a fleet should be up";
+    gauges(out, "headcount_fleet_expected", help, each(|fleet| fleet.expected))?;
+    let help = "With fewer workers than these a fleet is down";
+    gauges(out, "headcount_fleet_minimum", help, each(|fleet| fleet.minimum))?;
+    let series = status.fleets.iter().flat_map(|fleet| {
+        FleetState::ALL.iter().map(|state| {
+            let labels = [("fleet", fleet.name.as_str()), ("state", state.as_str())];
+            (labels, u64::from(fleet.state == *state))
+        })
+    });
+    let help = "How a fleet stands: 1 for the state that it is in, 0 for the others";
+    gauges(out, "headcount_fleet_state", help, series)
 }
 
 fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {

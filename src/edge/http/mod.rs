@@ -27,7 +27,7 @@ use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Handler, HttpResponse, HttpServer, Resource, Responder, guard};
 use headcount_actors::meters::Meters;
-use headcount_actors::ports::{SharedStore, StatusView};
+use headcount_actors::ports::{SharedStore, StatusView, StoreView};
 use headcount_actors::vitals::Vitals;
 use secrecy::SecretString;
 use thiserror::Error;
@@ -45,6 +45,8 @@ pub struct Http {
     pub vitals: Vitals,
     /// Incidents, of now and of the past.
     pub store: SharedStore,
+    /// Whether the store works.
+    pub store_view: StoreView,
     /// Scheduled jobs.
     pub jobs: Jobs,
     /// The actors' own counters.
@@ -67,6 +69,7 @@ struct Shared {
     view: StatusView,
     vitals: Vitals,
     store: SharedStore,
+    store_view: StoreView,
     jobs: Jobs,
     log: Arc<dyn LogLevels>,
     token: Option<SecretString>,
@@ -82,6 +85,7 @@ impl From<Http> for Shared {
             view: http.view,
             vitals: http.vitals,
             store: http.store,
+            store_view: http.store_view,
             jobs: http.jobs,
             log: http.log,
             token: http.token,
@@ -232,7 +236,7 @@ where
 const INDEX: &str = "\
 Headcount counts Celery workers.
 
-GET /healthz                      whether the program's own actors live
+GET /healthz                      whether the program's own actors live, and how the store stands
 GET /readyz                       whether every broker is being heard
 GET /metrics                      for Prometheus
 GET /api/v1/fleets                every fleet           /api/v1/fleets/{name}

@@ -13,7 +13,7 @@ use compact_str::CompactString;
 use headcount_actors::meters::{BrokerLabel, FleetLabel, Meters};
 use headcount_actors::ports::{
     Debt, DebtId, IncidentQuery, Kept, Owed, Receipt, Remembered, RollupQuery, SharedStore, StatusView, Store,
-    StoreError,
+    StoreError, StoreTrouble,
 };
 use headcount_actors::vitals::{Vital, Vitals};
 use headcount_core::alert::{Evidence, Incident, IncidentId, Kind, Notification, Scene, Severity, Told};
@@ -265,6 +265,7 @@ pub(super) fn http(status: Status, store: SharedStore) -> Http {
         view,
         vitals,
         store,
+        store_view: tokio::sync::watch::channel(None).1,
         jobs: super::jobs::tests::no_jobs(),
         meters: Meters::default(),
         log: Arc::new(FakeLog::default()),
@@ -341,7 +342,9 @@ async fn health_names_the_actor_that_does_not_live() {
     assert_eq!(healthy.status, StatusCode::OK);
     assert_eq!(
         healthy.json(),
-        json!({"status": "ok", "actors": [{"actor": "FleetProber(sms)", "state": "running", "restarts": 0}]})
+        json!({"status": "ok",
+            "store": {"state": "ok", "since": null, "error": null, "meanwhile": [], "alerts_wait": false},
+            "actors": [{"actor": "FleetProber(sms)", "state": "running", "restarts": 0}]})
     );
 
     let http = usual();
@@ -362,6 +365,30 @@ async fn health_names_the_actor_that_does_not_live() {
     )
     .await;
     assert_eq!(nobody_yet.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[actix_web::test]
+async fn health_says_that_the_store_fails_and_is_no_reason_to_restart() {
+    let trouble = StoreTrouble {
+        since: NOON,
+        error: "disk full".to_owned(),
+        meanwhile: vec!["nothing new is told"],
+        alerts_wait: true,
+    };
+    let http = Http {
+        store_view: tokio::sync::watch::channel(Some(trouble)).1,
+        ..usual()
+    };
+    let health = get(http, "/healthz").await;
+    assert_eq!(
+        (health.status, &health.json()["status"]),
+        (StatusCode::OK, &json!("ok"))
+    );
+    assert_eq!(
+        health.json()["store"],
+        json!({"state": "failing", "since": "2026-01-31T12:00:00.000Z", "error": "disk full",
+            "meanwhile": ["nothing new is told"], "alerts_wait": true})
+    );
 }
 
 #[actix_web::test]
@@ -639,6 +666,7 @@ async fn metrics_show_the_status_and_the_counters() {
         .probe_failures
         .get_or_create(&FleetLabel { fleet: "sms".into() })
         .inc();
+    http.meters.store.failures.inc_by(2);
     let answer = get(http, "/metrics").await;
     assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
     for line in [
@@ -655,6 +683,14 @@ async fn metrics_show_the_status_and_the_counters() {
         "headcount_fleet_workers{fleet=\"sms\",state=\"up\"} 1",
         "headcount_fleet_workers{fleet=\"sms\",state=\"stalled\"} 0",
         "headcount_fleet_workers{fleet=\"sms-night\",state=\"up\"} 0",
+        "headcount_fleet_expected{fleet=\"sms\"} 3",
+        "headcount_fleet_minimum{fleet=\"sms-eu\"} 1",
+        "headcount_fleet_state{fleet=\"sms\",state=\"degraded\"} 1",
+        "headcount_fleet_state{fleet=\"sms\",state=\"healthy\"} 0",
+        "headcount_fleet_state{fleet=\"sms\",state=\"down\"} 0",
+        "headcount_fleet_state{fleet=\"sms\",state=\"unknown\"} 0",
+        "headcount_store_failing 0",
+        "headcount_store_failures_total 2",
         "headcount_broker_up{broker=\"main\"} 1",
         "headcount_broker_up{broker=\"other\"} 0",
         "headcount_build_info{version=\"1.2.3\"} 1",

@@ -1,5 +1,6 @@
 //! What the API shows: the shapes of the contract, and nothing that the contract does not name.
 
+use headcount_actors::ports::StoreTrouble;
 use headcount_actors::vitals::ActorVital;
 use headcount_core::alert::{Evidence, Incident, Notification};
 use headcount_core::status::{BrokerStatus, FleetStatus, SignalStatus, Signals, WorkerStatus};
@@ -218,8 +219,32 @@ pub struct HealthView<'a> {
     /// What that means, where it is not `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
+    /// The store.
+    pub store: StoreStateView<'a>,
     /// Every actor.
     pub actors: Vec<ActorView<'a>>,
+}
+
+/// How the store stands.
+#[derive(Debug, Serialize)]
+pub struct StoreStateView<'a> {
+    state: &'static str,
+    since: Option<Time>,
+    error: Option<&'a str>,
+    meanwhile: &'a [&'static str],
+    alerts_wait: bool,
+}
+
+impl<'a> From<Option<&'a StoreTrouble>> for StoreStateView<'a> {
+    fn from(trouble: Option<&'a StoreTrouble>) -> Self {
+        Self {
+            state: if trouble.is_some() { "failing" } else { "ok" },
+            since: trouble.map(|trouble| Time(trouble.since)),
+            error: trouble.map(|trouble| trouble.error.as_str()),
+            meanwhile: trouble.map_or(&[], |trouble| &trouble.meanwhile),
+            alerts_wait: trouble.is_some_and(|trouble| trouble.alerts_wait),
+        }
+    }
 }
 
 /// One actor.

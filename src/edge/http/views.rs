@@ -1,4 +1,4 @@
-//! What the API shows: the shapes of the contract, and nothing that the contract does not name.
+//! What the API shows: the shapes of the contract, and `seen` of a fleet and `unmatched` of a broker beside.
 
 use headcount_actors::vitals::ActorVital;
 use headcount_core::alert::{Evidence, Incident, Notification};
@@ -31,6 +31,7 @@ pub struct FleetView<'a> {
     name: &'a str,
     broker: &'a str,
     state: &'static str,
+    seen: bool,
     expected: u32,
     minimum: u32,
     up: u32,
@@ -56,6 +57,7 @@ impl<'a> From<&'a FleetStatus> for FleetView<'a> {
             name: &fleet.name,
             broker: &fleet.broker,
             state: fleet.state.as_str(),
+            seen: fleet.seen,
             expected: fleet.expected,
             minimum: fleet.minimum,
             up: fleet.up,
@@ -258,6 +260,7 @@ pub struct BrokerView<'a> {
     since: Time,
     error: Option<&'a str>,
     retry_at: Option<Time>,
+    unmatched: u64,
 }
 
 impl<'a> From<&'a BrokerStatus> for BrokerView<'a> {
@@ -269,6 +272,7 @@ impl<'a> From<&'a BrokerStatus> for BrokerView<'a> {
             since: Time(broker.since),
             error: broker.error.as_deref(),
             retry_at: broker.retry_at.map(Time),
+            unmatched: broker.unmatched,
         }
     }
 }

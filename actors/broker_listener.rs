@@ -9,6 +9,7 @@ use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::periods::{LOOK_EVERY, TICK};
 use headcount_core::detect::roster::Roster;
 use headcount_core::detect::session;
+use headcount_core::detect::strangers::Telling;
 use headcount_core::detect::table::WorkerTable;
 use headcount_core::detect::{BrokerState, Sight};
 use headcount_core::span::Span;
@@ -25,6 +26,7 @@ use crate::messages::{BrokerReported, TasksCounted, TasksHeard};
 use crate::meters::Meters;
 use crate::ports::{BrokerError, SessionEnd, SharedBroker, SharedFailureBook};
 use crate::session::{Hearing, SharedSession};
+use crate::strangers::SharedStrangers;
 
 /// When all workers are asked for the first time: those that beat are known by then.
 const FIRST_DISCOVERY: Duration = Duration::from_secs(5);
@@ -62,6 +64,9 @@ pub struct Listening {
 pub struct BrokerListener {
     with: Listening,
     session: SharedSession,
+    strangers: SharedStrangers,
+    /// When people are told of those.
+    telling: Telling,
     detector: BrokerDetector,
     /// The session in which it was last heard.
     heard_in: Option<u64>,
@@ -82,6 +87,8 @@ impl BrokerListener {
         let now = Clock.now();
         Self {
             session: SharedSession::default(),
+            strangers: SharedStrangers::default(),
+            telling: Telling::default(),
             detector: BrokerDetector::new(now, with.was_down),
             heard_in: None,
             last: None,
@@ -125,7 +132,8 @@ impl BrokerListener {
                 BrokerState::Heard | BrokerState::Connecting => now.wall,
             };
         }
-        self.report(now, &hearing);
+        let unmatched = self.look_at_strangers();
+        self.report(now, &hearing, unmatched);
         if hearing == Hearing::Heard && now.mono >= self.next_look && !self.looking {
             self.next_look = now.mono + LOOK_EVERY;
             self.look(context);
@@ -155,7 +163,22 @@ impl BrokerListener {
         self.with.sight.send_replace(sight);
     }
 
-    fn report(&mut self, now: Now, hearing: &Hearing) {
+    /// How many workers belong to no fleet; says so in the log when it is time.
+    fn look_at_strangers(&mut self) -> u64 {
+        let strangers = self.strangers.counted();
+        if self.telling.is_due(&strangers) {
+            tracing::info!(
+                broker = self.with.broker.name(),
+                unmatched = strangers.count,
+                names = strangers.in_words(),
+                "workers match no [[fleet]] of their broker and are left alone: if one of them should be watched, mend \
+                 `hostnames`; `headcount check FILE --connect` says who matches what"
+            );
+        }
+        strangers.count
+    }
+
+    fn report(&mut self, now: Now, hearing: &Hearing, unmatched: u64) {
         let (error, retry_at) = match hearing {
             Hearing::Heard => (None, None),
             Hearing::Deaf { why, retry_at } => (Some(why.clone()), retry_at.map(|at| now.wall_at(at))),
@@ -169,6 +192,7 @@ impl BrokerListener {
             since: self.since,
             error,
             retry_at,
+            unmatched,
         };
         let report = (status, self.detector.is_down());
         let same = self.last.as_ref().is_some_and(|(status, down)| {
@@ -200,7 +224,8 @@ impl BrokerListener {
                         answered = replies.len(),
                         "all workers were asked whether they live"
                     );
-                    discovery::pass_on(replies, with.broker.name(), &with.roster, &with.directory);
+                    let strangers = discovery::pass_on(replies, with.broker.name(), &with.roster, &with.directory);
+                    actor.strangers.answered(strangers);
                 }
                 Err(error) => tracing::debug!(broker = with.broker.name(), %error, "its workers cannot all be asked"),
             }
@@ -255,6 +280,7 @@ impl BrokerListener {
             broker: self.with.broker.name().into(),
             table: WorkerTable::new(self.with.roster.clone()),
             session: self.session.clone(),
+            strangers: self.strangers.clone(),
             ledger: self.with.ledger.clone(),
             directory: self.with.directory.clone(),
             stats: self.with.stats.clone(),

@@ -29,11 +29,18 @@ pub(crate) async fn ask_all(broker: SharedBroker) -> Result<Vec<Reply>, BrokerEr
     broker.inspect(ask).await
 }
 
-/// Passes the answers on to the fleets that they belong to.
-pub(crate) fn pass_on(replies: Vec<Reply>, broker: &str, roster: &Roster, directory: &FleetDirectory) {
+/// Passes the answers on to the fleets that they belong to. Returns who belongs to none.
+pub(crate) fn pass_on(
+    replies: Vec<Reply>,
+    broker: &str,
+    roster: &Roster,
+    directory: &FleetDirectory,
+) -> Vec<CompactString> {
     let mut found: BTreeMap<CompactString, Vec<(CompactString, Duration)>> = BTreeMap::new();
+    let mut strangers = Vec::new();
     for reply in replies {
         let Some(fleet) = roster.fleet_of(&reply.hostname) else {
+            strangers.push(reply.hostname);
             continue;
         };
         found.entry(fleet).or_default().push((reply.hostname, reply.latency));
@@ -48,4 +55,5 @@ pub(crate) fn pass_on(replies: Vec<Reply>, broker: &str, roster: &Roster, direct
             tracing::debug!(broker, %fleet, "the fleet's prober is busy; its answers are asked for again");
         }
     }
+    strangers
 }

@@ -112,6 +112,7 @@ mod tests {
             name: "sms".into(),
             broker: "main".into(),
             state: FleetState::Healthy,
+            seen: true,
             expected: 1,
             minimum: 1,
             up: 1,

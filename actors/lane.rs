@@ -15,6 +15,7 @@ use headcount_core::celery::decode::Decoder;
 use headcount_core::celery::{Event, Malformed, RawMessage, TaskKind};
 use headcount_core::detect::ledger::ConnectionLedger;
 use headcount_core::detect::periods::TELL_EVERY;
+use headcount_core::detect::strangers;
 use headcount_core::detect::table::{FleetIndex, WorkerTable};
 use headcount_core::detect::{Sighting, Word};
 use headcount_core::stats::tally::Tally;
@@ -27,6 +28,7 @@ use crate::messages::{Sighted, TasksCounted, TasksHeard};
 use crate::meters::{BrokerLabel, Meters, SharedSeries};
 use crate::ports::{Lane, SharedFailureBook};
 use crate::session::SharedSession;
+use crate::strangers::SharedStrangers;
 use ear::JobEar;
 use failures::FailureEar;
 
@@ -44,6 +46,7 @@ pub struct EventLane {
     table: WorkerTable,
     tally: Tally,
     session: SharedSession,
+    strangers: SharedStrangers,
     ledger: Arc<Mutex<ConnectionLedger>>,
     directory: FleetDirectory,
     stats: Recipient<TasksCounted>,
@@ -59,6 +62,7 @@ pub struct EventLane {
     messages: u32,
     told: Mono,
     counted: Mono,
+    strangers_counted: Mono,
 }
 
 /// The way to one fleet's prober.
@@ -98,6 +102,8 @@ pub struct LaneParts {
     pub table: WorkerTable,
     /// Shared with the listener.
     pub session: SharedSession,
+    /// Shared with the listener as well.
+    pub strangers: SharedStrangers,
     /// Shared with the listener and the probers; told of goodbyes.
     pub ledger: Arc<Mutex<ConnectionLedger>>,
     /// Where sightings go.
@@ -129,6 +135,7 @@ impl EventLane {
                 Tally::without_series()
             },
             session: parts.session,
+            strangers: parts.strangers,
             ledger: parts.ledger,
             directory: parts.directory,
             stats: parts.stats,
@@ -152,6 +159,7 @@ impl EventLane {
             messages: 0,
             told: now.mono,
             counted: now.mono,
+            strangers_counted: now.mono,
         }
     }
 
@@ -258,6 +266,19 @@ impl EventLane {
         }
     }
 
+    /// Counts who belongs to no fleet, for the listener.
+    fn count_strangers(&mut self) {
+        let now = self.now.mono;
+        if now.since(self.strangers_counted) < strangers::COUNT_EVERY {
+            return;
+        }
+        self.strangers_counted = now;
+        for hostname in self.strangers.take_answered() {
+            self.table.stranger_answered(now, &hostname);
+        }
+        self.strangers.count(self.table.strangers(now));
+    }
+
     fn log_malformed(&mut self, count: usize, why: Option<Malformed>) {
         let before = self.counters.bad_total;
         self.counters.bad += count as u64;
@@ -339,6 +360,7 @@ impl Lane for EventLane {
         // Once a second, so that the last events before a pause do not wait for the next ones.
         self.tell();
         self.hand_over_counts();
+        self.count_strangers();
     }
 
     fn blocked(&mut self, blocked: bool) {

@@ -28,6 +28,7 @@ pub mod stats_pipeline;
 pub mod stats_processor;
 pub mod store_watch;
 mod story;
+pub mod strangers;
 pub mod supervise;
 #[cfg(test)]
 mod tests;

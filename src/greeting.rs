@@ -174,6 +174,7 @@ pub(crate) mod tests {
             since: Wall::default(),
             error: error.map(str::to_owned),
             retry_at: None,
+            unmatched: 0,
         }
     }
 
@@ -183,6 +184,7 @@ pub(crate) mod tests {
             name: name.into(),
             broker: broker.into(),
             state,
+            seen: true,
             expected: 1,
             minimum: 1,
             up: 0,

@@ -10,7 +10,7 @@ pub(crate) mod recording;
 mod sites;
 pub(crate) mod stats;
 mod stop;
-mod terms;
+pub(crate) mod terms;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

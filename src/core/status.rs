@@ -41,6 +41,8 @@ pub struct BrokerStatus {
     pub error: Option<String>,
     /// When it will be tried again; none while it is heard.
     pub retry_at: Option<Wall>,
+    /// Workers on it that belong to no fleet, and are left alone.
+    pub unmatched: u64,
 }
 
 /// One fleet.
@@ -52,6 +54,8 @@ pub struct FleetStatus {
     pub broker: CompactString,
     /// How it stands.
     pub state: FleetState,
+    /// Whether it has ever had a worker, as far as is remembered.
+    pub seen: bool,
     /// How many workers should be up.
     pub expected: u32,
     /// Under so many it is down.

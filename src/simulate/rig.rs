@@ -334,6 +334,7 @@ impl Rig {
                 since: self.broker_since,
                 error: why,
                 retry_at: None,
+                unmatched: 0,
             };
             self.telling.broker = Some((status, self.broker.is_down()));
         }

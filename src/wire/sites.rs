@@ -46,6 +46,7 @@ pub(super) fn first_status(sites: &BTreeMap<CompactString, BrokerSite>) -> Statu
         since: now,
         error: Some("connecting".to_owned()),
         retry_at: None,
+        unmatched: 0,
     };
     Status {
         at: now,

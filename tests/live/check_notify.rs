@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use headcount_testkit::{
-    Answer, ElasticStandIn, MongoDb, OtlpAnswer, OtlpStandIn, Process, Redis, SentryStandIn, SlackStandIn, free_port,
-    python, run_once,
+    Answer, ElasticStandIn, MongoDb, OtlpAnswer, OtlpStandIn, Process, Redis, SentryStandIn, SlackStandIn, Worker,
+    WorkerOptions, free_port, python, run_once,
 };
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
@@ -57,6 +57,24 @@ fn connect_tries_each_broker_and_says_which_cannot_be_reached() {
 
     let (code, said) = with_config(&all, &["check", "FILE"]);
     assert_eq!(code, Some(0), "without --connect nobody is asked: {said}");
+}
+
+/// Two workers of which a pattern with a mistake matches none: that is said, and is no failure.
+#[test]
+fn connect_says_which_fleet_matches_nobody_and_who_matches_none() {
+    let redis = Redis::start();
+    let _workers = Worker::start_all(&redis.url(), &["sms@h1", "mail@h1"], &WorkerOptions::default());
+    let fleet = |name: &str, pattern: &str| format!("[[fleet]]\nname = \"{name}\"\nhostnames = [\"{pattern}\"]\n");
+    let text = broker("main", &redis.url()) + &fleet("mail", "mail@*") + &fleet("sms", "smss@*");
+    let (code, said) = with_config(&text, &["check", "FILE", "--connect"]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "ok      fleet mail: workers that answer and match: 1\n",
+        "hint    fleet sms: no worker that answers matches smss@*\n",
+        "hint    workers that match no fleet, and are left alone: 1 (sms@h1)\n",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
 }
 
 #[test]

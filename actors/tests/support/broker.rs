@@ -45,6 +45,8 @@ pub(in crate::tests) struct State {
     pub(in crate::tests) garbage: Vec<Vec<u8>>,
     pub(in crate::tests) sessions: Vec<Duration>,
     pub(in crate::tests) probes: usize,
+    /// Who answers a question to all.
+    pub(in crate::tests) answer: Vec<CompactString>,
     /// It shows no connections, and this is why; and the first target of each probe is left out, if it is well.
     pub(in crate::tests) hides: Option<&'static str>,
 }
@@ -64,6 +66,7 @@ impl FakeBroker {
             garbage: Vec::new(),
             sessions: Vec::new(),
             probes: 0,
+            answer: Vec::new(),
             hides: None,
         })))
     }
@@ -194,7 +197,13 @@ impl Broker for FakeBroker {
     async fn inspect(&self, ask: Inspect) -> Result<Vec<Reply>, BrokerError> {
         self.ask().await?;
         tokio::time::sleep(ask.timeout.min(secs(1))).await;
-        Ok(Vec::new())
+        let answer = self.state().answer.clone();
+        let reply = |hostname| Reply {
+            hostname,
+            body: serde_json::json!({"ok": "pong"}),
+            latency: ms(1),
+        };
+        Ok(answer.into_iter().map(reply).collect())
     }
 
     async fn queues(&self, _: &[CompactString]) -> Result<Vec<Queue>, BrokerError> {

@@ -36,6 +36,7 @@ pub(in crate::tests) fn fleet_in(name: &str, broker: &str, state: FleetState, mi
         name: name.into(),
         broker: broker.into(),
         state,
+        seen: true,
         expected: EXPECTED,
         minimum: 1,
         up: EXPECTED - missing,
@@ -113,6 +114,7 @@ pub(in crate::tests) fn broker(name: &str, state: BrokerState, down: bool) -> Br
             since: Wall::from_micros(0),
             error: (!heard).then(|| "connection lost".to_owned()),
             retry_at: None,
+            unmatched: 0,
         },
         down,
     }

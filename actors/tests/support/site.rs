@@ -46,6 +46,15 @@ impl Site {
 
     /// With a store of its own, and a prober in whose mailbox so many messages can wait.
     pub(in crate::tests) fn with(broker: &Arc<FakeBroker>, store: Arc<FakeStore>, mailbox: usize) -> Self {
+        Self::start(broker, Roster::discovering(), store, mailbox)
+    }
+
+    /// With these fleets.
+    pub(in crate::tests) fn of(broker: &Arc<FakeBroker>, roster: Roster) -> Self {
+        Self::start(broker, roster, FakeStore::new(&Arc::new(World::default())), 64)
+    }
+
+    fn start(broker: &Arc<FakeBroker>, roster: Roster, store: Arc<FakeStore>, mailbox: usize) -> Self {
         let watch = Watch::new();
         let store_watch = StoreWatch::new("a test", watch.meters.store.clone());
         let (to_fleets, fleets) = Recorder::start();
@@ -84,7 +93,7 @@ impl Site {
         let directory = FleetDirectory::new(Vec::new(), start, Arc::new(|_, name| spec(name)));
         let listening = Listening {
             broker: broker.clone(),
-            roster: Roster::discovering(),
+            roster,
             directory: directory.clone(),
             sight,
             ledger,

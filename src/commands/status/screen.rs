@@ -24,6 +24,7 @@ pub(super) struct Fleet {
     name: String,
     broker: String,
     state: String,
+    seen: bool,
     expected: u32,
     minimum: u32,
     up: u32,
@@ -91,6 +92,7 @@ struct Broker {
     since: Timestamp,
     error: Option<String>,
     retry_at: Option<Timestamp>,
+    unmatched: u64,
 }
 
 /// From `/healthz`.
@@ -112,7 +114,7 @@ struct Store {
 
 impl Picture {
     pub(super) fn render(&self, url: &str, now: Timestamp, colours: bool) -> String {
-        let mut parts = vec![self.headline(url, now, colours)];
+        let mut parts = vec![self.headline(url, now, colours) + &self.strangers(colours)];
         if let Some((store, since)) = self.failing_store() {
             parts.push(store.render(since, now).render(colours));
         }
@@ -148,6 +150,7 @@ impl Picture {
             .count();
         let open = self.incidents.len();
         let store = self.failing_store();
+        let unseen: Vec<&str> = self.unseen().collect();
         let (says, tone) = if self.ready.brokers.is_empty() && store.is_none() {
             (
                 "the daemon has only just started, and knows nothing yet".to_owned(),
@@ -155,6 +158,8 @@ impl Picture {
             )
         } else if self.fleets.is_empty() && unheard == 0 && store.is_none() {
             ("no fleet has been seen yet".to_owned(), Tone::Warning)
+        } else if (bad, unheard, open) == (0, 0, 0) && store.is_none() && !unseen.is_empty() {
+            (format!("nothing is down, but {}", not_seen(&unseen)), Tone::Warning)
         } else if (bad, unheard, open) == (0, 0, 0) && store.is_none() {
             (
                 format!(
@@ -174,6 +179,30 @@ impl Picture {
             (parts.into_iter().flatten().collect::<Vec<_>>().join(", "), Tone::Bad)
         };
         format!("{}  ({url})\n", paint(&says, tone, colours))
+    }
+
+    /// Fleets of which nobody has ever been seen: they may be new, or have a mistake in their patterns.
+    fn unseen(&self) -> impl Iterator<Item = &str> {
+        let unseen = self.fleets.iter().filter(|fleet| !fleet.seen);
+        unseen.map(|fleet| fleet.name.as_str())
+    }
+
+    /// One line for each broker that has workers of no fleet.
+    fn strangers(&self, colours: bool) -> String {
+        let some = self.ready.brokers.iter().filter(|broker| broker.unmatched > 0);
+        let lines = some.map(|broker| {
+            let says = format!(
+                "on broker {}, {} no fleet; `headcount check FILE --connect` names {}",
+                clean(&broker.name),
+                match broker.unmatched {
+                    1 => "1 worker matches".to_owned(),
+                    n => format!("{n} workers match"),
+                },
+                if broker.unmatched == 1 { "it" } else { "them" }
+            );
+            paint(&says, Tone::Warning, colours) + "\n"
+        });
+        lines.collect()
     }
 
     fn incidents(&self, now: Timestamp) -> Columns {
@@ -217,7 +246,7 @@ impl Picture {
                 .map(|queue| format!("{} {}", clean(&queue.name), queue.length));
             columns.row(vec![
                 (&fleet.name).into(),
-                Cell::new(&fleet.state, tone(&fleet.state)),
+                fleet.stands(),
                 ago(fleet.since, now).into(),
                 format!("{} of {}", fleet.up, fleet.expected).into(),
                 fleet.minimum.into(),
@@ -272,6 +301,17 @@ impl Store {
     }
 }
 
+impl Fleet {
+    /// A fleet of which nobody has been seen lacks nobody, and is healthy by that; it must not look so.
+    fn stands(&self) -> Cell {
+        if self.seen {
+            Cell::new(&self.state, tone(&self.state))
+        } else {
+            Cell::new(format!("{} (not seen yet)", self.state), Tone::Warning)
+        }
+    }
+}
+
 impl Signals {
     /// Which signals speak for the worker, and which against it; those that it does not have are left out.
     fn in_words(&self) -> String {
@@ -312,6 +352,20 @@ fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Some of these fleets, and that they have not been seen yet.
+fn not_seen(fleets: &[&str]) -> String {
+    let named: Vec<String> = fleets.iter().take(UNSEEN_NAMED).map(|name| clean(name)).collect();
+    let more = match fleets.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let have = if fleets.len() == 1 { "has" } else { "have" };
+    format!("{}{more} {have} not been seen yet", named.join(", "))
+}
+
+/// So many fleets that have not been seen are named.
+const UNSEEN_NAMED: usize = 3;
+
 fn number(n: Option<u64>) -> String {
     n.map_or_else(|| "-".to_owned(), |n| n.to_string())
 }
@@ -335,7 +389,7 @@ mod tests {
         let read = |value| serde_json::from_value(value).unwrap();
         Picture {
             fleets: serde_json::from_value(
-                json!([{"name": "sms", "broker": "main", "state": fleet, "expected": 3, "minimum": 1,
+                json!([{"name": "sms", "broker": "main", "state": fleet, "seen": true, "expected": 3, "minimum": 1,
                 "up": 2, "suspect": 0, "down": 1, "stalled": 0, "since": SINCE,
                 "queues": [{"name": "sms", "length": 7, "consumers": 2}]}]),
             )
@@ -358,7 +412,7 @@ mod tests {
             health: serde_json::from_value(json!({"status": "ok", "actors": []})).unwrap(),
             ready: read(
                 json!({"status": "x", "brokers": [{"name": "main", "address": "redis://h", "state": broker,
-                "since": SINCE, "error": (broker != "heard").then_some("cannot connect"), "retry_at": null}]}),
+                "since": SINCE, "error": (broker != "heard").then_some("cannot connect"), "retry_at": null, "unmatched": 0}]}),
             ),
         }
     }
@@ -432,6 +486,39 @@ mod tests {
         assert!(shown(&none).starts_with("no fleet has been seen yet"));
         none.ready.brokers.clear();
         assert!(shown(&none).starts_with("the daemon has only just started"));
+    }
+
+    #[test]
+    fn a_fleet_of_which_nobody_was_seen_is_not_called_well() {
+        let mut typo = picture("healthy", "up", "heard");
+        typo.fleets[0].seen = false;
+        typo.workers.clear();
+        typo.ready.brokers[0].unmatched = 2;
+        let text = shown(&typo);
+        let first = "nothing is down, but sms has not been seen yet  (http://h)\n\
+                     on broker main, 2 workers match no fleet; `headcount check FILE --connect` names them\n";
+        assert!(text.starts_with(first), "{text}");
+        assert!(text.contains("healthy (not seen yet)"), "{text}");
+        typo.incidents = picture("down", "down", "heard").incidents;
+        assert!(shown(&typo).starts_with("1 incident open"), "trouble comes first");
+    }
+
+    #[test]
+    fn of_many_fleets_that_were_not_seen_some_are_named() {
+        assert_eq!(not_seen(&["a", "b"]), "a, b have not been seen yet");
+        assert_eq!(
+            not_seen(&["a", "b", "c", "d"]),
+            "a, b, c and 1 more have not been seen yet"
+        );
+    }
+
+    #[test]
+    fn workers_of_no_fleet_are_counted_where_all_is_well() {
+        let mut picture = picture("healthy", "up", "heard");
+        picture.ready.brokers[0].unmatched = 1;
+        let text = shown(&picture);
+        assert!(text.starts_with("all is well: "), "{text}");
+        assert!(text.contains("\non broker main, 1 worker matches no fleet; "), "{text}");
     }
 
     #[test]

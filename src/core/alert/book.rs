@@ -297,6 +297,7 @@ mod tests {
                 name: "sms".into(),
                 broker: "main".into(),
                 state,
+                seen: true,
                 expected: 3,
                 minimum: 1,
                 up: 3 - lost,
@@ -325,6 +326,7 @@ mod tests {
             since: at(5),
             error: None,
             retry_at: None,
+            unmatched: 0,
         }
     }
 

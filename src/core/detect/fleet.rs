@@ -48,7 +48,7 @@ pub struct FleetDetector {
     grace_until: Seen,
     has_seen: bool,
     /// Whether it has ever had a worker.
-    ever_seen: bool,
+    pub(super) ever_seen: bool,
     /// Whether any of its workers were remembered when this began.
     was_known: bool,
     whole_since: Option<Seen>,

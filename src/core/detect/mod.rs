@@ -28,6 +28,7 @@ pub mod sighting;
 mod slots;
 pub mod spec;
 pub mod state;
+pub mod strangers;
 pub mod table;
 #[cfg(test)]
 mod tests;

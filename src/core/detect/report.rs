@@ -85,6 +85,7 @@ impl FleetDetector {
                 name: self.spec.name.clone(),
                 broker: self.spec.broker.clone(),
                 state: self.state,
+                seen: self.ever_seen,
                 expected: count.expected,
                 minimum: count.minimum,
                 up: count.up,

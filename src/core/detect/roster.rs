@@ -40,10 +40,7 @@ impl Roster {
 
     /// The fleet of a worker: the first whose patterns match.
     pub fn fleet_of(&self, hostname: &str) -> Option<CompactString> {
-        if hostname.is_empty() || hostname.len() > MAX_HOSTNAME || hostname.chars().any(char::is_control) {
-            return None;
-        }
-        if self.left_out.iter().any(|own| own == hostname) {
+        if !self.is_somebody(hostname) {
             return None;
         }
         let named = self
@@ -58,6 +55,18 @@ impl Roster {
             }
             None => None,
         }
+    }
+
+    /// Whether a worker is left alone, as no fleet's patterns match it. A name that is not believed is no worker's, and
+    /// Headcount's own nodes are not meant to be matched.
+    pub fn leaves_alone(&self, hostname: &str) -> bool {
+        self.is_somebody(hostname) && self.fleet_of(hostname).is_none()
+    }
+
+    fn is_somebody(&self, hostname: &str) -> bool {
+        let believed =
+            !hostname.is_empty() && hostname.len() <= MAX_HOSTNAME && !hostname.chars().any(char::is_control);
+        believed && !self.left_out.iter().any(|own| own == hostname)
     }
 }
 
@@ -86,6 +95,10 @@ mod tests {
         assert_eq!(roster.fleet_of("sms@eu1").as_deref(), Some("eu"));
         assert_eq!(roster.fleet_of("text@h").as_deref(), Some("sms"));
         assert_eq!(roster.fleet_of("other@h"), None);
+        assert!(roster.leaves_alone("other@h"));
+        for other in ["text@h", "", "a\nb@h"] {
+            assert!(!roster.leaves_alone(other), "{other:?}");
+        }
     }
 
     #[test]
@@ -96,6 +109,7 @@ mod tests {
         ] {
             let roster = roster.without(vec!["headcount@h1".into()]);
             assert_eq!(roster.fleet_of("headcount@h1"), None);
+            assert!(!roster.leaves_alone("headcount@h1"));
             assert!(roster.fleet_of("headcount@h2").is_some());
         }
     }

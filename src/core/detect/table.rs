@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::roster::Roster;
 use super::running::TaskNames;
 use super::sighting::Sighting;
+use super::strangers::Strangers;
 use crate::celery::{TaskEvent, TaskKind, WorkerEvent};
 use crate::time::Mono;
 
@@ -17,8 +18,8 @@ mod row;
 
 use row::Row;
 
-/// The most workers of one broker that are kept apart; events of others are counted as refused. A row costs about
-/// 400 bytes, and some for each task under way.
+/// The most workers of one broker that are kept apart, those of no fleet among them; events of others are counted as
+/// refused. A row costs about 400 bytes, and some for each task under way.
 pub const MAX_ROWS: usize = 100_000;
 /// The most fleets that one broker's workers make, discovered ones included: a hostile name must not start an actor
 /// without end.
@@ -86,7 +87,26 @@ pub struct WorkerTable {
 enum Place {
     Row(u32),
     /// Of no fleet that is watched: remembered, so that the patterns are not tried again for each event.
+    Stranger {
+        first: Mono,
+        last: Mono,
+    },
+    /// No worker's name, or that of one of ours: remembered for the same reason.
     Nowhere,
+}
+
+impl Place {
+    /// Notes a sign of life. Returns the row that it belongs to, if there is one.
+    fn heard(&mut self, at: Mono) -> Option<u32> {
+        match self {
+            Self::Row(row) => Some(*row),
+            Self::Stranger { last, .. } => {
+                *last = at;
+                None
+            }
+            Self::Nowhere => None,
+        }
+    }
 }
 
 impl WorkerTable {
@@ -129,8 +149,8 @@ impl WorkerTable {
     /// Folds one event about a task: a sign of life of its worker. Returns who that is. One that is not known yet, and
     /// takes or begins a task, is a worker: it may run without heartbeats. No allocation, but for a name that is new.
     pub fn task(&mut self, at: Mono, event: &TaskEvent<'_>) -> Option<Seat> {
-        let place = match self.index.get(event.hostname) {
-            Some(Place::Row(place)) => *place,
+        let place = match self.index.get_mut(event.hostname) {
+            Some(place) => place.heard(at)?,
             None if matches!(event.kind, TaskKind::Received | TaskKind::Started) => self.row(at, event.hostname)?,
             _ => return None,
         };
@@ -143,6 +163,22 @@ impl WorkerTable {
             }
         }
         Some(row.seat())
+    }
+
+    /// Notes that a worker which belongs to no fleet has answered: it may be one that never speaks by itself.
+    pub fn stranger_answered(&mut self, at: Mono, hostname: &str) {
+        if self.roster.leaves_alone(hostname) {
+            self.row(at, hostname);
+        }
+    }
+
+    /// Those who belong to no fleet. Looks at every name that is known: once in a few seconds is enough.
+    pub fn strangers(&self, at: Mono) -> Strangers {
+        let strangers = self.index.iter().filter_map(|(name, place)| match place {
+            Place::Stranger { first, last } => Some((name, *first, *last)),
+            Place::Row(_) | Place::Nowhere => None,
+        });
+        Strangers::count(at, strangers)
     }
 
     /// Marks those who have fallen silent with tasks under way, so that the next [`WorkerTable::drain`] tells of these.
@@ -173,10 +209,8 @@ impl WorkerTable {
 
     /// The row of a hostname; made, if it is new, belongs to a fleet, and there is room.
     fn row(&mut self, at: Mono, hostname: &str) -> Option<u32> {
-        match self.index.get(hostname) {
-            Some(Place::Row(row)) => return Some(*row),
-            Some(Place::Nowhere) => return None,
-            None => {}
+        if let Some(place) = self.index.get_mut(hostname) {
+            return place.heard(at);
         }
         if self.index.len() >= MAX_ROWS {
             if at.since(self.swept) >= SWEEP_EVERY {
@@ -190,7 +224,12 @@ impl WorkerTable {
         }
         let Some(fleet) = self.roster.fleet_of(hostname).and_then(|name| self.fleet(name)) else {
             if hostname.len() <= super::roster::MAX_HOSTNAME {
-                self.index.insert(hostname.to_compact_string(), Place::Nowhere);
+                let place = if self.roster.leaves_alone(hostname) {
+                    Place::Stranger { first: at, last: at }
+                } else {
+                    Place::Nowhere
+                };
+                self.index.insert(hostname.to_compact_string(), place);
             }
             return None;
         };

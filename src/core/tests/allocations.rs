@@ -49,8 +49,15 @@ fn ordinary_events_allocate_nothing() {
         .chain(redis.iter().map(|payload| RawMessage::Redis { payload }))
         .collect();
     assert_eq!(messages.len(), 448 + 479);
+    // Where nobody has a fleet they cost nothing either.
+    for roster in [Roster::discovering(), Roster::of([])] {
+        nothing_is_allocated(&messages, roster);
+    }
+}
+
+fn nothing_is_allocated(messages: &[RawMessage<'_>], roster: Roster) {
     let mut decoder = Decoder::new();
-    let (mut table, at) = (WorkerTable::new(Roster::discovering()), Mono::from_micros(1));
+    let (mut table, at) = (WorkerTable::new(roster), Mono::from_micros(1));
     let mut tally = Tally::default();
     let mut all = || {
         let mut fold = |event: Event<'_>| match event {

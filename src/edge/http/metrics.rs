@@ -187,7 +187,17 @@ fn brokers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         .brokers
         .iter()
         .map(|b| ([("broker", b.name.as_str())], u64::from(b.state == BrokerState::Heard)));
-    gauges(out, "headcount_broker_up", "Whether the broker is being heard", series)
+    gauges(out, "headcount_broker_up", "Whether the broker is being heard", series)?;
+    let series = status
+        .brokers
+        .iter()
+        .map(|b| ([("broker", b.name.as_str())], b.unmatched));
+    gauges(
+        out,
+        "headcount_workers_unmatched",
+        "Workers that match no configured fleet, and are left alone",
+        series,
+    )
 }
 
 fn incidents(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {

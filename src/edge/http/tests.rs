@@ -100,6 +100,7 @@ fn fleet(name: &str, broker: &str) -> FleetStatus {
         name: name.into(),
         broker: broker.into(),
         state: FleetState::Degraded,
+        seen: true,
         expected: 3,
         minimum: 1,
         up: 2,
@@ -125,6 +126,7 @@ fn status() -> Status {
         since: NOON,
         error: error.map(str::to_owned),
         retry_at: error.map(|_| NOON + secs(4)),
+        unmatched: if error.is_some() { 2 } else { 0 },
     };
     Status {
         at: NOON,
@@ -398,7 +400,7 @@ async fn readiness_says_which_broker_is_not_heard_and_why() {
     assert_eq!(
         one_lost.json()["brokers"][1],
         json!({"name": "other", "address": "127.0.0.1:5672", "state": "lost", "since": "2026-01-31T12:00:00.000Z",
-               "error": "refused: wrong password", "retry_at": "2026-01-31T12:00:04.000Z"})
+               "error": "refused: wrong password", "retry_at": "2026-01-31T12:00:04.000Z", "unmatched": 2})
     );
 
     let mut all_heard = status();
@@ -418,8 +420,8 @@ async fn fleets_and_workers_have_the_shapes_of_the_contract() {
     let fleets = get(usual(), "/api/v1/fleets").await;
     assert_eq!(fleets.content_type, "application/json");
     assert_eq!(fleets.json().as_array().unwrap().len(), 3);
-    let sms = json!({"name": "sms", "broker": "main", "state": "degraded", "expected": 3, "minimum": 1, "up": 2,
-        "suspect": 0, "down": 1, "stalled": 0, "since": "2026-01-31T12:00:00.000Z",
+    let sms = json!({"name": "sms", "broker": "main", "state": "degraded", "seen": true, "expected": 3, "minimum": 1,
+        "up": 2, "suspect": 0, "down": 1, "stalled": 0, "since": "2026-01-31T12:00:00.000Z",
         "queues": [{"name": "sms", "length": 7, "consumers": 4}]});
     assert_eq!(fleets.json()[0], sms);
     assert_eq!(get(usual(), "/api/v1/fleets/sms").await.json(), sms);
@@ -693,6 +695,8 @@ async fn metrics_show_the_status_and_the_counters() {
         "headcount_store_failures_total 2",
         "headcount_broker_up{broker=\"main\"} 1",
         "headcount_broker_up{broker=\"other\"} 0",
+        "headcount_workers_unmatched{broker=\"main\"} 0",
+        "headcount_workers_unmatched{broker=\"other\"} 2",
         "headcount_build_info{version=\"1.2.3\"} 1",
         "# TYPE celery_active_worker_count untyped",
         "celery_worker_up{hostname=\"sms@host1\"} 1",

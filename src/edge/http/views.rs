@@ -1,4 +1,4 @@
-//! What the API shows: the shapes of the contract, and nothing that the contract does not name.
+//! What the API shows: the shapes of the contract, and `seen` of a fleet and `unmatched` of a broker beside.
 
 use headcount_actors::ports::StoreTrouble;
 use headcount_actors::vitals::ActorVital;
@@ -32,6 +32,7 @@ pub struct FleetView<'a> {
     name: &'a str,
     broker: &'a str,
     state: &'static str,
+    seen: bool,
     expected: u32,
     minimum: u32,
     up: u32,
@@ -57,6 +58,7 @@ impl<'a> From<&'a FleetStatus> for FleetView<'a> {
             name: &fleet.name,
             broker: &fleet.broker,
             state: fleet.state.as_str(),
+            seen: fleet.seen,
             expected: fleet.expected,
             minimum: fleet.minimum,
             up: fleet.up,
@@ -283,6 +285,7 @@ pub struct BrokerView<'a> {
     since: Time,
     error: Option<&'a str>,
     retry_at: Option<Time>,
+    unmatched: u64,
 }
 
 impl<'a> From<&'a BrokerStatus> for BrokerView<'a> {
@@ -294,6 +297,7 @@ impl<'a> From<&'a BrokerStatus> for BrokerView<'a> {
             since: Time(broker.since),
             error: broker.error.as_deref(),
             retry_at: broker.retry_at.map(Time),
+            unmatched: broker.unmatched,
         }
     }
 }

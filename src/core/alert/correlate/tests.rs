@@ -26,6 +26,7 @@ fn well(name: &str) -> FleetVerdict {
             name: name.into(),
             broker: "main".into(),
             state: FleetState::Healthy,
+            seen: true,
             expected: 3,
             minimum: 1,
             up: 3,

@@ -49,6 +49,34 @@ fn many_beats_are_one_sighting() {
     assert_eq!(drained(&mut table)[0].software, None, "told once");
 }
 
+/// Workers of no fleet have no row, and are known: by what they send, and by what they answer. Nobody else is taken for one.
+#[test]
+fn who_belongs_to_no_fleet_is_counted_for_as_long_as_it_is_heard_of() {
+    let glob = |text| crate::glob::Glob::parse(text).unwrap();
+    let roster = Roster::of([("smss".into(), vec![glob("smss@*")])]).without(vec!["headcount@h".into()]);
+    let mut table = WorkerTable::new(roster);
+    let beat = |hostname| WorkerEvent {
+        hostname,
+        ..event(WorkerKind::Heartbeat, 1, 1, 1.0)
+    };
+    for hostname in ["smss@h1", "sms@h1", "headcount@h", "a\nb@h"] {
+        assert_eq!(table.worker(at(0), &beat(hostname)).is_some(), hostname == "smss@h1");
+    }
+    for hostname in ["smss@h2", "sms@h2", "headcount@h"] {
+        table.stranger_answered(at(1), hostname);
+    }
+    let strangers = table.strangers(at(1));
+    assert_eq!((strangers.count, strangers.in_words().as_str()), (2, "sms@h1, sms@h2"));
+    // Then only one of them says anything, and only about its tasks.
+    let succeeded = TaskEvent {
+        hostname: "sms@h1",
+        ..TaskEvent::sample(TaskKind::Succeeded, "u", Some("t"))
+    };
+    table.task(at(200_000), &succeeded);
+    assert_eq!(table.strangers(at(310_000)).in_words(), "sms@h1");
+    assert_eq!(table.strangers(at(501_000)).count, 0);
+}
+
 #[test]
 fn a_late_goodbye_of_an_earlier_process_or_moment_is_ignored() {
     let mut table = WorkerTable::new(Roster::discovering());

@@ -145,8 +145,13 @@ fn fleet_line(fleet: &FleetStatus, status: &Status) -> String {
         0 => format!(" ({shown})"),
         more => format!(" ({shown} and {more} more)"),
     };
+    let unseen = if fleet.seen {
+        ""
+    } else {
+        "; none of its workers has been seen yet"
+    };
     format!(
-        "    fleet {}: {}, {} of {} up{who}\n",
+        "    fleet {}: {}, {} of {} up{who}{unseen}\n",
         fleet.name, fleet.state, fleet.up, fleet.expected
     )
 }
@@ -227,6 +232,17 @@ pub(crate) mod tests {
         };
         assert!(
             text(&status).contains("fleet sms: down, 0 of 1 up\n"),
+            "{}",
+            text(&status)
+        );
+        let mut typo = fleet("smss", "main", FleetState::Healthy);
+        (typo.seen, typo.expected) = (false, 0);
+        let status = Status {
+            fleets: vec![typo],
+            ..status
+        };
+        assert!(
+            text(&status).contains("fleet smss: healthy, 0 of 0 up; none of its workers has been seen yet\n"),
             "{}",
             text(&status)
         );

@@ -532,3 +532,20 @@ fn a_reconnect_is_awaited_until_its_word_can_have_come() {
     world.run(STEP);
     assert_eq!(world.state(), FleetState::Degraded);
 }
+
+/// Who is used to being late is suspected later than the others. Where the broker no longer sees it either, they fell together,
+/// and are told as what that is.
+#[test]
+fn one_that_is_often_late_falls_with_the_others() {
+    let mut world = World::new(spec(Expected::Auto, None), 3);
+    world.run(20_000);
+    world.set("sms@h2", Truth::Frozen);
+    world.run(4_000);
+    world.set("sms@h2", Truth::Well);
+    world.run(10_000);
+    for name in ["sms@h0", "sms@h1", "sms@h2"] {
+        world.set(name, Truth::Dead);
+    }
+    world.run(30_000);
+    assert_eq!(world.told.words(), ["DOWN sms"], "{:#?}", world.told.all);
+}

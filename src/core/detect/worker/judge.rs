@@ -62,11 +62,17 @@ impl Worker {
     }
 
     /// Another of its fleet has just crashed: if the broker has not seen this one either since it missed its beat, they
-    /// fell together, and it need not wait until its own beat is as long overdue.
+    /// fell together, and it need not wait until its own beat is as long overdue. One that is used to being late, and is not even
+    /// suspected yet, falls with them if the broker has said so as often as of any that has crashed.
     pub(in crate::detect) fn judge_in_company(&mut self, t: Seen, now: Now, rules: &Rules) {
         let overdue = rules.reconnects_within().saturating_sub(self.rhythm.interval());
-        let unseen = self.gone.is_some_and(|gone| gone.checks >= rules::CHECKS_IN_COMPANY);
-        if self.is_suspect() && unseen && self.leaving.is_none() && self.overdue(t) >= overdue {
+        let checks = match self.stage {
+            Stage::Suspect => rules::CHECKS_IN_COMPANY,
+            Stage::Up => rules::CHECKS,
+            _ => return,
+        };
+        let unseen = self.gone.is_some_and(|gone| gone.checks >= checks);
+        if unseen && self.leaving.is_none() && self.overdue(t) >= overdue {
             let diagnosis = Diagnosis::Crashed;
             self.enter(Stage::Down { diagnosis, signs: 0 }, now);
         }

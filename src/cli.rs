@@ -148,8 +148,8 @@ Examples:
   headcount log-level --reset
 
 A FILTER is a level (error, warn, info, debug, trace, off), or directives such as \
-info,headcount_edge::brokers=debug; who names no level for all gets info for the rest. It counts until the \
-daemon reads its configuration again, or for as long as --for says. Changing it needs the daemon's token.")]
+info,headcount_actors::fleet_prober=debug; who names no level for all gets info for the rest. It counts until the \
+daemon reads its configuration again, and for no longer than --for says. Changing it needs the daemon's token.")]
     LogLevel(LogLevel),
     /// Try the notifiers
     #[command(subcommand)]
@@ -266,7 +266,7 @@ pub struct LogLevel {
     /// What is to be logged from now on [default: only show what is]
     #[arg(value_name = "FILTER")]
     pub filter: Option<String>,
-    /// For how long, such as 10m [default: until the daemon reads its configuration again]
+    /// For how long at most, such as 10m [default: until the daemon reads its configuration again]
     #[arg(long = "for", value_name = "SPAN", requires = "filter")]
     pub lasts: Option<Span>,
     /// Return to what is configured

@@ -89,7 +89,7 @@ fn killed_while_it_starts_on_redis() {
     let down = headcount.wait_worker("sms@host2", "down", UNANSWERED + PATIENCE);
     println!("redis: {} after {:?}", down["diagnosis"], killed.elapsed());
     for name in ["sms@host1", "sms@host3"] {
-        assert_eq!(headcount.worker(name).unwrap()["state"], "up");
+        assert_ne!(headcount.worker(name).unwrap()["state"], "down", "{name}");
     }
     assert!(headcount.sigterm().success());
 }

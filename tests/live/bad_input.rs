@@ -163,7 +163,7 @@ fn long_names(broker: &Broker) {
             (answer["ok"] != true && answer["detail"] != "not asked yet").then_some(())
         });
     }
-    assert_eq!(headcount.worker(worker.hostname()).unwrap()["state"], "up");
+    headcount.wait_worker(worker.hostname(), "up", UP_WITHIN);
     let restarts = headcount.metric("headcount_actor_restarts_total", "");
     assert_eq!(
         restarts.unwrap_or_default() as u64,

@@ -52,7 +52,7 @@ fn on_redis() {
     // One that neither beats nor sends events is found by a question to all.
     headcount.wait_worker("shade@h1", "up", PATIENCE);
     for hostname in ["pale@h1", "mute@h1", "twin@h1"] {
-        assert_eq!(headcount.worker(hostname).unwrap()["state"], "up", "{hostname}");
+        headcount.wait_worker(hostname, "up", PATIENCE);
     }
     assert_eq!(headcount.get("/api/v1/incidents"), json!([]));
 

@@ -55,7 +55,8 @@ for kinds in of_task.values():
     for kind in kinds.values():
         kind.sort(key=lambda event: event["timestamp"])
     name = kinds["received"][0]["name"]
-    ends = sorted(kinds["succeeded"] + kinds["failed"] + kinds["retried"], key=lambda event: event["timestamp"])
+    # By attempts, not by time: the next one may be over before a busy worker has said that it is tried again.
+    ends = kinds["retried"] + kinds["succeeded"] + kinds["failed"]
     attempts = zip(kinds["sent"], kinds["received"], kinds["started"], ends, strict=True)
     for sent, received, started, end in attempts:
         fleet = received["hostname"].split("@")[0]

@@ -175,7 +175,7 @@ impl BrokerListener {
                  `hostnames`; `headcount check FILE --connect` says who matches what"
             );
         }
-        strangers.count
+        strangers.count as u64
     }
 
     fn report(&mut self, now: Now, hearing: &Hearing, unmatched: u64) {
@@ -303,12 +303,11 @@ async fn listen(broker: SharedBroker, session: SharedSession, mut lane: EventLan
         );
         let end = broker.listen(&mut lane).await;
         let stood = Clock.mono().since(began);
-        let rest = match &end {
-            SessionEnd::NotOpened(BrokerError::Refused(_)) => backoff.after_refusal(),
-            SessionEnd::NotOpened(_) => backoff.after_failure(),
-            SessionEnd::Broke(_) => backoff.after_session(stood),
+        let (rest, refused) = match &end {
+            SessionEnd::NotOpened(BrokerError::Refused(_)) => (backoff.after_refusal(), true),
+            SessionEnd::NotOpened(_) => (backoff.after_failure(), false),
+            SessionEnd::Broke(_) => (backoff.after_session(stood), false),
         };
-        let refused = matches!(end, SessionEnd::NotOpened(BrokerError::Refused(_)));
         let (SessionEnd::NotOpened(error) | SessionEnd::Broke(error)) = end;
         tracing::warn!(
             broker = broker.name(), address = broker.address(), %error, retry_in = %Span::about(rest),

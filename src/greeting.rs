@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headcount_actors::ports::StatusView;
 use headcount_core::detect::{BrokerState, FleetState};
+use headcount_core::names;
 use headcount_core::status::{BrokerStatus, FleetStatus, Status};
 use tokio::task::JoinHandle;
 
@@ -139,11 +140,10 @@ fn fleet_line(fleet: &FleetStatus, status: &Status) -> String {
         .filter(|worker| worker.fleet == fleet.name)
         .map(|worker| worker.hostname.as_str())
         .collect();
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    let who = match names.len().saturating_sub(SHOWN) {
-        _ if names.is_empty() => String::new(),
-        0 => format!(" ({shown})"),
-        more => format!(" ({shown} and {more} more)"),
+    let who = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", names::first(&names, SHOWN))
     };
     let unseen = if fleet.seen {
         ""

@@ -1,31 +1,26 @@
 //! `headcount check`.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use compact_str::CompactString;
-use headcount_actors::ports::{Inspect, Reply, StoreError};
-use headcount_core::detect::strangers;
-use headcount_core::glob::Glob;
+use headcount_actors::ports::{Inspect, StoreError};
 use headcount_edge::{brokers, http, results, stats, store};
 use rustix::fs::{Access, access};
 use tokio::time::timeout;
 
 use crate::cli::Check;
-use crate::config::{self, Fleet, ResultBackend, Settings};
-use crate::wire::terms;
+use crate::config::{self, ResultBackend, Settings};
 
+mod matches;
 mod tells;
 
+use self::matches::Matches;
 use super::{CommandError, FAILED, Outcome, WRONG, count, refuse, to_stderr, to_stdout};
 
 /// How long each broker gets: a healthy one answers in milliseconds, and a person waits.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// So many workers that match no fleet are named.
-const NAMED: usize = 20;
 /// How long workers get to answer one ping, once the broker is reached.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -106,7 +101,7 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
     let mut all = true;
     for broker in &settings.brokers {
         let name = broker.config.name.clone();
-        let mut matched = Vec::new();
+        let mut matches = String::new();
         let line = match brokers::open(broker.config.clone()) {
             Err(error) => Err(error.to_string()),
             Ok(broker) => {
@@ -124,7 +119,7 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
                     )),
                     Ok(Err(error)) => Err(format!("{}: {error}", broker.address())),
                     Ok(Ok(replies)) => {
-                        matched = who_matches(settings, &name, &replies);
+                        matches = Matches::of(settings, &name, replies.iter().map(|reply| &reply.hostname)).text();
                         Ok(format!(
                             "{}: reached; workers that answer: {}",
                             broker.address(),
@@ -135,70 +130,9 @@ async fn try_brokers(settings: &Settings) -> Result<bool, CommandError> {
             }
         };
         all &= say("broker", &name, line)?;
-        matched.iter().try_for_each(Match::print)?;
+        to_stdout(&matches)?;
     }
     Ok(all)
-}
-
-/// What the names of the workers that answer show of the fleets' patterns.
-#[derive(Debug, PartialEq, Eq)]
-enum Match {
-    /// So many workers are a fleet's.
-    Fleet(CompactString, usize),
-    /// None is: its patterns, which may have a mistake.
-    Nobody(CompactString, String),
-    /// These are no fleet's: some of the names, and how many they are.
-    Strangers(Vec<CompactString>, usize),
-}
-
-/// Holds the workers that answer against a broker's fleets. Nothing to say where fleets are discovered: then everybody has one.
-fn who_matches(settings: &Settings, broker: &str, replies: &[Reply]) -> Vec<Match> {
-    let roster = terms::roster(settings, broker);
-    let hostnames: BTreeSet<&CompactString> = replies.iter().map(|reply| &reply.hostname).collect();
-    let fleets = settings.fleets.iter().filter(|fleet| fleet.broker == broker);
-    let mut all: Vec<Match> = fleets
-        .map(|fleet| {
-            let own = hostnames
-                .iter()
-                .filter(|hostname| roster.fleet_of(hostname).as_ref() == Some(&fleet.name));
-            match own.count() {
-                0 => Match::Nobody(fleet.name.clone(), patterns(fleet)),
-                n => Match::Fleet(fleet.name.clone(), n),
-            }
-        })
-        .collect();
-    let strangers = hostnames.iter().filter(|hostname| roster.leaves_alone(hostname));
-    let strangers: Vec<CompactString> = strangers.map(|hostname| (*hostname).clone()).collect();
-    if !strangers.is_empty() {
-        let count = strangers.len();
-        all.push(Match::Strangers(strangers.into_iter().take(NAMED).collect(), count));
-    }
-    all
-}
-
-fn patterns(fleet: &Fleet) -> String {
-    let patterns: Vec<&str> = fleet.hostnames.iter().map(Glob::as_str).collect();
-    patterns.join(", ")
-}
-
-impl Match {
-    /// Workers that are not there now are no mistake in a configuration: these are hints.
-    fn line(&self) -> String {
-        match self {
-            Self::Fleet(fleet, workers) => format!("ok      fleet {fleet}: workers that answer and match: {workers}"),
-            Self::Nobody(fleet, patterns) => {
-                format!("hint    fleet {fleet}: no worker that answers matches {patterns}")
-            }
-            Self::Strangers(names, count) => format!(
-                "hint    workers that match no fleet, and are left alone: {count} ({})",
-                strangers::in_words(names, *count as u64)
-            ),
-        }
-    }
-
-    fn print(&self) -> Result<(), CommandError> {
-        Ok(to_stdout(&format!("{}\n", super::table::clean(&self.line())))?)
-    }
 }
 
 /// Opens the store where it is there already; a look should not leave a new file behind.

@@ -17,6 +17,7 @@ pub mod detect;
 pub mod doubling;
 pub mod glob;
 pub mod hash;
+pub mod names;
 pub mod node;
 #[cfg(test)]
 mod property;

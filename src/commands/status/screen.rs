@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use headcount_core::alert::text::Span;
+use headcount_core::names;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -355,12 +356,8 @@ fn count(n: usize, one: &str) -> String {
 /// Some of these fleets, and that they have not been seen yet.
 fn not_seen(fleets: &[&str]) -> String {
     let named: Vec<String> = fleets.iter().take(UNSEEN_NAMED).map(|name| clean(name)).collect();
-    let more = match fleets.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     let have = if fleets.len() == 1 { "has" } else { "have" };
-    format!("{}{more} {have} not been seen yet", named.join(", "))
+    format!("{} {have} not been seen yet", names::and_more(&named, fleets.len()))
 }
 
 /// So many fleets that have not been seen are named.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use compact_str::CompactString;
-
 use super::fleet::FleetSpec;
 use super::observed::Seen;
 use super::rules::CHECKS;
@@ -12,6 +10,7 @@ use super::worker::{Spoke, Worker};
 use crate::alert::Evidence;
 use crate::alert::text::Moment;
 use crate::celery::inspect::Pool;
+use crate::names;
 use crate::status::{SignalStatus, Signals, WorkerStatus};
 use crate::time::Now;
 
@@ -253,12 +252,7 @@ impl Worker {
         let detail = match queues {
             None => "its queues are not known yet".to_owned(),
             Some([]) => "consumes no queue".to_owned(),
-            Some(queues) => match queues.split_at_checked(SHOWN_QUEUES) {
-                Some((shown, more)) if !more.is_empty() => {
-                    format!("{consumes} {} and {} more", join(shown), more.len())
-                }
-                _ => format!("{consumes} {}", join(queues)),
-            },
+            Some(queues) => format!("{consumes} {}", names::first(queues, SHOWN_QUEUES)),
         };
         let detail = match self.left_behind() {
             Some(left) => format!("{detail}; {left}"),
@@ -283,10 +277,6 @@ const NO_BEAT_FOR: Duration = Duration::from_secs(15);
 const TASKS_UNTOLD: u64 = 5;
 /// So many queues are named in a worker's detail.
 const SHOWN_QUEUES: usize = 5;
-
-fn join(queues: &[CompactString]) -> String {
-    queues.join(", ")
-}
 
 /// Seconds for a person: one decimal below ten.
 pub(super) fn seconds(span: Duration) -> String {

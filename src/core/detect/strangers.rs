@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use crate::names;
 use crate::time::Mono;
 
 /// How long after its last sign of life a stranger is still counted: discovery asks those that never speak once a minute.
@@ -25,7 +26,7 @@ pub struct Strangers {
     /// When they were counted.
     pub at: Mono,
     /// How many were heard of within [`COUNTED_FOR`].
-    pub count: u64,
+    pub count: usize,
     /// When the newest of them was heard of for the first time.
     pub newest: Mono,
     /// [`NAMED`] of them at most, the newest, in the order of their names.
@@ -57,18 +58,8 @@ impl Strangers {
 
     /// Some of their names, and how many more there are.
     pub fn in_words(&self) -> String {
-        in_words(&self.names, self.count)
+        names::and_more(&self.names, self.count)
     }
-}
-
-/// These names, and how many more of `count` there are.
-pub fn in_words(names: &[CompactString], count: u64) -> String {
-    let more = count.saturating_sub(names.len() as u64);
-    let mut text = names.join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
 }
 
 /// When people are told of strangers: once, and again only when there are new ones after a while.

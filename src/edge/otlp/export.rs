@@ -410,26 +410,26 @@ impl Line {
         let (mut pause, mut spent) = (Pause::default(), Duration::ZERO);
         let mut stopping = *stopped.borrow();
         self.unsent += count;
-        loop {
+        let given_up = loop {
             let asked = match self.send(body.clone(), count).await {
-                Sent::Settled => break,
-                Sent::Denied => {
-                    self.drops.add(count);
-                    break;
-                }
+                Sent::Settled => break false,
+                Sent::Denied => break true,
                 Sent::Later(asked) => asked,
             };
             let wait = pause.next(asked);
             spent += wait;
             if stopping {
+                // In vain for good: it is told of as not sent.
                 self.drops.add(count);
                 return stopping;
             }
             if spent > GIVE_UP_AFTER {
-                self.drops.add(count);
-                break;
+                break true;
             }
             stopping = rest(wait, stopped).await;
+        };
+        if given_up {
+            self.drops.add(count);
         }
         self.unsent -= count;
         stopping

@@ -134,7 +134,7 @@ impl Logs {
 
     /// Whether it is written as text, for somebody who reads it as it comes.
     pub fn is_for_people(&self) -> bool {
-        self.shared.sink().0 == Output::of(Format::Text)
+        self.shared.sink().0 == Output::Text
     }
 
     /// Looks after the log once a second, for ever.

@@ -90,7 +90,12 @@ fn broker_alone(url: &str) -> String {
 
 /// Not ready, and says why, without the password; alive all the while.
 fn waits_for(headcount: &Headcount, secret: &str) {
-    assert_eq!(headcount.try_get("/healthz").unwrap().0, 200);
+    // It answers over HTTP a moment before its actors have reported.
+    wait_until("life", PATIENCE, || {
+        headcount.try_get("/healthz").filter(|(status, _)| *status == 200)
+    });
+    // Before a try has come to nothing there is no error in which a secret could show.
+    headcount.process().wait_line("the broker cannot be heard", PATIENCE);
     let ready = wait_until("the broker in /readyz", PATIENCE, || {
         let (status, ready) = headcount.try_get("/readyz")?;
         assert_eq!(status, 503, "{ready}");
@@ -105,6 +110,7 @@ fn waits_for(headcount: &Headcount, secret: &str) {
     let everything = format!("{said}{ready}{}", headcount.process().last_lines());
     assert!(!everything.contains(secret), "a secret shows in:\n{everything}");
     assert!(!everything.contains("panicked"), "{everything}");
+    assert_eq!(headcount.try_get("/healthz").unwrap().0, 200);
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions, poll_until};
+use headcount_testkit::{Broker, Headcount, Message, SlackStandIn, Worker, WorkerOptions, poll_until, wait_until};
 use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than what is promised, so that a late message shows how late it is.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// For so long a worker that has never answered may have a solo pool at work.
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// What the product promises, with default settings.
@@ -59,10 +59,10 @@ fn on_redis_beside_others_and_without_gossip() {
     headcount.wait_worker("sms@host1", "up", UP_WITHIN);
 
     // Of two that are killed together, neither is taken for the other.
-    let killed = [workers[1].sigkill(), workers[2].sigkill()];
+    let killed = Worker::sigkill_together(&workers[1..]);
     for name in ["sms@host2", "sms@host3"] {
         let down = headcount.wait_worker(name, "down", PATIENCE);
-        println!("{name}: {} after {:?}", down["diagnosis"], killed[0].elapsed());
+        println!("{name}: {} after {:?}", down["diagnosis"], killed.elapsed());
         assert_eq!(down["diagnosis"], "crashed", "{down}");
     }
     assert!(headcount.sigterm().success());
@@ -80,11 +80,15 @@ fn killed_while_it_starts_on_redis() {
         headcount.wait_worker(name, "up", UP_WITHIN);
     }
     workers[1].sigkill();
-    // Its connections have been seen to be gone by then, and are not settled to have been its own.
-    headcount.wait_worker("sms@host2", "suspect", PATIENCE);
+    // Its connections have been seen to be gone by then, and are not settled to have been its own. It is suspect for two or three
+    // seconds: where the look comes later, or the start takes longer, it is down before, and nothing less holds of it.
+    wait_until("sms@host2 to be missed", PATIENCE, || {
+        let state = headcount.worker("sms@host2")?["state"].clone();
+        (state == "suspect" || state == "down").then_some(())
+    });
     workers[1].relaunch();
     // It says online just before, and subscribes a second later.
-    workers[1].process().wait_line("mingle: searching", UP_WITHIN);
+    workers[1].process().wait_line("mingle: searching", PATIENCE);
     let killed = workers[1].sigkill();
     let down = headcount.wait_worker("sms@host2", "down", UNANSWERED + PATIENCE);
     println!("redis: {} after {:?}", down["diagnosis"], killed.elapsed());
@@ -124,11 +128,11 @@ fn crash(broker: Broker) {
 
     // All three.
     headcount.wait_worker("sms@host2", "up", UP_WITHIN);
-    let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
+    let killed = Worker::sigkill_together(&workers);
     // Together they are one failure, told as what it is: not first as a lesser one.
     let down = slack.next_text("", PATIENCE);
     assert!(down.text().starts_with("DOWN sms"), "{}", down.text());
-    report(&broker, "all three killed, DOWN", killed[0], &down, TOLD_WITHIN);
+    report(&broker, "all three killed, DOWN", killed, &down, TOLD_WITHIN);
     assert!(down.text().contains("0 of 3"), "{}", down.text());
     let second = the_open_incident(&headcount);
     assert_ne!(first["id"], second["id"]);
@@ -146,18 +150,16 @@ fn crash(broker: Broker) {
     names_incident(&recovered, &second, &down);
 
     assert!(headcount.sigterm().success());
-    // Not one more than these, to the very end, in this order.
-    let words: Vec<String> = slack
-        .texts()
+    // Not one more than these, to the very end, in this order. Where one of the three is back 10 s before the last of them, a thread
+    // is told that as well.
+    let texts = slack.texts();
+    let eased = |text: &&String| text.starts_with("DEGRADED") && text.contains("workers up again");
+    let words: Vec<&str> = texts
         .iter()
-        .map(|text| text.split(' ').next().unwrap().to_owned())
+        .filter(|text| !eased(text))
+        .map(|text| text.split(' ').next().unwrap())
         .collect();
-    assert_eq!(
-        words,
-        ["DEGRADED", "RECOVERED", "DOWN", "RECOVERED"],
-        "{:#?}",
-        slack.texts()
-    );
+    assert_eq!(words, ["DEGRADED", "RECOVERED", "DOWN", "RECOVERED"], "{texts:#?}");
 }
 
 fn report(broker: &Broker, what: &str, since: Instant, message: &Message, promised: Duration) {

@@ -13,6 +13,8 @@ const UP_WITHIN: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(90);
 /// A silence is believed after 15 s of it; the rest is the way through Flower, and a machine that does something else.
 const TOLD_WITHIN: Duration = Duration::from_secs(25);
+/// Where Headcount says that it is struggling, as on a machine that stalls, that silence is up to four times as long.
+const TOLD_IN_DOUBT_WITHIN: Duration = Duration::from_secs(70);
 /// After the return of Flower, longer than any verdict takes.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 
@@ -90,13 +92,13 @@ fn watched(broker: &Broker) {
     slack.silent_for(AFTERWARDS);
 
     // All workers are killed. Flower shows that it reaches a Redis, so they are what has gone; of a RabbitMQ it does not.
-    let killed: Vec<Instant> = workers.iter().map(Worker::sigkill).collect();
+    let killed = Worker::sigkill_together(&workers);
     let expected = match broker {
         Broker::Redis(_) => "DOWN sms",
         Broker::RabbitMq(_) => "BROKER DOWN",
     };
     let last = slack.next_text(expected, PATIENCE);
-    report(broker, "all killed", killed[0], &last);
+    report(broker, "all killed", killed, &last);
     headcount.wait_fleet(
         "sms",
         if expected == "DOWN sms" { "down" } else { "unknown" },
@@ -173,22 +175,28 @@ fn commands_take_a_flower_for_a_broker() {
         assert!(!text.contains("hunter2"), "{text}");
         (output.status.code(), text)
     };
+    // A worker has a second or two to answer, and one that is busy takes longer: then they are asked again.
+    let comes_to = |code: i32, args: &[&str], parts: &[&str]| {
+        wait_until(&format!("{code} of {args:?}"), PATIENCE, || {
+            let (ended, text) = run(args);
+            let right = ended == Some(code) && parts.iter().all(|part| text.contains(part));
+            if !right {
+                println!("{args:?}: {ended:?}\n{text}");
+            }
+            right.then_some(())
+        });
+    };
     let url = flower.url();
-    let (code, text) = run(&["probe", "--broker", &url, "--expect", "2"]);
-    assert_eq!(code, Some(0), "{text}");
-    for part in ["sms@h1", "sms@h2", "thread"] {
-        assert!(text.contains(part), "{text}");
-    }
-    assert_eq!(run(&["probe", "--broker", &url, "--expect", "3"]).0, Some(1));
+    let parts = ["sms@h1", "sms@h2", "thread"];
+    comes_to(0, &["probe", "--broker", &url, "--expect", "2"], &parts);
+    comes_to(1, &["probe", "--broker", &url, "--expect", "3"], &[]);
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("headcount.toml");
     let store = format!("[store]\nurl = \"sqlite:{}\"\n", dir.path().join("h.db").display());
     std::fs::write(&file, flower.config("far") + &store).unwrap();
     let check = ["check", file.to_str().unwrap(), "--connect"];
-    let (code, text) = run(&check);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("workers that answer: 2"), "{text}");
+    comes_to(0, &check, &["workers that answer: 2"]);
     flower.kill();
     assert_eq!(run(&check).0, Some(1));
     assert_eq!(run(&["probe", "--broker", &url]).0, Some(3));
@@ -221,12 +229,19 @@ fn by_tls_its_certificate_is_checked() {
             String::from_utf8_lossy(&output.stdout).into_owned(),
         )
     };
-    let (code, text) = probe(&certificate);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("sms@h1"), "{text}");
-    let (code, text) = probe("/dev/null");
-    assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("certificate"), "{text}");
+    // Flower may not serve yet, nor know its worker, and a look is soon over: then it is looked again.
+    let comes_to = |code: i32, trusted: &str, part: &str| {
+        wait_until(&format!("{code} and `{part}`, trusting {trusted}"), PATIENCE, || {
+            let (ended, text) = probe(trusted);
+            let right = ended == Some(code) && text.contains(part);
+            if !right {
+                println!("{ended:?}: {text}");
+            }
+            right.then_some(())
+        });
+    };
+    comes_to(0, &certificate, "sms@h1");
+    comes_to(3, "/dev/null", "certificate");
 }
 
 fn first_two(text: &str) -> String {
@@ -241,8 +256,10 @@ fn report(broker: &Broker, what: &str, since: Instant, message: &Message) {
         took.as_secs_f64(),
         message.text()
     );
-    assert!(
-        took <= TOLD_WITHIN,
-        "{what}: {took:?}, and {TOLD_WITHIN:?} are promised"
-    );
+    let promised = if message.rendered().contains("itself is struggling") {
+        TOLD_IN_DOUBT_WITHIN
+    } else {
+        TOLD_WITHIN
+    };
+    assert!(took <= promised, "{what}: {took:?}, and {promised:?} are promised");
 }

@@ -42,6 +42,20 @@ fn now() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }
 
+/// Waits until this many looks at the metrics have come there from now on: the second began after this. Spans and lines go as
+/// often. What is left at an end has less than a second to be sent, and a stall is longer.
+fn looks(collector: &OtlpStandIn, count: usize, accepted: bool) {
+    let before = Instant::now();
+    let looks = poll_until(PATIENCE, || {
+        let requests = collector.requests();
+        let looks = requests
+            .iter()
+            .filter(|request| request.path == "/v1/metrics" && request.accepted == accepted && request.at > before);
+        (looks.count() >= count).then_some(())
+    });
+    assert!(looks.is_some(), "no metrics");
+}
+
 /// All spans of a trace hang on one root, each has an id of its own, and none begins before its parent or ends before it begins.
 fn joined<'a>(spans: &[&'a Value]) -> &'a Value {
     let roots: Vec<_> = spans.iter().filter(|span| text(span, "parent").is_empty()).collect();
@@ -83,6 +97,7 @@ fn one_alert_is_one_trace(broker: &Broker) {
     slack.answer_next([Answer::ServerError]);
     let killed = now();
     worker.sigkill();
+    let gone = now();
     slack.next_text("DOWN sms", PATIENCE);
     let id = text(&headcount.get("/api/v1/incidents?state=open")[0], "id").to_owned();
     worker.restart();
@@ -93,6 +108,7 @@ fn one_alert_is_one_trace(broker: &Broker) {
             .filter(|delivered| *delivered >= 2.0)
     });
     let received = headcount.metric("headcount_events_received_total", "").unwrap();
+    looks(&collector, 3, true);
     assert!(headcount.sigterm().success());
     let stopped = now();
 
@@ -126,12 +142,12 @@ fn one_alert_is_one_trace(broker: &Broker) {
         assert!(!found.is_empty(), "no {name} in {spans:#?}");
         found
     };
-    // From the last sign of life, which was not later than the kill and at most a beat earlier …
+    // From the last sign of life, which was not later than the kill and at most a beat earlier, be it a late one …
     let began = nanos(root, "began");
-    let beat = 5_000_000_000;
+    let (second, beat) = (1_000_000_000, 10_000_000_000);
     assert!(
-        began <= killed + beat / 5 && began + beat >= killed,
-        "{began} and killed at {killed}"
+        began <= gone + second && began + beat >= killed,
+        "{began} and killed from {killed} to {gone}"
     );
     // … in this order …
     let way = [
@@ -230,7 +246,7 @@ fn one_alert_is_one_trace(broker: &Broker) {
     );
     assert_eq!(total("headcount_notifications_total", &[("outcome", "retried")]), 1.0);
     let events = total("headcount_events_received_total", &[]);
-    // Those of the moment between the last look and the end come on top.
+    // Those between the look at it and the end come on top.
     assert!(
         events >= received && events <= received + 50.0,
         "{events} of {received}"
@@ -258,6 +274,7 @@ fn a_job_and_the_task_that_it_sends_are_one_trace() {
         runs.into_iter().find(|run| text(run, "state") == "succeeded")
     });
     let id = text(&done.unwrap(), "id").to_owned();
+    looks(&collector, 3, true);
     assert!(headcount.sigterm().success());
     let read = collector.read();
     let trace = id.replace('-', "");
@@ -377,35 +394,23 @@ fn what_was_added_adds_up_over_a_wrong_key_and_over_a_reload() {
     };
     let (name, info) = ("headcount_log_suppressed_total", [("level", "info")]);
     let counted = || headcount.metric(name, "level=\"info\"").unwrap();
-    // Two looks at the metrics have come there from now on: the second began after this.
-    let looks = |collector: &OtlpStandIn, accepted: bool| {
-        let before = Instant::now();
-        let looks = poll_until(PATIENCE, || {
-            let requests = collector.requests();
-            let looks = requests
-                .iter()
-                .filter(|request| request.path == "/v1/metrics" && request.accepted == accepted && request.at > before);
-            (looks.count() >= 2).then_some(())
-        });
-        assert!(looks.is_some(), "no metrics");
-    };
     storm();
     assert!(counted() > 0.0);
-    looks(&first, true);
+    looks(&first, 2, true);
     let early = counted();
 
     first.answer(OtlpAnswer::Status(401, None));
     storm();
-    looks(&first, false);
+    looks(&first, 2, false);
     assert!(counted() > early);
     let dropped = headcount.metric("headcount_otlp_dropped_total", "signal=\"metrics\"");
     assert_eq!(dropped, Some(0.0), "it is kept");
 
     // That counter goes on, and all others begin anew.
     headcount.reconfigure(&config(&second));
-    looks(&second, true);
+    looks(&second, 2, true);
     storm();
-    looks(&second, true);
+    looks(&second, 2, true);
     let all = counted();
     assert!(headcount.sigterm().success());
     let (before, after) = (added(&first, name, &info), added(&second, name, &info));

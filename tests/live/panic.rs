@@ -7,7 +7,8 @@ use serde_json::Value;
 
 const HEADCOUNT: &str = env!("CARGO_BIN_EXE_headcount");
 const UP_WITHIN: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A deadline of silence is a minute where Headcount doubts itself, or has not yet learned which pool a worker has.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Each actor, and the fleet whose worker dies after that actor's panic.
 const ACTORS: [(&str, &str); 6] = [

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use headcount_testkit::{
-    Broker, Headcount, Pool, Process, Prometheus, Worker, WorkerOptions, finish_script, promtool, repository,
+    Broker, Headcount, Pool, Process, Prometheus, Sample, Worker, WorkerOptions, finish_script, promtool, repository,
     run_script, send_tasks, start_script, wait_until,
 };
 use serde_json::{Value, json};
@@ -129,10 +129,18 @@ fn finish_load(load: &Process, seconds: u32) -> Value {
     finish_script(load)
 }
 
+/// What an expression gives, as soon as it gives something: a scrape that failed, as when Headcount was stalled for the second that
+/// it may take, ends all series until the next one.
+fn some(prometheus: &Prometheus, query: &str) -> Vec<Sample> {
+    prometheus.wait(query, PATIENCE, || {
+        Some(prometheus.query(query)).filter(|samples| !samples.is_empty())
+    })
+}
+
 fn counts_are_the_workers(prometheus: &Prometheus, load: &Value) {
     let sums = |metric: &str| -> BTreeMap<(String, String), u64> {
         let query = format!("sum by (hostname, name) ({metric}{{job=\"celery-exporter\"}}) > 0");
-        let samples = prometheus.query(&query);
+        let samples = some(prometheus, &query);
         let each = samples.iter().map(|sample| {
             let key = (sample.label("hostname").to_owned(), sample.label("name").to_owned());
             (key, sample.value as u64)
@@ -148,28 +156,27 @@ fn counts_are_the_workers(prometheus: &Prometheus, load: &Value) {
         .collect();
     assert!(totals.len() >= 6, "{totals:?}");
     println!("begun, by the workers' own account: {totals:?}");
+    // Both jobs scrape, each at a time of its own.
     prometheus.wait("the ends of all tasks", PATIENCE, || {
-        let ended: u64 = [
-            "celery_task_succeeded_total",
-            "celery_task_failed_total",
-            "celery_task_retried_total",
-        ]
-        .iter()
-        .flat_map(|metric| sums(metric).into_values())
-        .sum();
-        (ended >= totals.values().sum()).then_some(())
+        let ended = |job: &str| -> u64 {
+            let names = "celery_task_(succeeded|failed|retried)_total";
+            let ended = prometheus.query(&format!("sum({{__name__=~\"{names}\", job=\"{job}\"}})"));
+            ended.iter().map(|sample| sample.value as u64).sum()
+        };
+        let all: u64 = totals.values().sum();
+        JOBS.into_iter().all(|job| ended(job) >= all).then_some(())
     });
     assert_eq!(sums("celery_task_started_total"), totals);
     assert_eq!(sums("celery_task_received_total"), totals);
     // A `task-sent` may come after its `task-received`, which names no queue; but these consume one queue each.
-    let queues = prometheus.query("sum by (queue_name) (celery_task_received_total{job=\"headcount\"}) > 0");
+    let queues = "sum by (queue_name) (celery_task_received_total{job=\"headcount\"}) > 0";
+    let queues = some(prometheus, queues);
     let queues: BTreeSet<&str> = queues.iter().map(|sample| sample.label("queue_name")).collect();
     assert_eq!(queues, BTreeSet::from(["sms", "tracker"]));
     let failed = sums("celery_task_failed_total");
     assert_eq!(failed.values().sum::<u64>(), load["failing"].as_u64().unwrap());
     let sum = |query: &str| {
-        prometheus
-            .query(query)
+        some(prometheus, query)
             .iter()
             .map(|sample| sample.value as u64)
             .sum::<u64>()
@@ -180,7 +187,8 @@ fn counts_are_the_workers(prometheus: &Prometheus, load: &Value) {
         sum("sum(celery_task_sent_total{job=\"headcount\", env=\"test\"})"),
         load["sent"].as_u64().unwrap() + retried
     );
-    let exceptions = prometheus.query("sum by (name, exception) (celery_task_failed_total{job=\"headcount\"}) > 0");
+    let exceptions = "sum by (name, exception) (celery_task_failed_total{job=\"headcount\"}) > 0";
+    let exceptions = some(prometheus, exceptions);
     let exceptions: BTreeSet<(&str, &str)> = exceptions
         .iter()
         .map(|sample| (sample.label("name"), sample.label("exception")))
@@ -233,26 +241,23 @@ fn failures_are_seen(prometheus: &Prometheus) {
 }
 
 fn gauges_are_right(prometheus: &Prometheus) {
-    let value = |query: &str| prometheus.query(query).first().map(|sample| sample.value);
-    prometheus.wait("what workers say of their queues", PATIENCE, || {
-        let processes = value("celery_active_process_count{job=\"headcount\", queue_name=\"sms\"}");
-        (processes == Some(4.0)).then_some(())
-    });
-    assert_eq!(
-        value("celery_active_worker_count{job=\"headcount\", queue_name=\"sms\"}"),
-        Some(2.0)
-    );
-    assert_eq!(value("sum(celery_worker_up{job=\"headcount\"})"), Some(3.0));
-    assert_eq!(value("sum(flower_worker_online{job=\"headcount\"})"), Some(3.0));
-    // What a worker says in its next heartbeat.
-    prometheus.wait("nobody runs anything any more", PATIENCE, || {
-        let active = value("sum(celery_worker_tasks_active{job=\"headcount\"})");
-        (active == Some(0.0)).then_some(())
-    });
-    assert_eq!(
-        value("sum(headcount_metrics_series_folded_total{job=\"headcount\"})"),
-        Some(0.0)
-    );
+    // What workers say of their queues, and in their next heartbeats: nobody runs anything any more.
+    for (query, expected) in [
+        (
+            "celery_active_process_count{job=\"headcount\", queue_name=\"sms\"}",
+            4.0,
+        ),
+        ("celery_active_worker_count{job=\"headcount\", queue_name=\"sms\"}", 2.0),
+        ("sum(celery_worker_up{job=\"headcount\"})", 3.0),
+        ("sum(flower_worker_online{job=\"headcount\"})", 3.0),
+        ("sum(celery_worker_tasks_active{job=\"headcount\"})", 0.0),
+        ("sum(headcount_metrics_series_folded_total{job=\"headcount\"})", 0.0),
+    ] {
+        prometheus.wait(&format!("{expected} of {query}"), PATIENCE, || {
+            let shown = prometheus.query(query).first().map(|sample| sample.value);
+            (shown == Some(expected)).then_some(())
+        });
+    }
 }
 
 fn hostnames(prometheus: &Prometheus, query: &str) -> BTreeSet<String> {

@@ -66,6 +66,12 @@ impl Recorder {
         self.wait_past(wall(), KNOWN_AFTER);
     }
 
+    /// Waits until the incidents of what is in the file so far are so. How soon that is depends on the machine: a recorder that was
+    /// stalled doubts itself, and waits up to four times as long for a silent worker.
+    fn wait_incidents(&self, what: &str, are: impl Fn(&[Value]) -> bool) {
+        wait_until(what, PATIENCE, || are(&incidents(&self.path, &[])).then_some(()));
+    }
+
     fn stop(&self) {
         self.process.sigterm();
         let status = self.process.wait_exit(PATIENCE);
@@ -154,6 +160,10 @@ fn incidents(path: &Path, args: &[&str]) -> Vec<Value> {
     parsed["incidents"].as_array().unwrap().clone()
 }
 
+fn all_over(incidents: &[Value]) -> bool {
+    incidents.iter().all(|one| one["resolved_at"].is_string())
+}
+
 fn the_one(incidents: &[Value]) -> &Value {
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
     &incidents[0]
@@ -189,11 +199,17 @@ fn a_kill(broker: Broker) {
 
     workers[1].sigkill();
     recorder.wait_past(wall(), CRASH_SHOWS_IN);
+    recorder.wait_incidents("the crash", |incidents| !incidents.is_empty());
+    wait_until("the crash, by the daemon", PATIENCE, || {
+        (daemon.get("/api/v1/incidents") != json!([])).then_some(())
+    });
     workers[1].restart();
     let back = wall();
     recorder.wait("four beats of the one that is back", |trace| {
         trace.beats[NAMES[1]].iter().filter(|at| **at > back).count() >= 4
     });
+    // Three in a row, none of them late.
+    recorder.wait_incidents("the end of it", all_over);
     recorder.stop();
 
     let trace = Trace::read(&recorder.path);
@@ -262,11 +278,13 @@ fn a_freeze(broker: Broker) {
     recorder.wait_known();
     workers[2].sigstop();
     recorder.wait_past(wall(), FREEZE_SHOWS_IN);
+    recorder.wait_incidents("the freeze", |incidents| !incidents.is_empty());
     workers[2].sigcont();
     let back = wall();
     recorder.wait("four beats of the one that goes on", |trace| {
         trace.beats[NAMES[2]].iter().filter(|at| **at > back).count() >= 4
     });
+    recorder.wait_incidents("the end of it", all_over);
     recorder.stop();
 
     let found = incidents(&recorder.path, &[]);
@@ -275,7 +293,7 @@ fn a_freeze(broker: Broker) {
     assert!(one["resolved_at"].is_string(), "{one:#}");
 
     let patient = recorder.config(&format!(
-        "[detect]\ndown_after = \"60s\"\n\n{}",
+        "[detect]\ndown_after = \"120s\"\n\n{}",
         broker.config(&["sms"])
     ));
     assert_eq!(
@@ -327,7 +345,12 @@ fn an_outage(mut broker: Broker) {
     let (text, said) = replay(&recorder.path, &[]);
     println!("{}: {text}{said}", broker.kind());
     assert!(text.contains("BROKER DOWN") && text.contains("RECOVERED"), "{text}");
-    assert!(said.contains("stood still for 2"), "{said}");
+    // All pauses together: a busy machine may have made others.
+    let paused = said.split_once("stood still for ").and_then(|(_, rest)| {
+        let (seconds, _) = rest.split_once(" s in all")?;
+        seconds.parse::<u64>().ok()
+    });
+    assert!(paused.is_some_and(|paused| paused >= STANDS_STILL.as_secs()), "{said}");
 }
 
 #[test]
@@ -342,11 +365,15 @@ fn a_killed_recorder_on_rabbitmq() {
 
 /// SIGKILL to the recorder: all but its last second is there.
 fn a_killed_recorder(broker: Broker) {
-    /// What is promised, and what a machine may take that is busy with other things.
-    const LOST_AT_MOST: Duration = Duration::from_secs(1).saturating_add(Duration::from_secs(2));
+    /// What is promised, and what a machine may take that is busy with other things: it may have stalled the recorder for
+    /// seconds before its end.
+    const LOST_AT_MOST: Duration = Duration::from_secs(1).saturating_add(Duration::from_secs(5));
     let _workers = Worker::start_all(&broker.url(), &NAMES, &WorkerOptions::default());
     let recorder = Recorder::start(&broker);
     recorder.wait_known();
+    recorder.wait("some beats of all workers", |trace| {
+        NAMES.iter().all(|name| trace.beats[*name].len() >= 5)
+    });
     let killed = wall();
     recorder.process.sigkill();
     let trace = Trace::read(&recorder.path);

@@ -55,8 +55,13 @@ fn consumer_gone(broker: &Broker) {
         );
         assert!(detail(&worker).starts_with(says), "{worker}");
         assert_eq!(worker["signals"]["work"]["ok"], false);
-        assert_eq!(worker["signals"]["heartbeat"]["ok"], true, "{worker}");
-        assert_eq!(worker["signals"]["answer"]["ok"], true, "{worker}");
+        // A single beat or answer may just be late.
+        let well = |worker: &Value| {
+            let ok = |signal: &str| worker["signals"][signal]["ok"] == true;
+            worker["state"] == "stalled" && ok("heartbeat") && ok("answer")
+        };
+        let seen = poll_until(PATIENCE, || headcount.worker("sms@h1").filter(well));
+        assert!(seen.is_some(), "{:?}", headcount.worker("sms@h1"));
 
         control(broker, find);
         let found = Instant::now();

@@ -1,5 +1,6 @@
 //! A pipeline that is killed again and again, and a MongoDB that goes meanwhile, count every document once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headcount_testkit::{ElasticProxy, ElasticStandIn, Headcount, MongoDb, Proxy, poll_until, wait_until};
@@ -8,17 +9,48 @@ use mongodb::bson::doc;
 use crate::pipelines::{Dice, Faults, Pipeline, Run, Source, program, seed};
 
 /// Long against what a busy machine may take, which is no matter here.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 /// Small steps, so that there are many moments to be killed in.
 const SMALL_STEPS: &str = "lease = \"1s\"\nstep = 500";
+/// Documents of a backlog that is not over before something is done in the middle of it: a quick machine reads 20,000 a second, and
+/// this process may stand still for some seconds.
+const MANY: u64 = 120_000;
 
 /// How often each of the commands is killed in the middle of its work.
 const KILLS: u64 = 20;
 
-/// Kills a command at a random moment, and says whether it had not ended before.
+/// Where a stretch of time that is counted anew has got to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anew {
+    /// It is asked for, and has not begun.
+    Asked,
+    /// Parts of it are not counted.
+    Counting,
+    /// All is counted, and not all of it is in the sinks.
+    Publishing,
+}
+
+impl Anew {
+    const PLACES: [Anew; 3] = [Anew::Asked, Anew::Counting, Anew::Publishing];
+
+    /// None where nothing is counted anew.
+    fn of(pipeline: &Pipeline) -> Option<Anew> {
+        let asked = doc! { "rebuild": { "$exists": true } };
+        if !pipeline.all("headcount_stats_pipelines", asked).is_empty() {
+            return Some(Anew::Asked);
+        }
+        match pipeline.unfinished() {
+            (0, 0) => None,
+            (0, 1..) => Some(Anew::Publishing),
+            (1.., _) => Some(Anew::Counting),
+        }
+    }
+}
+
+/// Kills a command at a random moment of the next so many milliseconds, and says whether it had not ended before.
 fn kill_at_random(run: &Run, dice: &mut Dice, within_ms: u64) -> bool {
     // Not a wait for something: the moment is what is tried.
-    let moment = Duration::from_millis(50 + dice.below(within_ms));
+    let moment = Duration::from_millis(dice.below(within_ms));
     match poll_until(moment, || run.process.ended()) {
         // Nobody is there to be killed any more.
         Some(status) => assert!(status.success(), "{}", run.process.last_lines()),
@@ -30,6 +62,16 @@ fn kill_at_random(run: &Run, dice: &mut Dice, within_ms: u64) -> bool {
     false
 }
 
+/// Who holds a part of the backlog, or has held one last: each process under a name of its own.
+fn owners(pipeline: &Pipeline) -> BTreeSet<String> {
+    let held = doc! { "kind": "backlog", "owner": { "$ne": "" } };
+    let parts = pipeline.all("headcount_stats_parts", held);
+    parts
+        .iter()
+        .map(|part| part.get_str("owner").unwrap().to_owned())
+        .collect()
+}
+
 #[test]
 fn killed_twenty_times_during_a_backlog_every_document_counts_once() {
     let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
@@ -38,7 +80,7 @@ fn killed_twenty_times_during_a_backlog_every_document_counts_once() {
     let source = Source::of(&mongo);
     let seed = seed();
     // 15 groups in each of 400 minutes.
-    source.insert_past(40_000, seed, 400 * 60);
+    source.insert_past(MANY, seed, 400 * 60);
     let (mut dice, mut faults) = (Dice(seed), Faults::of(&proxy));
     let (mut kills, mut in_the_middle) = (0, 0);
     while in_the_middle < KILLS {
@@ -48,8 +90,12 @@ fn killed_twenty_times_during_a_backlog_every_document_counts_once() {
             "the backlog was over before it could be killed {KILLS} times: {in_the_middle}"
         );
         faults.go_on();
+        let before = owners(&pipeline);
         let run = Run::start(&pipeline, &["run"]);
-        assert!(kill_at_random(&run, &mut dice, 750), "it has ended before");
+        run.process.wait("it has a part", SOON, || {
+            (owners(&pipeline).difference(&before).count() > 0).then_some(())
+        });
+        assert!(kill_at_random(&run, &mut dice, 200), "it has ended before");
         if pipeline.unfinished() != (0, 0) {
             in_the_middle += 1;
         }
@@ -62,7 +108,7 @@ fn killed_twenty_times_during_a_backlog_every_document_counts_once() {
         source.insert_random(200, seed + kills + round);
         Run::start(&pipeline, &["run"]).finish();
     });
-    pipeline.compare_whole(&elastic, 40_000 + 200 * (kills / 5 + more));
+    pipeline.compare_whole(&elastic, MANY + 200 * (kills / 5 + more));
 }
 
 #[test]
@@ -80,49 +126,40 @@ fn killed_twenty_times_while_buckets_are_counted_anew_they_are_right() {
     pipeline.compare_whole(&elastic, DOCUMENTS);
     let (mut dice, mut faults) = (Dice(seed), Faults::of(&proxy));
     let backfill = ["backfill", "--from", "2h", "--to", "2999-01-01T00:00:00Z"];
-    let pipeline_has = |field: &str| {
-        let has = doc! { field: { "$exists": true } };
-        !pipeline.all("headcount_stats_pipelines", has).is_empty()
-    };
-    // Killed while it was to begin, while it counted, while it published.
-    let mut when = [0; 3];
+    let mut killed = [0; Anew::PLACES.len()];
     for cycle in 1..=CYCLES {
         source.mend();
-        let (mut asked, mut kills, mut runs, mut in_vain) = (false, 0, 0, 0);
-        while kills < KILLS / CYCLES || !asked {
+        let (mut kills, mut runs) = (0, 0);
+        while kills < KILLS / CYCLES {
             runs += 1;
             assert!(runs <= 6 * KILLS, "killed in the middle {kills} times of {runs}");
             faults.go_on();
             // One that has been asked for and has not begun is gone on with; another one would be refused.
-            let begins = !pipeline_has("rebuild");
+            let begins = Anew::of(&pipeline) != Some(Anew::Asked);
             let run = Run::start(&pipeline, if begins { &backfill[..] } else { &["run"] });
             if begins {
                 run.process.wait("a request", SOON, || {
                     let asked = run.process.stderr().iter().any(|line| line.contains("anew"));
                     asked.then_some(())
                 });
-                asked = true;
             }
-            if kill_at_random(&run, &mut dice, 1_000 + 300 * in_vain) {
-                let place = match (pipeline_has("rebuild"), pipeline.unfinished()) {
-                    (true, _) => Some(0),
-                    (false, (1.., _)) => Some(1),
-                    (false, (0, 1..)) => Some(2),
-                    (false, (0, 0)) => None,
-                };
-                if let Some(place) = place {
-                    when[place] += 1;
-                    kills += u64::from(begins);
-                    // Or a busy machine would never get on to the next one.
-                    in_vain = if begins { 0 } else { in_vain + 1 };
-                }
+            // Each place in turn: how soon one is reached is up to the machine.
+            let place = Anew::PLACES[killed.iter().sum::<usize>() % Anew::PLACES.len()];
+            run.process.wait("it is there, or has ended", SOON, || {
+                (Anew::of(&pipeline) == Some(place) || run.process.ended().is_some()).then_some(())
+            });
+            if kill_at_random(&run, &mut dice, 200)
+                && let Some(place) = Anew::of(&pipeline)
+            {
+                killed[place as usize] += 1;
+                kills += u64::from(begins);
             }
         }
         Run::start(&pipeline, &["run"]).finish();
         pipeline.compare_whole(&elastic, DOCUMENTS - cycle);
     }
-    println!("killed before it began, while it counted, while it published: {when:?}");
-    assert!(when.iter().all(|kills| *kills > 0), "{when:?}");
+    println!("killed before it began, while it counted, while it published: {killed:?}");
+    assert!(killed.iter().all(|kills| *kills > 0), "{killed:?}");
     assert!(faults.seen() > 0);
 }
 
@@ -166,11 +203,10 @@ fn killed_twenty_times_while_documents_come_every_one_counts_once() {
 
 #[test]
 fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
-    const DOCUMENTS: u64 = 30_000;
     let (mut mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());
     let proxy = ElasticProxy::start(elastic.url());
     let pipeline = Pipeline::with(&mongo, &proxy.sink("clicks-1m"), SMALL_STEPS);
-    Source::of(&mongo).insert_past(DOCUMENTS, 7, 200 * 60);
+    Source::of(&mongo).insert_past(MANY, 7, 200 * 60);
     let mut faults = Faults::of(&proxy);
     faults.go_on();
     let run = Run::start(&pipeline, &["run"]);
@@ -184,7 +220,7 @@ fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
     mongo.kill();
     mongo.restart();
     run.finish();
-    pipeline.compare_whole(&elastic, DOCUMENTS);
+    pipeline.compare_whole(&elastic, MANY);
     assert!(faults.seen() >= 2, "only {} faults", faults.seen());
 }
 
@@ -192,7 +228,7 @@ fn a_mongodb_that_steps_down_and_is_killed_costs_nothing() {
 fn two_headcounts_share_one_backlog() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS);
-    Source::of(&mongo).insert_past(40_000, 8, 200 * 60);
+    Source::of(&mongo).insert_past(MANY, 8, 200 * 60);
     let pair = [0, 1].map(|_| Headcount::launch(program(), &pipeline.config()));
     wait_until("both sinks", SOON, || (pipeline.unfinished() == (0, 0)).then_some(()));
     pipeline.wait_right(&elastic, SOON);
@@ -200,7 +236,7 @@ fn two_headcounts_share_one_backlog() {
         one.metric("headcount_stats_documents_total", "pipeline=\"clicks\"")
             .unwrap_or(0.0)
     });
-    assert_eq!(read[0] + read[1], 40_000.0);
+    assert_eq!(read[0] + read[1], MANY as f64);
     assert!(read.iter().all(|one| *one > 0.0), "{read:?}");
 }
 
@@ -254,13 +290,16 @@ fn what_is_counted_anew_from_nothing_reaches_both_sinks() {
 #[test]
 fn state_that_is_dropped_while_it_runs_is_made_again() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
-    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\nsettle = \"1s\"");
+    // `settle` is a minute: what is inserted below is up to five seconds old, and the new beginning may be made before it is there.
+    let pipeline = Pipeline::new(&mongo, &elastic.sink("clicks-1m"));
     let source = Source::of(&mongo);
-    source.insert_random(200, 41);
+    // So that half of it is a backlog.
+    source.insert_past(400, 41, 120);
     let _headcount = Headcount::launch(program(), &pipeline.config());
     pipeline.wait_right(&elastic, SOON);
-    pipeline.forget("app");
+    // Before: once it is gone, all may be counted again at any moment.
     source.mend();
+    pipeline.forget("app");
     source.insert_random(100, 42);
     pipeline.wait_right(&elastic, SOON);
 }
@@ -307,7 +346,7 @@ fn a_part_is_kept_while_the_source_takes_its_time() {
     let short = "lease = \"500ms\"\nsettle = \"1s\"\nstep = 500";
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), short)
         .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"));
-    Source::of(&mongo).insert_past(40_000, 45, 3_600);
+    Source::of(&mongo).insert_past(MANY, 45, 3_600);
     let headcount = Headcount::launch(program(), &pipeline.config());
     let held = || {
         pipeline.all(
@@ -323,11 +362,14 @@ fn a_part_is_kept_while_the_source_takes_its_time() {
         // Four leases, of which none was renewed by a step that ended.
         let later =
             mongodb::bson::DateTime::from_millis(part.get_datetime("renewed").unwrap().timestamp_millis() + 2_000);
-        let kept = doc! { "_id": part.get_str("_id").unwrap(), "token": part.get_i64("token").unwrap(), "renewed": { "$gt": later } };
+        // Or the step that was under way was its last.
+        let kept = doc! { "token": part.get_i64("token").unwrap(), "renewed": { "$gt": later } };
+        let kept = doc! { "_id": part.get_str("_id").unwrap(), "$or": [kept, { "done": true }] };
         wait_until("it is renewed", Duration::from_secs(20), || {
             pipeline.all("headcount_stats_parts", kept.clone()).pop()
         });
     }
+    assert!(!held().is_empty(), "no part was left to be kept");
     proxy.release();
     pipeline.wait_right(&elastic, SOON);
     assert_eq!(
@@ -443,7 +485,7 @@ fn a_run_ends_when_it_is_told_to_also_while_mongodb_hangs() {
     let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), SMALL_STEPS)
         .moved(&mongo.url("app.clicks"), &through(&proxy, &mongo, "app.clicks"))
         .moved(&mongo.url("app.clicks_1m"), &through(&proxy, &mongo, "app.clicks_1m"));
-    Source::of(&mongo).insert_past(40_000, 52, 3_600);
+    Source::of(&mongo).insert_past(MANY, 52, 3_600);
     let run = Run::start(&pipeline, &["run"]);
     let held = doc! { "kind": "backlog", "done": false, "owner": { "$ne": "" } };
     run.process.wait("a part", SOON, || {

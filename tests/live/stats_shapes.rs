@@ -268,7 +268,7 @@ fn memory_is_bounded_by_the_bytes_of_open_buckets() {
         &["backfill", "--from", "30d", "--to", "2999-01-01T00:00:00Z"],
     );
     let mut peak_kb = 0;
-    let ended = run.process.wait("its end", Duration::from_secs(180), || {
+    let ended = run.process.wait("its end", Duration::from_secs(600), || {
         peak_kb = run.process.peak_kb().unwrap_or(peak_kb);
         run.process.ended()
     });

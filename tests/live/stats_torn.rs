@@ -7,8 +7,8 @@ use mongodb::bson::doc;
 
 use crate::pipelines::{Pipeline, Run, Source, program};
 
-/// Long against what a busy machine may take, which is no matter here.
-const SOON: Duration = Duration::from_secs(60);
+/// Long against what a busy machine may take, which is no matter here, and against the pause after what was refused often: up to 36 s.
+const SOON: Duration = Duration::from_secs(180);
 /// All that belong together.
 const COLLECTIONS: [&str; 5] = ["pipelines", "parts", "states", "seen", "notes"];
 

@@ -98,7 +98,7 @@ impl Dice {
 /// Where nothing has happened, both sinks are compared again after so long: not all that matters is seen.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Long against what a busy machine may take for one run.
-const RUN_WITHIN: Duration = Duration::from_secs(120);
+const RUN_WITHIN: Duration = Duration::from_secs(300);
 
 /// One of the commands of `headcount stats`, in a directory of its own.
 pub(crate) struct Run {

@@ -25,12 +25,19 @@ pub(super) struct Fleet {
     name: String,
     broker: String,
     state: String,
+    /// A daemon of an earlier version does not tell.
+    #[serde(default = "not_told")]
     seen: bool,
     expected: u32,
     minimum: u32,
     up: u32,
     since: Timestamp,
     queues: Vec<Queue>,
+}
+
+/// What is not told is no cause for a warning.
+const fn not_told() -> bool {
+    true
 }
 
 /// One queue of a fleet.
@@ -93,6 +100,8 @@ struct Broker {
     since: Timestamp,
     error: Option<String>,
     retry_at: Option<Timestamp>,
+    /// A daemon of an earlier version does not tell.
+    #[serde(default)]
     unmatched: u64,
 }
 
@@ -483,6 +492,18 @@ mod tests {
         assert!(shown(&none).starts_with("no fleet has been seen yet"));
         none.ready.brokers.clear();
         assert!(shown(&none).starts_with("the daemon has only just started"));
+    }
+
+    #[test]
+    fn a_daemon_of_an_earlier_version_is_read() {
+        let fleet = json!({"name": "sms", "broker": "main", "state": "healthy", "expected": 3, "minimum": 1, "up": 3,
+                           "since": SINCE, "queues": []});
+        let fleet: Fleet = serde_json::from_value(fleet).unwrap();
+        assert!(fleet.seen, "it would be warned of");
+        let broker = json!({"name": "main", "address": "redis://h", "state": "heard", "since": SINCE, "error": null,
+                            "retry_at": null});
+        let broker: Broker = serde_json::from_value(broker).unwrap();
+        assert_eq!(broker.unmatched, 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use headcount_actors::meters::sentry::NotSent;
 use headcount_core::glob::Glob;
 use headcount_core::span::Span;
 use headcount_core::time::Mono;
-use headcount_testkit::{Mood, SentryStandIn};
+use headcount_testkit::{Mood, SentryStandIn, wait_until};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use sentry::{Hub, Scope};
@@ -54,6 +54,16 @@ async fn opened(config: Config, secrets: &[SecretString]) -> Sentry {
 /// Does something whose traces this one sees.
 fn seen<R>(sentry: &Sentry, act: impl FnOnce() -> R) -> R {
     tracing::subscriber::with_default(tracing_subscriber::registry().with(sentry.layer()), act)
+}
+
+/// Waits until so many were left at the end. A courier whose thread had no turn in time counts them later: who closes it does
+/// not wait for ever.
+fn until_stopped(sentry: &Sentry, count: u64) {
+    wait_until("the end of the courier", PATIENCE, || {
+        let stopped = sentry.meters().count_dropped(NotSent::Stopped);
+        assert!(stopped <= count, "{stopped}");
+        (stopped == count).then_some(())
+    });
 }
 
 fn messages(items: &[Value]) -> Vec<(&str, u64)> {
@@ -363,11 +373,10 @@ async fn a_sentry_that_does_not_answer_holds_up_nobody_and_one_that_is_busy_is_l
             }
         });
     };
-    let stopped = || sentry.meters().count_dropped(NotSent::Stopped);
     storm("a");
     sentry.close(Duration::from_millis(100)).await;
     assert!(stand_in.requests() <= 1);
-    assert_eq!(stopped(), FLEETS as u64);
+    until_stopped(&sentry, FLEETS as u64);
 
     let busy = SentryStandIn::start();
     busy.set_mood(Mood::TooMany(3_600));
@@ -375,7 +384,8 @@ async fn a_sentry_that_does_not_answer_holds_up_nobody_and_one_that_is_busy_is_l
     storm("b");
     sentry.close(PATIENCE).await;
     assert_eq!(busy.requests(), 1, "it was told to wait for an hour");
-    assert_eq!((stopped(), sentry.meters().count_sent()), (2 * FLEETS as u64, 0));
+    until_stopped(&sentry, 2 * FLEETS as u64);
+    assert_eq!(sentry.meters().count_sent(), 0);
 }
 
 #[tokio::test]
@@ -383,9 +393,8 @@ async fn what_sentry_refuses_is_counted_and_what_it_has_trouble_with_is_sent_aga
     for (mood, refused, messages_sent) in [
         (Mood::Refuse(401), 1, vec![("another", 1)]),
         (Mood::Refuse(413), 1, vec![("another", 1)]),
-        // What met with trouble lets the other go first.
         (Mood::Refuse(503), 0, vec![("another", 1), ("one", 1)]),
-        (Mood::TooMany(1), 0, vec![("one", 1), ("another", 1)]),
+        (Mood::TooMany(1), 0, vec![("another", 1), ("one", 1)]),
     ] {
         let stand_in = SentryStandIn::start();
         stand_in.set_mood(mood);
@@ -396,7 +405,11 @@ async fn what_sentry_refuses_is_counted_and_what_it_has_trouble_with_is_sent_aga
         sentry.tell(Report::new("headcount", "another"), 1);
         stand_in.wait("the other", PATIENCE, |event| event["message"] == "another");
         sentry.close(PATIENCE).await;
-        assert_eq!(messages(&stand_in.items()), messages_sent, "{mood:?}");
+        // In what order they come is the next test's: here a stall may have the first meet with the same trouble once more.
+        let items = stand_in.items();
+        let mut came = messages(&items);
+        came.sort_unstable();
+        assert_eq!(came, messages_sent, "{mood:?}");
         let meters = sentry.meters();
         assert_eq!(meters.count_dropped(NotSent::Refused), refused, "{mood:?}");
         assert_eq!(meters.count_sent(), messages_sent.len() as u64, "{mood:?}");
@@ -473,6 +486,35 @@ async fn paced(rude: &Rude, rest: Duration) -> Sentry {
 }
 
 #[tokio::test]
+async fn what_met_with_trouble_lets_the_other_go_first_and_what_came_too_soon_does_not() {
+    for (answer, order) in [
+        ("503 Service Unavailable", ["one", "another", "one"]),
+        ("429 Too Many Requests\r\nretry-after: 1", ["one", "one", "another"]),
+    ] {
+        let (tell, told) = mpsc::channel();
+        let mut first = true;
+        let rude = Rude::start(move |_| {
+            if !std::mem::take(&mut first) {
+                return Some("200 OK");
+            }
+            // Not before the other waits too, however late that is told.
+            told.recv_timeout(PATIENCE).unwrap();
+            Some(answer)
+        });
+        let sentry = brisk(&rude).await;
+        sentry.tell(Report::new("headcount", "one"), 1);
+        sentry.tell(Report::new("headcount", "another"), 1);
+        tell.send(()).unwrap();
+        for message in order {
+            let body = rude.next();
+            assert!(body.contains(&format!("\"{message}\"")), "{message}: {body}");
+        }
+        sentry.close(PATIENCE).await;
+        assert_eq!(sentry.meters().count_sent(), 2, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_sentry_that_is_not_there_loses_nothing_however_long() {
     let away = 3 * MAX_TRIES;
     for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
@@ -541,7 +583,7 @@ async fn a_sentry_that_asks_to_be_left_alone_for_no_time_is_left_alone_all_the_s
         sentry.close(Duration::from_millis(100)).await;
         // Once more, because it was closed.
         assert!(rude.came.try_iter().count() <= 1, "{answer}");
-        assert_eq!(sentry.meters().count_dropped(NotSent::Stopped), 1, "{answer}");
+        until_stopped(&sentry, 1);
 
         let mut left = 2 * MAX_TRIES;
         let rude = Rude::start(move |_| {
@@ -582,7 +624,9 @@ async fn when_it_is_closed_the_gravest_and_the_most_frequent_are_sent_first() {
         .enumerate()
         .find(|(_, item)| item["level"] == "fatal")
         .unwrap();
-    assert!(place <= 1, "after what had been begun: {place}");
+    // It is fetched right after what had been begun, yet eight are sent at once where it was closed before: whichever of those
+    // comes first.
+    assert!(place <= 8, "after what had been begun: {place}");
     assert_eq!(items.len(), 42);
     assert_eq!(sentry.meters().count_sent(), 42);
 }

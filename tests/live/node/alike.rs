@@ -1,13 +1,17 @@
 //! The node beside a real worker: what both answer to `celery inspect` has one shape, and both leave when they are told.
 
+use std::time::Instant;
+
 use headcount_testkit::{
     Broker, Headcount, Pool, Worker, WorkerOptions, celery, finish_script, run_script, send_tasks, start_script,
 };
 use serde_json::{Map, Value, json};
 
-use super::{HEADCOUNT, NODE, PATIENCE, backend, config, joined};
+use super::{HEADCOUNT, NODE, PATIENCE, backend, call, config, joined};
 
 const WORKER: &str = "alike@h1";
+/// Of what runs when it is told to leave, in seconds: `call.py` waits for a minute.
+const LONGEST: f64 = 50.0;
 
 pub(crate) fn alike(broker: &Broker) {
     let lines = "queue = \"apart\"\nconcurrency = 1\nobey_shutdown = true";
@@ -46,7 +50,12 @@ pub(crate) fn alike(broker: &Broker) {
 /// As a worker it ends what runs, takes no more, and goes without an answer; the daemon stays.
 fn leaves(broker: &Broker, headcount: &Headcount, worker: &Worker) {
     let sleep = |id: &str, seconds: f64| json!(["headcount.sleep", [seconds], {}, {"queue": "apart", "task_id": id}]);
-    let calls = json!([sleep("the last", 2.5)]).to_string();
+    // While it runs two Pythons have their say, one after the other: so it takes as long as several of them.
+    let asked = Instant::now();
+    let echo = [("headcount.echo", json!([]), json!({"queue": "apart"}))];
+    call(broker, &backend(broker), &echo);
+    let seconds = (2.5 + 4.0 * asked.elapsed().as_secs_f64()).ceil().min(LONGEST);
+    let calls = json!([sleep("the last", seconds)]).to_string();
     let last = start_script(&broker.url(), "call.py", &[&broker.url(), &backend(broker), &calls]);
     headcount.process().wait_line("\"the last\"", PATIENCE);
     send_tasks(
@@ -60,7 +69,7 @@ fn leaves(broker: &Broker, headcount: &Headcount, worker: &Worker) {
     assert_eq!(told, json!([]), "neither answers");
     headcount.process().wait_line("the node has left", PATIENCE);
     assert!(worker.process().wait_exit(PATIENCE).success());
-    assert_eq!(finish_script(&last)[0]["ok"], 2.5, "what ran has ended");
+    assert_eq!(finish_script(&last)[0]["ok"], seconds, "what ran has ended");
     let began = |line: &&String| line.contains("task begins") && line.contains("headcount.ping");
     let log = headcount.process().stderr();
     assert_eq!(log.iter().filter(began).count(), 0, "what waited is left to others");

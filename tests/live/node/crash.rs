@@ -89,7 +89,8 @@ fn restarted(mut broker: Broker) {
 
 /// Killed again and again while tasks flow: each of them is run, however often.
 fn nothing_is_lost(broker: &Broker) {
-    const TASKS: usize = 120;
+    // More than are run between the kills, also where each of these comes seconds late.
+    const TASKS: usize = 240;
     const KILLS: u64 = 6;
     let mut headcount = start(broker, "visibility_timeout = \"1s\"");
     joined(&headcount);

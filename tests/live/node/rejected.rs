@@ -1,6 +1,6 @@
 //! What is rejected goes where RabbitMQ brings dead letters: from the node's queue as from a Python worker's.
 
-use headcount_testkit::{Broker, Worker, WorkerOptions, finish_script, run_script, send_tasks, start_script};
+use headcount_testkit::{Broker, Worker, WorkerOptions, run_script, send_tasks, start_script};
 use serde_json::{Value, json};
 
 use super::{PATIENCE, joined, start};
@@ -13,8 +13,11 @@ pub(crate) fn to_the_dead_letters(broker: &Broker) {
     let queues = [("dying.node", "headcount.echo"), ("dying.worker", "add")];
     rabbitmq.dead_letters("^dying[.]", "dead");
     let url = broker.url();
-    let dead = start_script(&url, "dead.py", &[&url, "dead", queues[0].0, queues[1].0]);
-    dead.wait_line("listening", PATIENCE);
+    // It makes the queue, and reads for a minute: that is done by the next one, when all that is to be there is under way.
+    let letters_of = [url.as_str(), "dead", queues[0].0, queues[1].0];
+    let maker = start_script(&url, "dead.py", &letters_of);
+    maker.wait_line("listening", PATIENCE);
+    maker.sigkill();
     let headcount = start(broker, "queue = \"dying.node\"");
     let options = WorkerOptions {
         queues: vec!["dying.worker".into()],
@@ -27,7 +30,7 @@ pub(crate) fn to_the_dead_letters(broker: &Broker) {
     }
     // One that is not registered, which is the last of each.
     send_tasks(&url, &queues.map(|(queue, _)| (queue, "no.such", json!([]))));
-    let told = finish_script(&dead);
+    let told = run_script(&url, "dead.py", &letters_of);
     assert_eq!(worker.process().ended(), None, "{}", worker.process().last_lines());
     let letters = |(queue, known): (&str, &str)| {
         let mut letters = told[queue].as_array().unwrap().clone();

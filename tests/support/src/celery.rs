@@ -11,6 +11,8 @@ use crate::reaper;
 
 /// A worker takes 1 to 2 s of processor time to start; several of them beside a compiler take their time.
 const READY_WITHIN: Duration = Duration::from_secs(90);
+/// A script starts as a worker does, and then waits for what its tasks do.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(240);
 
 /// The root of this repository.
 pub fn repository() -> PathBuf {
@@ -151,6 +153,12 @@ impl Worker {
         self.process.sigkill()
     }
 
+    /// SIGKILL to all of these at once: each is signalled before any is waited for, so that nothing comes in between. Returns the
+    /// moment of the first.
+    pub fn sigkill_together<'w>(workers: impl IntoIterator<Item = &'w Worker>) -> Instant {
+        Process::sigkill_together(workers.into_iter().map(Worker::process))
+    }
+
     /// SIGSTOP to the main process and its children. Returns the moment.
     pub fn sigstop(&self) -> Instant {
         self.process.sigstop()
@@ -238,7 +246,7 @@ pub fn run_script(broker_url: &str, script: &str, arguments: &[&str]) -> Value {
 /// # Panics
 /// When it failed.
 pub fn finish_script(process: &Process) -> Value {
-    let status = process.wait_exit(READY_WITHIN);
+    let status = process.wait_exit(SCRIPT_WITHIN);
     assert!(status.success(), "{status}\n{}", process.last_lines());
     let last = process.stdout().pop();
     last.map_or(Value::Null, |line| serde_json::from_str(&line).expect("it prints JSON"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::process::{Process, command};
 use crate::{free_port, reaper};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// One on free ports of loopback: it takes OTLP over HTTP, writes what it took to its log, and shows metrics to Prometheus.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use crate::mongodb::servers;
 use crate::process::{Process, command};
 use crate::stand_in::StandIn;
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// So long may the stand-in take for one request.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// So long may the stand-in take for one request, and a real one, which makes an index in seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// The status of a request that is larger than the server takes.
 const TOO_LARGE: u16 = 413;
 /// More than any bulk request of Headcount's, in bytes.

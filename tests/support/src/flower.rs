@@ -7,7 +7,7 @@ use crate::free_port;
 use crate::process::Process;
 
 /// It takes a second of processor time to start; beside a compiler and workers it takes its time.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// Who may use its API.
 #[derive(Clone, Debug, Default)]

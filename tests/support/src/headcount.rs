@@ -10,11 +10,11 @@ use crate::wait::poll_until;
 use crate::{free_port, reaper};
 
 /// A daemon that hears its brokers is ready within a second; machines that build beside it are slower.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The contract: after SIGTERM it ends within 10 s. Waited for a little longer, so that a failure shows the true time.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// So long may one answer over HTTP take, and one command that asks the daemon.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The contract: after SIGTERM it ends within 10 s. Waited for a little longer: a machine that stands still meanwhile adds that.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// So long may one answer over HTTP take, and one command that asks the daemon. It takes milliseconds, where nothing stalls.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// A scrape of many series is larger than what the client takes unless it is told otherwise.
 const MAX_ANSWER: u64 = 200 << 20;
 

@@ -220,6 +220,17 @@ impl Process {
         at
     }
 
+    /// SIGKILL to the groups of all of these at once; returns the moment of the first, when all are gone.
+    pub(crate) fn sigkill_together<'p>(processes: impl Iterator<Item = &'p Process>) -> Instant {
+        let killed: Vec<_> = processes
+            .map(|process| (process, process.signal_group(Signal::KILL)))
+            .collect();
+        for (process, _) in &killed {
+            process.wait_exit(KILL_WITHIN);
+        }
+        killed.first().expect("somebody is killed").1
+    }
+
     /// SIGTERM to the process alone. Returns the moment.
     pub fn sigterm(&self) -> Instant {
         self.signal(Signal::TERM)

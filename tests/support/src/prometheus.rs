@@ -39,8 +39,8 @@ impl Sample {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target`, such as `127.0.0.1:8787`, each second, once for each of these jobs; returns when each
-    /// has scraped once.
+    /// Starts one that scrapes `target`, such as `127.0.0.1:8787`, every two seconds, once for each of these jobs; returns
+    /// when each has scraped once.
     ///
     /// # Panics
     /// When there is none, or it does not start.
@@ -50,7 +50,7 @@ impl Prometheus {
             .iter()
             .map(|job| format!("  - job_name: {job}\n    static_configs: [{{targets: [\"{target}\"]}}]\n"))
             .collect();
-        let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{scrapes}");
+        let config = format!("global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nscrape_configs:\n{scrapes}");
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).expect("write the configuration");
         let mut prometheus = command("prometheus");

@@ -11,7 +11,7 @@ use crate::wait::poll_until;
 use crate::{free_port, reaper};
 
 /// The start takes 12 s on two busy cores, and several times that when everything else is being built meanwhile.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(240);
 
 /// Debian's own script. The one in `/usr/sbin` changes the user and loses the environment.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";

@@ -25,7 +25,7 @@ while read -r word rest; do
   esac
 done
 for group in $groups; do kill -9 -"$group"; done
-[ $# -eq 0 ] || rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }
+for again in 1 2 4 8; do rm -rf -- "$@" && break; sleep "$again"; done
 "#;
 
 static REAPER: LazyLock<Mutex<Reaper>> = LazyLock::new(|| Mutex::new(Reaper::start()));

@@ -13,7 +13,8 @@ const MARK: &str = "HEADCOUNT_TESTKIT_MARK";
 const END: &str = "HEADCOUNT_TESTKIT_END";
 /// A file that appears when the victim may end.
 const GO: &str = "HEADCOUNT_TESTKIT_GO";
-const SOON: Duration = Duration::from_secs(200);
+/// A RabbitMQ and a worker start in it, one after the other.
+const SOON: Duration = Duration::from_secs(400);
 
 /// Starts one of everything and ends as it was told to. Run by the other tests, as a process of its own.
 #[test]

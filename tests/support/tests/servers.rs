@@ -62,7 +62,6 @@ fn a_redis_dies_and_returns_on_its_port() {
 #[test]
 fn workers_of_each_pool_say_what_they_do_and_die_whole() {
     let redis = Redis::start();
-    let mut events = subscribe(&redis, "/0.celeryev/*");
     for (pool, hostname) in [
         (Pool::Prefork, "prefork@h1"),
         (Pool::Threads, "threads@h1"),
@@ -73,6 +72,8 @@ fn workers_of_each_pool_say_what_they_do_and_die_whole() {
             pool,
             ..WorkerOptions::default()
         };
+        // Anew for each: the one before has said that it is online too, when it was started again.
+        let mut events = subscribe(&redis, "/0.celeryev/*");
         let mut worker = Worker::start(&redis.url(), hostname, options);
         read_until(&mut events, "worker.online");
         let queue = hostname.split('@').next().unwrap();

@@ -10,7 +10,7 @@ use headcount_actors::ports::{Broker, BrokerError, Inspect, Presence, Probe, Ses
 use headcount_testkit::{Broker as Site, Flower, Redis, Worker, WorkerOptions, free_port, send_tasks};
 use serde_json::{Value, json};
 
-use crate::conformance::{absent, broker, inspects, refused, tells_of_the_brokers_death};
+use crate::conformance::{AGAIN_AFTER, absent, broker, inspects, refused, tells_of_the_brokers_death};
 use crate::listener::{Listener, PATIENCE};
 
 /// Flower has its own idea of how long an answer may take.
@@ -18,21 +18,63 @@ const ANY: Duration = Duration::ZERO;
 
 async fn probe(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
     let names: Vec<CompactString> = hostnames.iter().map(|name| (*name).into()).collect();
-    broker.probe(&names, ANY).await.unwrap()
+    loop {
+        match broker.probe(&names, ANY).await {
+            // A Flower that stalls has told nothing of any worker.
+            Err(BrokerError::Timeout(_)) => tokio::time::sleep(AGAIN_AFTER).await,
+            probes => return probes.unwrap(),
+        }
+    }
 }
 
-/// The same of workers that do not beat: probes until they are asked. Rounds rest for a moment.
-async fn probe_all(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
+/// Probes until that brings what it should. Rounds rest for a moment, beats may be late, and a worker that stalls for a second
+/// has not answered Flower.
+async fn probe_until(
+    what: &str,
+    broker: &Arc<dyn Broker>,
+    hostnames: &[&str],
+    is_so: impl Fn(&[Probe]) -> bool,
+) -> Vec<Probe> {
+    let mut last = Vec::new();
     let asking = async {
         loop {
-            let probes = probe(broker, hostnames).await;
-            if probes.len() == hostnames.len() {
-                return probes;
+            last = probe(broker, hostnames).await;
+            if is_so(&last) {
+                return;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("they are asked")
+    let came = tokio::time::timeout(PATIENCE, asking).await;
+    assert!(came.is_ok(), "not in time: {what}; the last were {last:?}");
+    last
+}
+
+/// The same of workers that do not beat: probes until they are asked.
+async fn probe_all(broker: &Arc<dyn Broker>, hostnames: &[&str]) -> Vec<Probe> {
+    probe_until("they are asked", broker, hostnames, |probes| {
+        probes.len() == hostnames.len()
+    })
+    .await
+}
+
+fn answers(probes: &[Probe]) -> Vec<(&str, u32)> {
+    probes
+        .iter()
+        .map(|probe| (probe.hostname.as_str(), probe.answers))
+        .collect()
+}
+
+/// Probes them until so many answer of each; of whom there are none, none ever does.
+async fn until_these_answer(broker: &Arc<dyn Broker>, expected: &[(&str, u32)]) -> Vec<Probe> {
+    let hostnames: Vec<&str> = expected.iter().map(|(hostname, _)| *hostname).collect();
+    probe_until("they answer", broker, &hostnames, |probes| {
+        let answers = answers(probes);
+        let mut pairs = answers.iter().zip(expected);
+        assert!(pairs.all(|((_, came), (_, most))| came <= most), "{answers:?}");
+        answers == expected
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,20 +95,15 @@ async fn is_watched(site: &Site) {
     assert!(broker.connections().await.unwrap().is_none());
 
     // Whom nobody listens to is asked.
-    let probes = probe_all(&broker, &["sms@h2", "nobody@h9", "sms@h1", "sms@h2"]).await;
-    let answers: Vec<_> = probes
-        .iter()
-        .map(|probe| (probe.hostname.as_str(), probe.answers))
-        .collect();
-    assert_eq!(answers, [("sms@h2", 1), ("nobody@h9", 0), ("sms@h1", 1), ("sms@h2", 1)]);
+    let expected = [("sms@h2", 1), ("nobody@h9", 0), ("sms@h1", 1), ("sms@h2", 1)];
+    let probes = until_these_answer(&broker, &expected).await;
     assert!(
         probes.iter().all(|probe| probe.presence == Presence::Unknown),
         "{probes:?}"
     );
     // Many are asked together.
-    let probes = probe_all(&broker, &["sms@h2", "a@h9", "b@h9", "c@h9", "sms@h1"]).await;
-    let answers: Vec<_> = probes.iter().map(|probe| probe.answers).collect();
-    assert_eq!(answers, [1, 0, 0, 0, 1]);
+    let expected = [("sms@h2", 1), ("a@h9", 0), ("b@h9", 0), ("c@h9", 0), ("sms@h1", 1)];
+    until_these_answer(&broker, &expected).await;
     inspects(&broker).await;
 
     let mut listener = Listener::start(&broker).await;
@@ -75,22 +112,23 @@ async fn is_watched(site: &Site) {
         .await;
     assert_eq!(heard.malformed, []);
     listener.until("canaries", |heard| heard.canaries.len() >= 2).await;
-    assert_eq!(
-        probe(&broker, &["sms@h1", "sms@h2"]).await,
-        [],
-        "who beats is left in peace"
-    );
+    probe_until(
+        "who beats is left in peace",
+        &broker,
+        &["sms@h1", "sms@h2"],
+        <[Probe]>::is_empty,
+    )
+    .await;
 
     let second = workers.pop().unwrap();
     second.sigstop();
     let frozen = probe_all(&broker, &["sms@h2"]).await.remove(0);
     assert_eq!((frozen.answer, frozen.presence), (None, Presence::Unknown));
     second.sigcont();
-    let probes = probe(&broker, &["sms@h2"]).await;
-    assert!(
-        probes.iter().all(|probe| probe.answers == 1),
-        "it answers, or beats already: {probes:?}"
-    );
+    probe_until("it answers, or beats already", &broker, &["sms@h2"], |probes| {
+        probes.iter().all(|probe| probe.answers == 1)
+    })
+    .await;
     second.sigkill();
     let killed = probe_all(&broker, &["sms@h2"]).await.remove(0);
     assert_eq!((killed.answer, killed.presence), (None, Presence::Unknown));
@@ -153,12 +191,14 @@ async fn in_a_large_fleet_the_silent_are_asked_alone() {
     listener
         .until("they are seen", |heard| heard.canaries.len() > canaries + 2)
         .await;
-    let probes = probe(&broker, &["nobody@h9", "sms@h1", "mute@h2"]).await;
-    let answers: Vec<_> = probes
-        .iter()
-        .map(|probe| (probe.hostname.as_str(), probe.answers))
-        .collect();
-    assert_eq!(answers, [("nobody@h9", 0), ("mute@h2", 1)]);
+    // The one between them beats, and is left in peace.
+    probe_until(
+        "they are asked",
+        &broker,
+        &["nobody@h9", "sms@h1", "mute@h2"],
+        |probes| answers(probes) == [("nobody@h9", 0), ("mute@h2", 1)],
+    )
+    .await;
     // Two at once that ask for the same worker.
     let (stats, queues) = tokio::join!(ask_mute(&broker, "stats"), ask_mute(&broker, "active_queues"));
     assert!(stats["pid"].is_u64(), "{stats}");
@@ -166,15 +206,26 @@ async fn in_a_large_fleet_the_silent_are_asked_alone() {
 }
 
 async fn ask_mute(broker: &Arc<dyn Broker>, method: &'static str) -> Value {
-    let ask = Inspect {
-        method,
-        arguments: serde_json::Map::new(),
-        destination: Some(vec!["mute@h2".into()]),
-        timeout: ANY,
+    let asking = async {
+        loop {
+            let ask = Inspect {
+                method,
+                arguments: serde_json::Map::new(),
+                destination: Some(vec!["mute@h2".into()]),
+                timeout: ANY,
+            };
+            match broker.inspect(ask).await {
+                Ok(mut replies) if !replies.is_empty() => {
+                    assert_eq!(replies.len(), 1);
+                    return replies.remove(0).body;
+                }
+                // It has stalled for longer than Flower waits, or Flower itself has.
+                Ok(_) | Err(BrokerError::Timeout(_)) => tokio::time::sleep(AGAIN_AFTER).await,
+                Err(error) => panic!("{method}: {error}"),
+            }
+        }
     };
-    let mut replies = broker.inspect(ask).await.unwrap();
-    assert_eq!(replies.len(), 1);
-    replies.remove(0).body
+    tokio::time::timeout(PATIENCE, asking).await.expect("it answers")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::conformance::{self, SILENCE, Sight, broker, probe_one, until_it_answers};
+use crate::conformance::{
+    self, AGAIN_AFTER, LONG_SILENCE, SILENCE, Sight, broker, probe_one, until_it_answers, until_shown,
+};
 use crate::listener::{Listener, PATIENCE};
 
 async fn client(rabbit: &RabbitMq) -> (Connection, Channel) {
@@ -73,11 +75,12 @@ async fn rabbitmq_is_watched() {
     drop(worker);
 }
 
-/// Whether a worker answers, and what the broker shows of it, when it is asked so often.
-async fn asked(broker: &Arc<dyn Broker>, hostname: &str, times: u32) -> Vec<(bool, Presence)> {
+/// Whether a worker answers, and what the broker shows of it, when it is asked so often. Where its mailbox is looked up as well,
+/// the broker must do that within `timeout`.
+async fn asked(broker: &Arc<dyn Broker>, hostname: &str, times: u32, timeout: Duration) -> Vec<(bool, Presence)> {
     let mut seen = Vec::new();
     for _ in 0..times {
-        let probe = probe_one(broker, hostname, SILENCE).await;
+        let probe = probe_one(broker, hostname, timeout).await;
         seen.push((probe.answers > 0, probe.presence));
     }
     seen
@@ -94,18 +97,43 @@ async fn a_mailbox_that_outlives_its_worker_does_not_hide_that_it_is_gone(rabbit
     let broker = broker(&rabbit.url());
     until_it_answers(&broker, worker.hostname(), 1).await;
     worker.sigstop();
-    let frozen = asked(&broker, worker.hostname(), 4).await;
+    let frozen = asked(&broker, worker.hostname(), 4, SILENCE).await;
     assert_eq!(frozen, [(false, Presence::Here); 4], "its connection stands");
     worker.sigcont();
     until_it_answers(&broker, worker.hostname(), 1).await;
     worker.sigkill();
-    let killed = asked(&broker, worker.hostname(), 4).await;
+    nobody_reads(rabbit, "lasting@h1.celery.pidbox").await;
+    let killed = asked(&broker, worker.hostname(), 1, SILENCE).await;
     assert_eq!(
-        killed[0],
-        (false, Presence::Here),
+        killed,
+        [(false, Presence::Here)],
         "nobody looks at a mailbox after one silence"
     );
-    assert_eq!(killed[1..], [(false, Presence::Gone); 3]);
+    let killed = asked(&broker, worker.hostname(), 3, LONG_SILENCE).await;
+    assert_eq!(killed, [(false, Presence::Gone); 3]);
+}
+
+/// Waits until the broker has seen that a killed reader's connection has ended.
+async fn nobody_reads(rabbit: &RabbitMq, queue: &str) {
+    let (_connection, channel) = client(rabbit).await;
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let asking = async {
+        loop {
+            let queue = channel
+                .queue_declare(queue.into(), passive, FieldTable::default())
+                .await;
+            if queue.unwrap().consumer_count() == 0 {
+                return;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{queue} still has a reader"));
 }
 
 async fn an_exclusive_mailbox_is_looked_up_once(rabbit: &RabbitMq) {
@@ -114,13 +142,15 @@ async fn an_exclusive_mailbox_is_looked_up_once(rabbit: &RabbitMq) {
     until_it_answers(&broker, worker.hostname(), 1).await;
     let before = rabbit.logged("resource_locked");
     worker.sigstop();
-    let frozen = asked(&broker, worker.hostname(), 5).await;
+    // The second time its mailbox is looked up: only if the broker tells in time is that once.
+    let mut frozen = asked(&broker, worker.hostname(), 2, LONG_SILENCE).await;
+    frozen.extend(asked(&broker, worker.hostname(), 3, SILENCE).await);
     assert_eq!(frozen, [(false, Presence::Here); 5]);
     // The log is written behind.
     let once = || (rabbit.logged("resource_locked") > before).then_some(());
     poll_until(PATIENCE, once).expect("it was looked up");
     worker.sigkill();
-    assert_eq!(asked(&broker, worker.hostname(), 1).await, [(false, Presence::Gone)]);
+    until_shown(&broker, worker.hostname(), Presence::Gone).await;
     assert_eq!(rabbit.logged("resource_locked"), before + 1);
 }
 
@@ -189,8 +219,10 @@ async fn swallowing_way(to: u16) -> (u16, watch::Sender<u32>) {
             tokio::spawn(async move {
                 let born = *told.borrow();
                 let swallowed = tokio::select! {
-                    _ = copy_bidirectional(&mut near, &mut far) => false,
+                    // Whatever comes after it was told is swallowed, however late this has its turn.
+                    biased;
                     told = told.wait_for(|number| *number > born) => told.is_ok(),
+                    _ = copy_bidirectional(&mut near, &mut far) => false,
                 };
                 if swallowed {
                     // Both stay open, and silent, until the test ends.
@@ -303,7 +335,9 @@ async fn what_a_held_lane_has_not_taken_waits_at_the_broker(rabbit: &RabbitMq) {
     let queues = rabbit.queues();
     let own = queues.iter().find(|queue| queue.name.starts_with("celeryev"));
     let own = own.expect("the session has a queue of its own");
-    assert_eq!(own.ready + own.unacknowledged, EVENTS, "{own:?}");
+    // A message of the session to itself may be among them, which came just before it was held.
+    let waiting = own.ready + own.unacknowledged;
+    assert!((EVENTS..EVENTS + 10).contains(&waiting), "{own:?}");
     assert!(
         own.unacknowledged < ALLOWED,
         "{own:?}: more than a bounded session takes"

@@ -121,6 +121,9 @@ pub struct Standing {
     pub rebuilds: bool,
     /// When the tail was last looked at.
     pub looked_at: Option<Wall>,
+    /// How often the tail has looked over what is not settled yet, for documents that came after greater ones: these are not in
+    /// `lag_documents`. None where all that it has read is settled.
+    pub sweeps: Option<u64>,
 }
 
 impl Standing {

@@ -10,9 +10,14 @@ pub const LOOK_FOR_END_EVERY: Duration = Duration::from_millis(250);
 /// All has been read once this many looks in a row say so: what one look sees was not all true at one moment.
 const LOOKS: u32 = 3;
 
+/// All that came after greater ones has been read too once the tail has looked over them so often: the first of these looks may
+/// have begun before the waiting did.
+const SWEEPS: u64 = 2;
+
 /// One pipeline that is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CatchUp {
+    sweeps: Sweeps,
     /// Looks in a row that found nothing left to read.
     nothing_left: u32,
     done: bool,
@@ -27,8 +32,9 @@ impl CatchUp {
             self.nothing_left = 0;
             return self.done;
         };
+        let swept = self.sweeps.are_enough(standing.sweeps);
         if self.nothing_left < LOOKS {
-            self.nothing_left = if has_read(standing, waited) {
+            self.nothing_left = if swept && has_read(standing, waited) {
                 self.nothing_left + 1
             } else {
                 0
@@ -36,6 +42,32 @@ impl CatchUp {
         }
         self.done |= self.nothing_left >= LOOKS && standing.unpublished == 0;
         self.done
+    }
+}
+
+/// How far the tail has looked over what is not settled, since the waiting began.
+#[derive(Clone, Copy, Debug, Default)]
+enum Sweeps {
+    /// Nothing is known of it.
+    #[default]
+    Unknown,
+    /// So often before the waiting began.
+    Before(u64),
+    /// Often enough.
+    Enough,
+}
+
+impl Sweeps {
+    /// Takes how often it has by now; none where all is settled, and who was not found so late is not counted any more.
+    fn are_enough(&mut self, now: Option<u64>) -> bool {
+        *self = match (*self, now) {
+            (Sweeps::Enough, _) | (_, None) => Sweeps::Enough,
+            (Sweeps::Before(before), Some(now)) if now >= before + SWEEPS => Sweeps::Enough,
+            // One that was made anew begins at nothing.
+            (Sweeps::Before(before), Some(now)) => Sweeps::Before(before.min(now)),
+            (Sweeps::Unknown, Some(now)) => Sweeps::Before(now),
+        };
+        matches!(self, Sweeps::Enough)
     }
 }
 
@@ -61,6 +93,7 @@ mod tests {
         dead_letters: 0,
         rebuilds: false,
         looked_at: None,
+        sweeps: None,
     };
 
     fn behind(documents: u64, lag: u64) -> Standing {
@@ -89,6 +122,26 @@ mod tests {
         assert_eq!(done_after(&[quiet, quiet, rebuilds, quiet, quiet, quiet]), Some(6));
         let part = Some(Standing { parts_done: 3, ..QUIET });
         assert_eq!(done_after(&[part; 5]), None);
+    }
+
+    #[test]
+    fn what_came_after_greater_ones_is_waited_for() {
+        let swept = |sweeps| {
+            Some(Standing {
+                sweeps: Some(sweeps),
+                ..QUIET
+            })
+        };
+        assert_eq!(done_after(&[swept(7); 9]), None);
+        // The one that ends first may have begun before.
+        assert_eq!(done_after(&[swept(7), swept(8), swept(8), swept(8), swept(8)]), None);
+        let twice = [swept(7), swept(8), None, swept(9), swept(9), swept(9)];
+        assert_eq!(done_after(&twice), Some(6));
+        // All has settled meanwhile.
+        assert_eq!(done_after(&[swept(7), Some(QUIET), Some(QUIET), Some(QUIET)]), Some(4));
+        // It was forgotten, and counts anew.
+        assert_eq!(done_after(&[swept(7), swept(0), swept(1), swept(1), swept(1)]), None);
+        assert_eq!(done_after(&[swept(7), swept(0), swept(2), swept(2), swept(2)]), Some(5));
     }
 
     #[test]

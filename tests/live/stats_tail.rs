@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, wait_until};
+use headcount_testkit::{ElasticStandIn, Headcount, MongoDb, poll_until, wait_until};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
@@ -144,6 +144,27 @@ fn a_text_and_a_list_among_the_numbers_of_a_cursor_hide_no_number() {
     assert_eq!(pipeline.dead_letters().len(), 4);
     // It is shown every few seconds.
     wait_until("nothing is left", SOON, || (lag(&headcount) == Some(0.0)).then_some(()));
+}
+
+#[test]
+fn a_run_waits_for_who_came_after_greater_ones() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    // Nobody takes over from one that stands still.
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"300s\"");
+    let source = Source::of(&mongo);
+    source.insert((0..100).map(|number| document(id(1, number, 0))).collect());
+    let headcount = Headcount::launch(program(), &pipeline.config());
+    pipeline.wait_right(&elastic, SOON);
+    headcount.process().sigstop();
+    // All of them have been passed.
+    source.insert((0..100).map(|number| document(id(2, number, -10))).collect());
+    let run = Run::start(&pipeline, &["run"]);
+    // Long against three looks, which is what it takes where nothing is left.
+    let ended = poll_until(Duration::from_secs(5), || run.process.ended());
+    assert_eq!(ended, None, "{}", run.process.last_lines());
+    headcount.process().sigcont();
+    run.finish();
+    pipeline.compare_whole(&elastic, 200);
 }
 
 #[test]

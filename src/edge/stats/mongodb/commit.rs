@@ -60,6 +60,8 @@ pub(super) struct Change {
     pub(super) seen: Option<Seen>,
     /// Of the tail: the border behind which nothing turns up any more, and the seen ids that are forgotten with it.
     pub(super) settled: Option<(Bson, Vec<i64>)>,
+    /// Of the tail: the unsettled stretch was looked over, and all that was missed there is in this step.
+    pub(super) swept: bool,
 }
 
 /// The ids of one step of the tail.
@@ -110,7 +112,7 @@ impl Work for Commit<'_> {
         }
         let bad = i64::try_from(change.bad.len()).unwrap_or(i64::MAX);
         let mut update = doc! {
-            "$inc": { "documents": change.documents, "bad": bad },
+            "$inc": { "documents": change.documents, "bad": bad, "sweeps": i64::from(change.swept) },
             "$currentDate": { "renewed": true },
         };
         if !set.is_empty() {

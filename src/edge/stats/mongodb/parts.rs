@@ -255,9 +255,18 @@ async fn keep(home: Home, part: Part, every: Duration) {
 
 /// Keeps a part a while longer, where there is nothing to commit.
 pub(super) async fn renew(home: &Home, part: &Part) -> Result<(), Fail> {
+    keep_with(home, part, doc! {}).await
+}
+
+/// The same of the tail, whose unsettled stretch was looked over: nothing was missed there.
+pub(super) async fn renew_swept(home: &Home, part: &Part) -> Result<(), Fail> {
+    keep_with(home, part, doc! { "$inc": { "sweeps": 1_i64 } }).await
+}
+
+async fn keep_with(home: &Home, part: &Part, mut update: Document) -> Result<(), Fail> {
     // One that was given back is nobody's.
     let filter = doc! { "_id": &part.id, "token": part.token, "owner": { "$ne": "" } };
-    let update = doc! { "$currentDate": { "renewed": true } };
+    update.insert("$currentDate", doc! { "renewed": true });
     let renewed = home
         .parts()
         .update_one(filter, update)

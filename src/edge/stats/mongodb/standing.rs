@@ -19,7 +19,8 @@ impl Desk {
     pub(super) async fn standing(&self) -> Result<Standing, Fail> {
         let pipeline = &self.site.name;
         let fields = doc! {
-            "kind": 1, "done": 1, "documents": 1, "size": 1, "at": 1, "renewed": 1, "held": { "$not": [expired()] },
+            "kind": 1, "done": 1, "documents": 1, "size": 1, "at": 1, "renewed": 1,
+            "settled": 1, "sweeps": 1, "held": { "$not": [expired()] },
         };
         let parts: Vec<Document> = self
             .home
@@ -50,6 +51,7 @@ impl Desk {
                 standing.lag_documents += waiting;
                 many = waiting >= MOST;
                 oldest = oldest.or(first);
+                standing.sweeps = (part.get("settled") != Some(&at)).then(|| number("sweeps"));
                 standing.looked_at = part.get_datetime("renewed").ok().map(|at| wall(*at));
                 continue;
             }

@@ -28,7 +28,7 @@ use super::fold::Fold;
 use super::home::Fail;
 use super::ids::{bytes_of, id_of, short};
 use super::odd::projection;
-use super::parts::{Held, Part, release, renew, wall};
+use super::parts::{Held, Part, release, renew, renew_swept, wall};
 use super::plan::kind_of;
 use super::rebuild::Rebuild;
 use super::states::Known;
@@ -359,11 +359,16 @@ impl Tail {
         Some(settled)
     }
 
-    async fn keep(&mut self) -> Result<(), Fail> {
-        if self.renewed.elapsed() >= self.desk.site.lease / RENEWALS {
+    /// Keeps the part where there is nothing to commit. That it was looked over is what somebody may wait for.
+    async fn keep(&mut self, swept: bool) -> Result<(), Fail> {
+        if swept {
+            renew_swept(&self.desk.home, &self.part).await?;
+        } else if self.renewed.elapsed() >= self.desk.site.lease / RENEWALS {
             renew(&self.desk.home, &self.part).await?;
-            self.renewed = Instant::now();
+        } else {
+            return Ok(());
         }
+        self.renewed = Instant::now();
         Ok(())
     }
 }
@@ -383,7 +388,8 @@ impl StatsPart for Tail {
             Some(kind) if sweeps => self.stragglers(kind).await?,
             _ => Found::default(),
         };
-        if sweeps && !stragglers.more {
+        let swept = sweeps && !stragglers.more;
+        if swept {
             self.sweep_at = Instant::now() + (looked.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
         }
         let unread = match kind {
@@ -416,13 +422,9 @@ impl StatsPart for Tail {
                 ..Step::default()
             });
         }
-        let settled = if sweeps && !stragglers.more {
-            self.settles(looked)
-        } else {
-            None
-        };
+        let settled = if swept { self.settles(looked) } else { None };
         if stragglers.documents.is_empty() && newcomers.documents.is_empty() && unread.is_empty() && settled.is_none() {
-            self.keep().await?;
+            self.keep(swept).await?;
             return Ok(Step::default());
         }
 
@@ -467,6 +469,7 @@ impl StatsPart for Tail {
                 let forgotten = self.steps.iter().take(settled.steps).map(|step| step.number);
                 (settled.border, forgotten.collect())
             }),
+            swept,
         };
         let commit = Commit {
             home: &desk.home,

@@ -122,7 +122,7 @@ pub struct Standing {
     /// When the tail was last looked at.
     pub looked_at: Option<Wall>,
     /// How often the tail has looked over what is not settled yet, for documents that came after greater ones: these are not in
-    /// `lag_documents`. None where all that it has read is settled.
+    /// `lag_documents`. None where all that it has read is settled, or whoever holds it does not count them.
     pub sweeps: Option<u64>,
 }
 

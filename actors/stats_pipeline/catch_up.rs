@@ -48,9 +48,9 @@ impl CatchUp {
 /// How far the tail has looked over what is not settled, since the waiting began.
 #[derive(Clone, Copy, Debug, Default)]
 enum Sweeps {
-    /// Nothing is known of it.
+    /// All was settled until now: what is read from here on may leave somebody behind.
     #[default]
-    Unknown,
+    Settled,
     /// So often before the waiting began.
     Before(u64),
     /// Often enough.
@@ -60,12 +60,16 @@ enum Sweeps {
 impl Sweeps {
     /// Takes how often it has by now; none where all is settled, and who was not found so late is not counted any more.
     fn are_enough(&mut self, now: Option<u64>) -> bool {
-        *self = match (*self, now) {
-            (Sweeps::Enough, _) | (_, None) => Sweeps::Enough,
-            (Sweeps::Before(before), Some(now)) if now >= before + SWEEPS => Sweeps::Enough,
+        let Some(now) = now else {
+            // Of this moment: a step that is under way may pass somebody.
+            return true;
+        };
+        *self = match *self {
+            Sweeps::Enough => Sweeps::Enough,
+            Sweeps::Before(before) if now >= before + SWEEPS => Sweeps::Enough,
             // One that was made anew begins at nothing.
-            (Sweeps::Before(before), Some(now)) => Sweeps::Before(before.min(now)),
-            (Sweeps::Unknown, Some(now)) => Sweeps::Before(now),
+            Sweeps::Before(before) => Sweeps::Before(before.min(now)),
+            Sweeps::Settled => Sweeps::Before(now),
         };
         matches!(self, Sweeps::Enough)
     }
@@ -139,6 +143,8 @@ mod tests {
         assert_eq!(done_after(&twice), Some(6));
         // All has settled meanwhile.
         assert_eq!(done_after(&[swept(7), Some(QUIET), Some(QUIET), Some(QUIET)]), Some(4));
+        // All was settled, and what was just being read has passed somebody.
+        assert_eq!(done_after(&[Some(QUIET), swept(7), swept(8), swept(8), swept(8)]), None);
         // It was forgotten, and counts anew.
         assert_eq!(done_after(&[swept(7), swept(0), swept(1), swept(1), swept(1)]), None);
         assert_eq!(done_after(&[swept(7), swept(0), swept(2), swept(2), swept(2)]), Some(5));

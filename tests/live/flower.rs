@@ -179,6 +179,7 @@ fn commands_take_a_flower_for_a_broker() {
     let comes_to = |code: i32, args: &[&str], parts: &[&str]| {
         wait_until(&format!("{code} of {args:?}"), PATIENCE, || {
             let (ended, text) = run(args);
+            assert!(code == 0 || ended != Some(0), "never well: {text}");
             let right = ended == Some(code) && parts.iter().all(|part| text.contains(part));
             if !right {
                 println!("{args:?}: {ended:?}\n{text}");
@@ -233,6 +234,7 @@ fn by_tls_its_certificate_is_checked() {
     let comes_to = |code: i32, trusted: &str, part: &str| {
         wait_until(&format!("{code} and `{part}`, trusting {trusted}"), PATIENCE, || {
             let (ended, text) = probe(trusted);
+            assert!(code == 0 || ended != Some(0), "never trusted: {text}");
             let right = ended == Some(code) && text.contains(part);
             if !right {
                 println!("{ended:?}: {text}");

@@ -150,17 +150,27 @@ fn a_text_and_a_list_among_the_numbers_of_a_cursor_hide_no_number() {
 fn a_run_waits_for_who_came_after_greater_ones() {
     let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
     // Nobody takes over from one that stands still.
-    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"300s\"");
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"300s\"\nsettle = \"10m\"");
     let source = Source::of(&mongo);
-    source.insert((0..100).map(|number| document(id(1, number, 0))).collect());
+    let documents = |producer, ahead| {
+        (0..100)
+            .map(|number| document(id(producer, number, ahead)))
+            .collect::<Vec<_>>()
+    };
+    let late = documents(2, -10);
+    source.insert(documents(1, 0));
     let headcount = Headcount::launch(program(), &pipeline.config());
     pipeline.wait_right(&elastic, SOON);
     headcount.process().sigstop();
-    // All of them have been passed.
-    source.insert((0..100).map(|number| document(id(2, number, -10))).collect());
+    let at = tail(&pipeline).get_object_id("at").unwrap();
+    assert!(
+        late.iter().all(|one| one.get_object_id("_id").unwrap() < at),
+        "all of them have been passed"
+    );
+    source.insert(late);
     let run = Run::start(&pipeline, &["run"]);
-    // Long against three looks, which is what it takes where nothing is left.
-    let ended = poll_until(Duration::from_secs(5), || run.process.ended());
+    // Long against its start and three looks, which is what it takes where nothing is left.
+    let ended = poll_until(Duration::from_secs(10), || run.process.ended());
     assert_eq!(ended, None, "{}", run.process.last_lines());
     headcount.process().sigcont();
     run.finish();

@@ -291,7 +291,10 @@ pub(super) fn range(cursor: &str, kind: Kind, after: &Bson, upto: Option<&Bson>)
     } else if kind == Kind::Binary {
         range.insert("$lte", greatest_binary());
     }
-    if range.is_empty() {
+    if range.is_empty() && kind == Kind::Number {
+        // All but NaN, which has no place among them.
+        range.insert("$gte", f64::NEG_INFINITY);
+    } else if range.is_empty() {
         range.insert("$type", kind.types().to_vec());
     }
     let mut all = vec![doc! { cursor: range }];
@@ -414,6 +417,11 @@ mod tests {
         assert_eq!(
             range("_id", Kind::ObjectId, &all, None),
             doc! { "_id": { "$type": ["objectId"] } }
+        );
+        // A NaN would be the first of them, and a position that nothing comes after.
+        assert_eq!(
+            range("_id", Kind::Number, &all, None),
+            doc! { "_id": { "$gte": f64::NEG_INFINITY } }
         );
         let no_list = doc! { "$not": { "$type": "array" } };
         assert_eq!(

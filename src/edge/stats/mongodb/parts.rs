@@ -216,7 +216,8 @@ pub(super) async fn take(
         this.insert("_id", id.clone());
         let update = doc! {
             "$set": { "owner": owner, "lease": lease },
-            "$inc": { "token": 1_i64 },
+            // That the looks of the tail are counted shows from here on: an earlier version does not.
+            "$inc": { "token": 1_i64, "sweeps": 0_i64 },
             "$currentDate": { "renewed": true },
         };
         let taken = home

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use headcount_actors::ports::stats::Standing;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::cursor::{Kind, moment};
+use super::cursor::{Kind, moment, same};
 use super::home::Fail;
 use super::parts::{expired, wall};
 use super::plan::kind_of;
@@ -51,7 +51,9 @@ impl Desk {
                 standing.lag_documents += waiting;
                 many = waiting >= MOST;
                 oldest = oldest.or(first);
-                standing.sweeps = (part.get("settled") != Some(&at)).then(|| number("sweeps"));
+                // It has no such number while an earlier version holds it.
+                let unsettled = part.get("settled").is_some_and(|settled| !same(settled, &at));
+                standing.sweeps = (unsettled && part.contains_key("sweeps")).then(|| number("sweeps"));
                 standing.looked_at = part.get_datetime("renewed").ok().map(|at| wall(*at));
                 continue;
             }

@@ -42,6 +42,9 @@ const MAX_STEP_BYTES: usize = 8 << 20;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Looking over takes at most about one part in so many of the time.
 const SWEEP_SHARE: u32 = 10;
+/// But it is never put off for longer: what stands still during one look (this process, the server) is no measure of the next,
+/// and somebody may wait for it.
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
 /// The most ids that are remembered, some 50 bytes each. Where more come within the time of settling, it is cut short.
 const MAX_SEEN: usize = 500_000;
 /// Where it cannot be cut short, since all that was read is ahead of the clock, nothing new is read from so many on.
@@ -390,7 +393,8 @@ impl StatsPart for Tail {
         };
         let swept = sweeps && !stragglers.more;
         if swept {
-            self.sweep_at = Instant::now() + (looked.elapsed() * SWEEP_SHARE).max(SWEEP_EVERY);
+            let rest = (looked.elapsed() * SWEEP_SHARE).clamp(SWEEP_EVERY, SWEEP_AT_LEAST_EVERY);
+            self.sweep_at = Instant::now() + rest;
         }
         let unread = match kind {
             Some(kind) => self.unread(kind, now).await?,

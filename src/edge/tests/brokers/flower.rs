@@ -1,5 +1,6 @@
 //! A real Flower in front of a real broker: what of the kit applies, and what only it does.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,12 +113,12 @@ async fn is_watched(site: &Site) {
         .await;
     assert_eq!(heard.malformed, []);
     listener.until("canaries", |heard| heard.canaries.len() >= 2).await;
-    probe_until(
-        "who beats is left in peace",
-        &broker,
-        &["sms@h1", "sms@h2"],
-        <[Probe]>::is_empty,
-    )
+    // One of them may have been late; not again and again.
+    let in_peace = Cell::new(0);
+    probe_until("who beats is left in peace", &broker, &["sms@h1", "sms@h2"], |probes| {
+        in_peace.set(if probes.is_empty() { in_peace.get() + 1 } else { 0 });
+        in_peace.get() >= 3
+    })
     .await;
 
     let second = workers.pop().unwrap();

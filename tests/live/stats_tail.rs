@@ -178,6 +178,21 @@ fn a_run_waits_for_who_came_after_greater_ones() {
 }
 
 #[test]
+fn a_nan_that_is_there_first_hides_no_number() {
+    let (mongo, elastic) = (MongoDb::start(), ElasticStandIn::start());
+    let pipeline = Pipeline::with(&mongo, &elastic.sink("clicks-1m"), "lease = \"1s\"\ncursor = \"n\"");
+    let source = Source::of(&mongo);
+    source.index("n");
+    let nan = numbered(f64::NAN);
+    source.insert(vec![nan.clone()]);
+    let _headcount = Headcount::launch(program(), &pipeline.config());
+    wait_until("its letter", SOON, || letter(&pipeline, &nan));
+    source.insert((0..50).map(numbered).collect());
+    pipeline.wait_right(&elastic, SOON);
+    assert_eq!(pipeline.counted(), 50);
+}
+
+#[test]
 fn numbers_that_are_equal_and_of_several_kinds_are_never_parted() {
     const VALUES: i32 = 2_000;
     let (mongo, elastic) = (MongoDb::start_impatient(), ElasticStandIn::start());

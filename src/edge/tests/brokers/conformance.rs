@@ -189,7 +189,7 @@ pub(crate) async fn inspects(broker: &Arc<dyn Broker>) {
 
 /// What is replied to a command, sorted by who replies. Where a worker stalls for longer than is waited for (by Flower, for one
 /// second), or the broker does, it is asked again, until so many reply.
-async fn replies(
+pub(crate) async fn replies(
     broker: &Arc<dyn Broker>,
     method: &'static str,
     destination: Option<&[&str]>,

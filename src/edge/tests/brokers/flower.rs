@@ -7,11 +7,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compact_str::CompactString;
-use headcount_actors::ports::{Broker, BrokerError, Inspect, Presence, Probe, SessionEnd};
+use headcount_actors::ports::{Broker, BrokerError, Presence, Probe, SessionEnd};
 use headcount_testkit::{Broker as Site, Flower, Redis, Worker, WorkerOptions, free_port, send_tasks};
 use serde_json::{Value, json};
 
-use crate::conformance::{AGAIN_AFTER, absent, broker, inspects, refused, tells_of_the_brokers_death};
+use crate::conformance::{AGAIN_AFTER, absent, broker, inspects, refused, replies, tells_of_the_brokers_death};
 use crate::listener::{Listener, PATIENCE};
 
 /// Flower has its own idea of how long an answer may take.
@@ -207,26 +207,9 @@ async fn in_a_large_fleet_the_silent_are_asked_alone() {
 }
 
 async fn ask_mute(broker: &Arc<dyn Broker>, method: &'static str) -> Value {
-    let asking = async {
-        loop {
-            let ask = Inspect {
-                method,
-                arguments: serde_json::Map::new(),
-                destination: Some(vec!["mute@h2".into()]),
-                timeout: ANY,
-            };
-            match broker.inspect(ask).await {
-                Ok(mut replies) if !replies.is_empty() => {
-                    assert_eq!(replies.len(), 1);
-                    return replies.remove(0).body;
-                }
-                // It has stalled for longer than Flower waits, or Flower itself has.
-                Ok(_) | Err(BrokerError::Timeout(_)) => tokio::time::sleep(AGAIN_AFTER).await,
-                Err(error) => panic!("{method}: {error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.expect("it answers")
+    let mut replies = replies(broker, method, Some(&["mute@h2"]), ANY, 1).await;
+    assert_eq!(replies.len(), 1);
+    replies.remove(0).body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,10 +14,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::conformance::{
-    self, AGAIN_AFTER, LONG_SILENCE, SILENCE, Sight, broker, probe_one, until_it_answers, until_shown,
-};
+use crate::conformance::{self, LONG_SILENCE, SILENCE, Sight, broker, probe_one, until_it_answers, until_shown};
 use crate::listener::{Listener, PATIENCE};
+use crate::redis::until;
 
 async fn client(rabbit: &RabbitMq) -> (Connection, Channel) {
     let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", rabbit.port());
@@ -120,20 +119,13 @@ async fn nobody_reads(rabbit: &RabbitMq, queue: &str) {
         passive: true,
         ..QueueDeclareOptions::default()
     };
-    let asking = async {
-        loop {
-            let queue = channel
-                .queue_declare(queue.into(), passive, FieldTable::default())
-                .await;
-            if queue.unwrap().consumer_count() == 0 {
-                return;
-            }
-            tokio::time::sleep(AGAIN_AFTER).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("{queue} still has a reader"));
+    until(&format!("nobody reads {queue}"), async || {
+        let declared = channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await;
+        (declared.unwrap().consumer_count() == 0).then_some(())
+    })
+    .await;
 }
 
 async fn an_exclusive_mailbox_is_looked_up_once(rabbit: &RabbitMq) {
